@@ -1,0 +1,15 @@
+//! Meaning and rules: no async, no clock, no I/O. Time, randomness and stored facts come in as arguments.
+
+pub mod agency;
+pub mod delivery;
+pub mod directory;
+pub mod document;
+pub mod envelope;
+pub mod evidence;
+pub mod id;
+pub mod policy;
+pub mod reason;
+pub mod retry;
+pub mod signature;
+pub mod status;
+pub mod time;

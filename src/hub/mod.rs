@@ -1,0 +1,1 @@
+//! Tasks, channels, timers.

@@ -1,0 +1,2 @@
+//! The `truc` binary.
+fn main() {}

@@ -1,0 +1,57 @@
+//! The unit of truth: everything that must agree, written at once or not at all.
+
+use super::records::{
+    BodyRecord, CursorRecord, DeliveryRecord, DirectoryRecord, DocumentRecord, ExpansionRecord, Head,
+    LeafRecord, MessageRecord, ParkedRecord, RecipientList,
+};
+use crate::tlog::Hash;
+
+/// One commit. It names the head that it extends; the store refuses it with
+/// [`CommitError::Stale`] if that is not the head any more.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Commit {
+    /// Size of the log that this commit extends.
+    pub base_size: u64,
+    /// The log afterwards, signed.
+    pub head: Head,
+    /// New leaves, `head.size - base_size` of them (none for cursor-only commits).
+    pub leaves: Vec<LeafRecord>,
+    /// Tree hashes that the leaves add, in stored order (see `tlog::merkle`). Not written to the
+    /// journal: replay computes them again.
+    pub nodes: Vec<Hash>,
+    /// Accepted documents.
+    pub documents: Vec<DocumentRecord>,
+    /// Recipient lists of documents and additions.
+    pub lists: Vec<RecipientList>,
+    /// Progress of fan-out.
+    pub expansions: Vec<ExpansionRecord>,
+    /// New or changed deliveries, each once, in its state after the commit.
+    pub deliveries: Vec<DeliveryRecord>,
+    /// Signed messages that were answered.
+    pub messages: Vec<MessageRecord>,
+    /// Statuses that wait for their document, or do so no more.
+    pub parked: Vec<ParkedRecord>,
+    /// Directory changes in order.
+    pub directory: Vec<DirectoryRecord>,
+    /// Bodies that become reachable.
+    pub bodies: Vec<BodyRecord>,
+    /// Saved watch cursors.
+    pub cursors: Vec<CursorRecord>,
+}
+
+/// Why a commit did not happen, or may not have.
+#[derive(Debug, thiserror::Error)]
+pub enum CommitError {
+    /// Another writer moved the head: nothing was written.
+    #[error("the log has {actual} leaves, the commit extends {expected}: nothing was written")]
+    Stale {
+        /// Head the commit named.
+        expected: u64,
+        /// Head the store has.
+        actual: u64,
+    },
+    /// The disk failed half-way: the commit may or may not survive. The writer must stop and the process
+    /// must go through recovery; a failed sync is never tried again.
+    #[error("the outcome of the commit is unknown: {0}")]
+    Unknown(#[source] std::io::Error),
+}

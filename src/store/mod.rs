@@ -1,0 +1,144 @@
+//! What survives a crash. One write, named reads, in domain words.
+
+pub mod commit;
+pub mod embedded;
+pub mod memory;
+pub mod payload;
+pub mod records;
+
+pub use commit::{Commit, CommitError};
+use records::{
+    BodyRecord, DeliveryRecord, DocumentRecord, ExpansionRecord, Head, ParkedRecord, RecipientList,
+};
+
+use crate::{
+    domain::id::{AgencyId, Digest, DocumentName},
+    tlog::Hash,
+};
+
+/// A read that could not be answered.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The device failed.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was being done.
+        what: String,
+        /// The device's word.
+        source: std::io::Error,
+    },
+    /// Stored bytes are not what was written. Names the place.
+    #[error("damaged: {0}")]
+    Damaged(String),
+}
+
+/// A leaf with the head of the commit that wrote it, from which its first receipt was made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredLeaf {
+    /// The exact evidence bytes.
+    pub evidence: bytes::Bytes,
+    /// Head after the commit that holds this leaf.
+    pub head: Head,
+}
+
+/// A delivery that waits for its recipient, in the order in which it should go out.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Waiting {
+    /// Recipient agency.
+    pub recipient: String,
+    /// 4 minus the urgency, so that urgent sorts first.
+    pub rank: u8,
+    /// Document index, which is also its age.
+    pub document: u64,
+    /// Moment by which it must be taken over.
+    pub deadline_us: i64,
+}
+
+/// The store's promise.
+///
+/// - [`commit`](Store::commit) returns only when everything in the commit survives power loss, and readers see all of it or nothing.
+/// - One writer calls `commit`; reads may come from any thread at any time, also during a commit.
+/// - A reader that was told of a commit sees it.
+/// - After [`CommitError::Unknown`] every later commit fails: the process has to recover.
+pub trait Store: Send + Sync + 'static {
+    /// Makes one commit durable.
+    fn commit(&self, commit: Commit) -> Result<(), CommitError>;
+
+    /// Tells that nothing is waiting to be committed: a good moment for housekeeping that must not delay anyone.
+    fn idle(&self) -> Result<(), CommitError> {
+        Ok(())
+    }
+
+    /// The newest head.
+    fn head(&self) -> Head;
+
+    /// A stored tree hash by its stored index (`tlog::merkle::stored_index`).
+    fn node(&self, stored_index: u64) -> Result<Hash, StoreError>;
+
+    /// A leaf by index; `None` beyond the head.
+    fn leaf(&self, index: u64) -> Result<Option<StoredLeaf>, StoreError>;
+
+    /// Index of the document of this name.
+    fn find_document(&self, name: &DocumentName) -> Result<Option<u64>, StoreError>;
+
+    /// Indexes of all documents with this id, whoever sent them, at most `limit`.
+    fn documents_with_id(&self, document_id: &str, limit: usize) -> Result<Vec<u64>, StoreError>;
+
+    /// First document of this sender, year, number and notation.
+    fn natural_key(
+        &self,
+        sender: &AgencyId,
+        year: u32,
+        number: &str,
+        notation: &str,
+    ) -> Result<Option<u64>, StoreError>;
+
+    /// A document by index.
+    fn document(&self, index: u64) -> Result<Option<DocumentRecord>, StoreError>;
+
+    /// A recipient list by index.
+    fn recipient_list(&self, index: u64) -> Result<Option<RecipientList>, StoreError>;
+
+    /// Expansions that are not finished.
+    fn expansions(&self) -> Result<Vec<ExpansionRecord>, StoreError>;
+
+    /// One delivery.
+    fn delivery(&self, document: u64, recipient: &AgencyId) -> Result<Option<DeliveryRecord>, StoreError>;
+
+    /// Deliveries of a document in the order of recipients, after `after`, at most `limit`.
+    fn deliveries(
+        &self,
+        document: u64,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<DeliveryRecord>, StoreError>;
+
+    /// Deliveries in state READY, of all recipients, in order, after `after`, at most `limit`.
+    fn waiting(&self, after: Option<&Waiting>, limit: usize) -> Result<Vec<Waiting>, StoreError>;
+
+    /// Leaf indexes of a document's timeline from `from` on, at most `limit`.
+    fn timeline(&self, document: u64, from: u64, limit: usize) -> Result<Vec<u64>, StoreError>;
+
+    /// Leaf indexes of an agency's watch from `from` on, at most `limit`.
+    fn feed(&self, agency: &AgencyId, from: u64, limit: usize) -> Result<Vec<u64>, StoreError>;
+
+    /// Leaf that answered a signed message.
+    fn answered(&self, payload: &Digest) -> Result<Option<u64>, StoreError>;
+
+    /// Statuses parked for a recipient of a document, oldest first.
+    fn parked(&self, name: &DocumentName, recipient: &AgencyId) -> Result<Vec<ParkedRecord>, StoreError>;
+
+    /// Where a body lies, if a commit made it reachable.
+    fn body(&self, digest: &Digest) -> Result<Option<BodyRecord>, StoreError>;
+
+    /// Saved watch cursor.
+    fn cursor(&self, agency: &AgencyId) -> Result<Option<u64>, StoreError>;
+
+    /// Every directory change in order: leaf index and the serialized change.
+    fn directory_changes(&self) -> Result<Vec<(u64, bytes::Bytes)>, StoreError>;
+
+    /// Commits that the history index has yet to take over (0 where there is none).
+    fn index_lag(&self) -> u64 {
+        0
+    }
+}

@@ -1,0 +1,194 @@
+//! What is on disk, as protobuf messages of the store's own. Fields are only ever added.
+
+use bytes::Bytes;
+
+/// The log after a commit.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Head {
+    /// Number of leaves.
+    #[prost(uint64, tag = "1")]
+    pub size: u64,
+    /// RFC 6962 root, 32 bytes.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub root: Bytes,
+    /// Signed note over size and root; empty only before the first commit.
+    #[prost(string, tag = "3")]
+    pub checkpoint: String,
+}
+
+/// One leaf and who should hear of it.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct LeafRecord {
+    /// Serialized evidence: the exact leaf.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub evidence: Bytes,
+    /// Document whose timeline it belongs to: the acceptance's leaf index plus one, 0 for none.
+    #[prost(uint64, tag = "2")]
+    pub document_plus_one: u64,
+    /// Agencies in whose watch it appears.
+    #[prost(string, repeated, tag = "3")]
+    pub feeds: Vec<String>,
+}
+
+/// An accepted document. Its index is the leaf index of its acceptance.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct DocumentRecord {
+    #[prost(uint64, tag = "1")]
+    pub index: u64,
+    #[prost(string, tag = "2")]
+    pub sender: String,
+    #[prost(string, tag = "3")]
+    pub document_id: String,
+    #[prost(uint64, tag = "4")]
+    pub revision: u64,
+    #[prost(bytes = "bytes", tag = "5")]
+    pub manifest_sha256: Bytes,
+    /// Digest under which the serialized envelope is kept as a body.
+    #[prost(bytes = "bytes", tag = "6")]
+    pub envelope_sha256: Bytes,
+    #[prost(uint32, tag = "7")]
+    pub urgency: u32,
+    #[prost(int64, tag = "8")]
+    pub accepted_at_us: i64,
+    #[prost(int64, tag = "9")]
+    pub deadline_us: i64,
+    /// Calendar year of promulgation, number and notation: the natural key within the sender.
+    #[prost(uint32, tag = "10")]
+    pub year: u32,
+    #[prost(string, tag = "11")]
+    pub number: String,
+    #[prost(string, tag = "12")]
+    pub notation: String,
+    /// Digests of the parts.
+    #[prost(bytes = "bytes", repeated, tag = "13")]
+    pub parts: Vec<Bytes>,
+    /// Node that submitted it.
+    #[prost(string, tag = "14")]
+    pub node: String,
+    /// `proto::Operation`.
+    #[prost(int32, tag = "15")]
+    pub operation: i32,
+}
+
+/// Recipients of a document as expanded at acceptance. Its index is the leaf index of the acceptance
+/// that named them: the document's own, or that of an addition.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct RecipientList {
+    #[prost(uint64, tag = "1")]
+    pub index: u64,
+    /// Index of the document.
+    #[prost(uint64, tag = "2")]
+    pub document: u64,
+    /// Sorted, without repeats.
+    #[prost(string, repeated, tag = "3")]
+    pub recipients: Vec<String>,
+}
+
+/// How far a recipient list has been turned into deliveries. The durable marker of fan-out.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct ExpansionRecord {
+    /// Index of the recipient list.
+    #[prost(uint64, tag = "1")]
+    pub list: u64,
+    /// Recipients done.
+    #[prost(uint64, tag = "2")]
+    pub next: u64,
+    /// Recipients in all; `next == total` ends the expansion.
+    #[prost(uint64, tag = "3")]
+    pub total: u64,
+}
+
+/// The state of one delivery after a commit.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct DeliveryRecord {
+    /// Index of the document.
+    #[prost(uint64, tag = "1")]
+    pub document: u64,
+    #[prost(string, tag = "2")]
+    pub recipient: String,
+    /// `proto::TransportState`.
+    #[prost(int32, tag = "3")]
+    pub transport: i32,
+    /// Business code that moved the state last, 0 for none.
+    #[prost(uint32, tag = "4")]
+    pub status_code: u32,
+    /// A recall or update waits for 15 or 16.
+    #[prost(bool, tag = "5")]
+    pub change_pending: bool,
+    /// Hash of the newest leaf of this delivery: the evidence chain.
+    #[prost(bytes = "bytes", tag = "6")]
+    pub last_leaf_hash: Bytes,
+    /// Leaf index of the handover, refusal or expiry plus one, 0 while it waits.
+    #[prost(uint64, tag = "7")]
+    pub final_leaf_plus_one: u64,
+    #[prost(uint32, tag = "8")]
+    pub urgency: u32,
+    #[prost(int64, tag = "9")]
+    pub deadline_us: i64,
+}
+
+/// A signed message that was taken in: its repeat returns the same receipt.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct MessageRecord {
+    /// SHA-256 of the signed payload.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub payload_sha256: Bytes,
+    /// Leaf that answered it.
+    #[prost(uint64, tag = "2")]
+    pub leaf: u64,
+}
+
+/// A status that waits for its document.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct ParkedRecord {
+    #[prost(string, tag = "1")]
+    pub sender: String,
+    #[prost(string, tag = "2")]
+    pub document_id: String,
+    #[prost(uint64, tag = "3")]
+    pub revision: u64,
+    /// Agency whose delivery the status is about.
+    #[prost(string, tag = "4")]
+    pub recipient: String,
+    /// Leaf of the STATUS_PARKED evidence, which holds the signed status.
+    #[prost(uint64, tag = "5")]
+    pub leaf: u64,
+    /// True when the document came and the status was applied: the entry ends.
+    #[prost(bool, tag = "6")]
+    pub applied: bool,
+}
+
+/// A directory change and its leaf.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct DirectoryRecord {
+    #[prost(uint64, tag = "1")]
+    pub leaf: u64,
+    /// Serialized `proto::DirectoryChange`, complete: with key ids and times filled in.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub change: Bytes,
+}
+
+/// Where a body lies. Written with the first commit that needs the body.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct BodyRecord {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub sha256: Bytes,
+    #[prost(uint64, tag = "2")]
+    pub size: u64,
+    /// Pack number plus one for a small body; 0 for a file of its own, named by the digest.
+    #[prost(uint32, tag = "3")]
+    pub pack_plus_one: u32,
+    /// Offset of the bytes in the pack.
+    #[prost(uint64, tag = "4")]
+    pub offset: u64,
+}
+
+/// How far an agency has read its watch.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct CursorRecord {
+    #[prost(string, tag = "1")]
+    pub agency: String,
+    /// Next leaf index to read.
+    #[prost(uint64, tag = "2")]
+    pub next: u64,
+}

@@ -1,0 +1,9 @@
+//! The log's mathematics: tree, signed text, proofs. No I/O, nothing of the hub.
+
+pub mod checkpoint;
+pub mod merkle;
+pub mod note;
+pub mod proof;
+
+/// A tree hash (RFC 6962, SHA-256).
+pub type Hash = [u8; 32];
