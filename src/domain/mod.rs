@@ -3,6 +3,7 @@
 pub mod agency;
 pub mod delivery;
 pub mod directory;
+pub mod directory_import;
 pub mod document;
 pub mod envelope;
 pub mod evidence;
@@ -12,4 +13,5 @@ pub mod reason;
 pub mod retry;
 pub mod signature;
 pub mod status;
+pub mod text;
 pub mod time;

@@ -1,0 +1,289 @@
+//! The table. It repeats the brackets of `reason.proto`; a test compares the two.
+
+use super::{
+    Entry,
+    GrpcCode::{self, *},
+    ReasonCode,
+    Retry::{self, *},
+};
+
+/// What a code means for the caller.
+#[must_use]
+pub const fn entry(code: ReasonCode) -> Entry {
+    match code {
+        ReasonCode::Unspecified => row(
+            Unknown,
+            Never,
+            "No reason was given. Report it to the hub's operator with the time of the call.",
+            "Không có lý do kèm theo. Đề nghị thông báo cho đơn vị vận hành Trục kèm thời điểm gọi.",
+        ),
+        ReasonCode::Malformed => row(
+            InvalidArgument,
+            Never,
+            "The bytes are not the message that this call expects. Build it from the current .proto files and sign again.",
+            "Dữ liệu không đúng cấu trúc bản tin của lệnh gọi này. Đề nghị tạo lại bản tin theo tệp .proto hiện hành và ký lại.",
+        ),
+        ReasonCode::InvalidField => row(
+            InvalidArgument,
+            Never,
+            "Correct the field that the detail names, then sign and send again.",
+            "Đề nghị sửa trường thông tin nêu trong phần chi tiết, sau đó ký và gửi lại.",
+        ),
+        ReasonCode::WrongPayloadType => row(
+            InvalidArgument,
+            Never,
+            "Set payload_type to the type that this call takes (see envelope.proto) and sign again.",
+            "Đề nghị đặt payload_type đúng loại mà lệnh gọi này tiếp nhận (xem envelope.proto) và ký lại.",
+        ),
+        ReasonCode::TooLarge => row(
+            InvalidArgument,
+            Never,
+            "Ask GetCapabilities for the limits, then make the package smaller or split it.",
+            "Đề nghị xem các giới hạn bằng GetCapabilities, sau đó giảm dung lượng hoặc tách gói tin.",
+        ),
+        ReasonCode::WrongHub => row(
+            InvalidArgument,
+            Never,
+            "Put the origin that GetCapabilities answers into hub_origin and sign again, or send it to the hub that it was made for.",
+            "Đề nghị ghi vào hub_origin giá trị origin do GetCapabilities trả về và ký lại, hoặc gửi đến đúng Trục đã định.",
+        ),
+        ReasonCode::ClockSkew => row(
+            FailedPrecondition,
+            Never,
+            "Synchronise your clock with a time server, then sign and send again.",
+            "Đề nghị đồng bộ đồng hồ hệ thống với máy chủ thời gian, sau đó ký và gửi lại.",
+        ),
+        ReasonCode::StateSecret => row(
+            FailedPrecondition,
+            Never,
+            "State secrets must not be sent through this exchange. Use the channel that the law on protecting state secrets provides.",
+            "Văn bản chứa bí mật nhà nước không được gửi qua Trục. Đề nghị gửi theo quy định của pháp luật về bảo vệ bí mật nhà nước.",
+        ),
+        ReasonCode::NoRecipients => row(
+            InvalidArgument,
+            Never,
+            "Name at least one active recipient, or a group that has one, then sign and send again.",
+            "Đề nghị chọn ít nhất một nơi nhận đang hoạt động hoặc một nhóm có nơi nhận đang hoạt động, sau đó ký và gửi lại.",
+        ),
+        ReasonCode::NotAuthorised => row(
+            PermissionDenied,
+            AfterDirectoryChange,
+            "Ask the hub's operator to register this node for the agency, then send again.",
+            "Đề nghị đơn vị vận hành Trục đăng ký cho nút kết nối này được đại diện cơ quan, sau đó gửi lại.",
+        ),
+        ReasonCode::RoleRequired => row(
+            PermissionDenied,
+            Never,
+            "Use a certificate of the role that this call needs; the hub's operator issues it.",
+            "Đề nghị sử dụng chứng thư có vai trò mà lệnh gọi yêu cầu; chứng thư do đơn vị vận hành Trục cấp.",
+        ),
+        ReasonCode::UnknownNode => row(
+            PermissionDenied,
+            AfterDirectoryChange,
+            "Ask the hub's operator to register the node. A revoked name is never used again: register a new one.",
+            "Đề nghị đơn vị vận hành Trục đăng ký nút kết nối. Tên đã thu hồi không được dùng lại, cần đăng ký tên mới.",
+        ),
+        ReasonCode::UnknownAgency => row(
+            NotFound,
+            AfterDirectoryChange,
+            "Check the agency identifier; if it is right, ask the hub's operator to register the agency.",
+            "Đề nghị kiểm tra mã định danh cơ quan; nếu đúng, đề nghị đơn vị vận hành Trục đăng ký cơ quan này.",
+        ),
+        ReasonCode::UnknownRecipient => row(
+            FailedPrecondition,
+            AfterDirectoryChange,
+            "Check the named recipient in the directory; correct it, or ask the hub's operator to register it.",
+            "Đề nghị đối chiếu nơi nhận nêu trong phần chi tiết với danh bạ; sửa lại hoặc đề nghị đơn vị vận hành Trục đăng ký.",
+        ),
+        ReasonCode::AgencyClosed => row(
+            FailedPrecondition,
+            AfterDirectoryChange,
+            "Send to the agency that took over its tasks; if it is only suspended, ask the hub's operator when it returns.",
+            "Đề nghị gửi đến cơ quan tiếp nhận nhiệm vụ; nếu cơ quan chỉ tạm ngừng, đề nghị hỏi đơn vị vận hành Trục về thời điểm hoạt động lại.",
+        ),
+        ReasonCode::UnknownKey => row(
+            FailedPrecondition,
+            AfterDirectoryChange,
+            "Sign with a key that is registered for the agency, or ask the hub's operator to register this key.",
+            "Đề nghị ký bằng khóa đã đăng ký cho cơ quan, hoặc đề nghị đơn vị vận hành Trục đăng ký khóa này.",
+        ),
+        ReasonCode::BadSignature => row(
+            InvalidArgument,
+            Never,
+            "Sign exactly the bytes that you send (see envelope.proto) and check that the key belongs to key_id.",
+            "Đề nghị ký đúng chuỗi byte được gửi (xem envelope.proto) và kiểm tra khóa ký khớp với key_id.",
+        ),
+        ReasonCode::KeyRevoked => row(
+            FailedPrecondition,
+            Never,
+            "Sign with another key of the agency; a revoked key stays revoked.",
+            "Đề nghị ký bằng khóa khác của cơ quan; khóa đã thu hồi không có hiệu lực trở lại.",
+        ),
+        ReasonCode::KeyNotValid => row(
+            FailedPrecondition,
+            Never,
+            "Sign with a key that is valid now, or have a new key registered.",
+            "Đề nghị ký bằng khóa đang còn hiệu lực, hoặc đăng ký khóa mới.",
+        ),
+        ReasonCode::UnsupportedAlgorithm => row(
+            InvalidArgument,
+            Never,
+            "Use Ed25519 or ECDSA P-256 with SHA-256.",
+            "Đề nghị sử dụng thuật toán Ed25519 hoặc ECDSA P-256 với SHA-256.",
+        ),
+        ReasonCode::DigestMismatch => row(
+            InvalidArgument,
+            Never,
+            "Compute SHA-256 and size over the very bytes that you upload, and upload those bytes again.",
+            "Đề nghị tính lại SHA-256 và dung lượng trên đúng tệp được tải lên, sau đó tải lại tệp đó.",
+        ),
+        ReasonCode::BodyMissing => row(
+            FailedPrecondition,
+            AfterUpload,
+            "Upload the attachment that the detail names, then submit the same package again.",
+            "Đề nghị tải lên tệp đính kèm nêu trong phần chi tiết, sau đó gửi lại đúng gói tin này.",
+        ),
+        ReasonCode::Conflict => row(
+            AlreadyExists,
+            Never,
+            "This name already stands for other content. Use a new document id, or a new revision of this one.",
+            "Tên này đã gắn với nội dung khác. Đề nghị dùng mã văn bản mới hoặc tăng số phiên bản của văn bản.",
+        ),
+        ReasonCode::UnknownDocument => row(
+            NotFound,
+            Never,
+            "Check sender, document id and revision. If the document is new, wait until the hub offers it to you.",
+            "Đề nghị kiểm tra cơ quan gửi, mã văn bản và số phiên bản. Nếu là văn bản mới, đề nghị chờ Trục chuyển đến.",
+        ),
+        ReasonCode::NotARecipient => row(
+            PermissionDenied,
+            Never,
+            "Answer in the name of the agency that the document was sent to, or ask the sender to add yours.",
+            "Đề nghị phản hồi với tư cách cơ quan được gửi văn bản, hoặc đề nghị cơ quan gửi bổ sung nơi nhận.",
+        ),
+        ReasonCode::AlreadyFinal => row(
+            FailedPrecondition,
+            Never,
+            "The delivery already has another outcome, which stays. Look at the document's timeline; tell the sender by a new document if it is wrong.",
+            "Việc gửi nhận đã có kết quả khác và kết quả đó không thay đổi. Đề nghị xem lịch sử văn bản; nếu chưa đúng, đề nghị thông báo cho cơ quan gửi bằng văn bản mới.",
+        ),
+        ReasonCode::DeadlinePassed => row(
+            FailedPrecondition,
+            Never,
+            "The time for taking the document over has ended. Ask the sender to send it again.",
+            "Đã hết thời hạn tiếp nhận văn bản. Đề nghị liên hệ cơ quan gửi để gửi lại.",
+        ),
+        ReasonCode::ReasonRequired => row(
+            InvalidArgument,
+            Never,
+            "Write the reason in words, then sign and send again.",
+            "Đề nghị ghi rõ lý do, sau đó ký và gửi lại.",
+        ),
+        ReasonCode::UnknownStatusCode => row(
+            InvalidArgument,
+            Never,
+            "Use one of 01 to 06, 13, 15 or 16.",
+            "Đề nghị sử dụng một trong các mã trạng thái từ 01 đến 06, 13, 15 hoặc 16.",
+        ),
+        ReasonCode::KeyWeak => row(
+            InvalidArgument,
+            Never,
+            "Make a new key with a trusted tool and register that one.",
+            "Đề nghị tạo khóa mới bằng công cụ tin cậy và đăng ký khóa đó.",
+        ),
+        ReasonCode::KeyAlreadyUsed => row(
+            AlreadyExists,
+            Never,
+            "Make a new key for this agency; a key is registered once and for one agency.",
+            "Đề nghị tạo khóa mới cho cơ quan này; mỗi khóa chỉ được đăng ký một lần cho một cơ quan.",
+        ),
+        ReasonCode::BadIdentifier => row(
+            InvalidArgument,
+            Never,
+            "Write the identifier as in the published list: 000.00.00.H53 or H53.31.21.",
+            "Đề nghị ghi mã định danh đúng theo danh sách đã công bố: dạng 000.00.00.H53 hoặc H53.31.21.",
+        ),
+        ReasonCode::Duplicate => row(
+            AlreadyExists,
+            Never,
+            "Remove the row, or give it the identifier that belongs to it.",
+            "Đề nghị bỏ dòng trùng lặp hoặc ghi đúng mã định danh của dòng đó.",
+        ),
+        ReasonCode::WrongOffset => row(
+            OutOfRange,
+            AtOffset,
+            "Ask QueryUpload how much is there and go on at that offset.",
+            "Đề nghị dùng QueryUpload để biết dung lượng đã nhận và tải tiếp từ vị trí đó.",
+        ),
+        ReasonCode::LeaseLost => row(
+            FailedPrecondition,
+            Never,
+            "Wait for the next offer of this delivery and answer that one.",
+            "Đề nghị chờ Trục chuyển lại văn bản này và phản hồi cho lần chuyển đó.",
+        ),
+        ReasonCode::Busy => row(
+            ResourceExhausted,
+            Later,
+            "Wait as long as RetryInfo says, then send the same message again.",
+            "Trục đang quá tải. Đề nghị chờ đủ thời gian nêu trong RetryInfo, sau đó gửi lại đúng bản tin này.",
+        ),
+        ReasonCode::ShuttingDown => row(
+            Unavailable,
+            Later,
+            "Connect again and send the same message again.",
+            "Trục đang tạm dừng. Đề nghị kết nối lại và gửi lại đúng bản tin này.",
+        ),
+        ReasonCode::StoreFailed => row(
+            Unavailable,
+            Later,
+            "Send the same message again until it is answered: it takes effect only once.",
+            "Đề nghị gửi lại đúng bản tin này cho đến khi có phản hồi; bản tin chỉ có hiệu lực một lần.",
+        ),
+        ReasonCode::Damaged => row(
+            DataLoss,
+            Never,
+            "Tell the hub's operator at once; the operator runs `truc fsck` and restores from the copy.",
+            "Đề nghị thông báo ngay cho đơn vị vận hành Trục để chạy `truc fsck` và khôi phục từ bản sao lưu.",
+        ),
+        ReasonCode::RefusedByRecipient => row(
+            Ok,
+            Never,
+            "Read the recipient's reason, correct the document and send it under a new id or revision.",
+            "Đề nghị xem lý do của nơi nhận, chỉnh sửa văn bản và gửi lại với mã văn bản hoặc số phiên bản mới.",
+        ),
+        ReasonCode::BadCursor => row(
+            InvalidArgument,
+            Never,
+            "Use a cursor or page token exactly as this hub gave it, or start without one.",
+            "Đề nghị dùng nguyên vẹn con trỏ hoặc mã trang do Trục này cấp, hoặc bắt đầu lại từ đầu.",
+        ),
+        ReasonCode::NaturalKeyRepeated => row(
+            Ok,
+            Never,
+            "Check whether number and notation are right; if the document was sent twice, recall one of the two.",
+            "Đề nghị kiểm tra số và ký hiệu văn bản; nếu văn bản bị gửi hai lần, đề nghị thu hồi một văn bản.",
+        ),
+        ReasonCode::ForInformation => row(
+            Ok,
+            Never,
+            "The document counts for information only. To replace paper, send it signed by the competent person and the agency.",
+            "Văn bản chỉ có giá trị tham khảo. Để thay cho văn bản giấy, đề nghị gửi văn bản có chữ ký số của người có thẩm quyền và của cơ quan.",
+        ),
+        ReasonCode::Parked => row(
+            Ok,
+            Never,
+            "Nothing to do: the status is kept and applied when its document arrives. Check the document id if that does not happen.",
+            "Không cần xử lý: trạng thái được lưu và áp dụng khi văn bản đến. Nếu lâu chưa được áp dụng, đề nghị kiểm tra mã văn bản.",
+        ),
+        ReasonCode::OutOfOrder => row(
+            Ok,
+            Never,
+            "The status is kept in the history. Look at the timeline and report the state that holds now if it differs.",
+            "Trạng thái đã được lưu vào lịch sử. Đề nghị xem lịch sử văn bản và báo cáo trạng thái hiện tại nếu có khác biệt.",
+        ),
+    }
+}
+
+const fn row(grpc: GrpcCode, retry: Retry, help_en: &'static str, help_vi: &'static str) -> Entry {
+    Entry { retry, grpc, help_en, help_vi }
+}
