@@ -18,11 +18,20 @@ pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
 
 /// Makes a directory that only the owner may enter, and its name durable. No error if it exists.
 pub(super) fn make_dir(dir: &Path) -> io::Result<()> {
-    match DirBuilder::new().mode(0o700).create(dir) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-        other => other?,
+    make_dirs(std::slice::from_ref(&dir.to_owned()))
+}
+
+/// As [`make_dir`], for directories in one parent: one sync for all of them. The parent is synced also if nothing was
+/// made, since a process that was killed may have left names that are not durable.
+pub(super) fn make_dirs(dirs: &[PathBuf]) -> io::Result<()> {
+    for dir in dirs {
+        match DirBuilder::new().mode(0o700).create(dir) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            other => other?,
+        }
     }
-    dir.parent().filter(|parent| !parent.as_os_str().is_empty()).map_or(Ok(()), sync_dir)
+    let parent = dirs.first().and_then(|dir| dir.parent());
+    parent.filter(|parent| !parent.as_os_str().is_empty()).map_or(Ok(()), sync_dir)
 }
 
 /// Opens for reading and writing a file that only the owner may read; creates it if it is missing.
@@ -33,6 +42,11 @@ pub(super) fn open_private(path: &Path) -> io::Result<File> {
 /// Creates an empty file that only the owner may read; what was there is gone.
 pub(super) fn create_private(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).open(path)
+}
+
+/// Creates a file that only the owner may read; an error if it exists.
+pub(super) fn create_new(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path)
 }
 
 /// Replaces a file whole: after a power cut either the old or the new content stands there.

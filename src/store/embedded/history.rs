@@ -35,6 +35,11 @@ const KEPT_ASIDE: usize = 2;
 const LOCK_TRIES: usize = 300;
 const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
+/// A key and its value.
+pub type Entry = (Vec<u8>, Vec<u8>);
+/// A key and its new value; `None` removes it.
+pub type Put = (Vec<u8>, Option<Vec<u8>>);
+
 /// The history is damaged or its disk failed: set it aside and rebuild it from the journal. Nothing is lost.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the history index can't be used: {0}")]
@@ -134,7 +139,7 @@ impl History {
 
     /// Writes or (`None`) removes entries and notes what was applied: all of it or nothing. Not durable by
     /// itself. Keep it small (about 16 documents): sled's memory grows with the batch.
-    pub fn apply(&self, puts: Vec<(Vec<u8>, Option<Vec<u8>>)>, applied: Applied) -> Result<(), HistoryError> {
+    pub fn apply(&self, puts: Vec<Put>, applied: Applied) -> Result<(), HistoryError> {
         let mut batch = sled::Batch::default();
         for (key, value) in puts {
             if key.first().is_none_or(|first| *first == RESERVED) {
@@ -164,12 +169,7 @@ impl History {
     }
 
     /// Entries whose keys begin with `prefix`, in order, from the key `from` on (inclusive), at most `limit`.
-    pub fn scan(
-        &self,
-        from: &[u8],
-        prefix: &[u8],
-        limit: usize,
-    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, HistoryDamage> {
+    pub fn scan(&self, from: &[u8], prefix: &[u8], limit: usize) -> Result<Vec<Entry>, HistoryDamage> {
         let start = from.max(prefix).max(&[RESERVED + 1]);
         self.guarded(|db| {
             let mut found = Vec::new();
@@ -379,11 +379,11 @@ mod tests {
         Applied { seq, position: FramePosition { segment: 1, offset: 64 * seq as u32 } }
     }
 
-    fn put(key: &str, value: &str) -> (Vec<u8>, Option<Vec<u8>>) {
+    fn put(key: &str, value: &str) -> Put {
         (key.into(), Some(value.into()))
     }
 
-    fn keys(found: Vec<(Vec<u8>, Vec<u8>)>) -> Vec<String> {
+    fn keys(found: Vec<Entry>) -> Vec<String> {
         found.into_iter().map(|(key, _)| String::from_utf8(key).expect("text")).collect()
     }
 

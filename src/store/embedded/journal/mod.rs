@@ -404,7 +404,7 @@ fn all_there(dir: &Path, segments: &[u32]) -> Result<(), StoreError> {
         }
         let path = files::numbered_path(dir, *number, segment::EXTENSION);
         let len = path.metadata().map_err(failed(format!("opening journal segment {number}")))?.len();
-        if len < *SEGMENT_BYTES.start() || len % BLOCK as u64 != 0 || len > u32::MAX.into() {
+        if len < *SEGMENT_BYTES.start() || !len.is_multiple_of(BLOCK as u64) || len > u32::MAX.into() {
             return Err(StoreError::Damaged(format!("journal: segment {number} is {len} bytes long")));
         }
     }

@@ -90,7 +90,7 @@ impl<'a> Scanner<'a> {
         let (Some(at), Some(number)) = (at, number) else {
             return Err(StoreError::Damaged(format!("journal: segment {number:?} does not exist")));
         };
-        if offset < BLOCK as u64 || offset % BLOCK as u64 != 0 {
+        if offset < BLOCK as u64 || !offset.is_multiple_of(BLOCK as u64) {
             return Err(StoreError::Damaged(format!("journal: offset {offset} is no place for a frame")));
         }
         Ok(Self {

@@ -393,7 +393,10 @@ fn a_reader_reads_whole_frames_and_parts() {
     assert!(matches!(JournalReader::new(dir.path()).read(at[0]), Err(StoreError::Damaged(_))));
 }
 
-fn findings(dir: &TempDir) -> (Vec<u64>, Vec<(u64, Option<u64>)>, bool) {
+/// Sequences of the good frames, of the damaged and of the next good ones, and whether a tail is torn.
+type Findings = (Vec<u64>, Vec<(u64, Option<u64>)>, bool);
+
+fn findings(dir: &TempDir) -> Findings {
     let (mut good, mut bad, mut torn) = (Vec::new(), Vec::new(), false);
     check(dir.path(), &mut |finding| {
         match finding {
