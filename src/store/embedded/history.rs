@@ -137,9 +137,9 @@ impl History {
         applied.map(Some)
     }
 
-    /// Writes or (`None`) removes entries and notes what was applied: all of it or nothing. Not durable by
+    /// Writes or (`None`) removes entries and notes what was applied, if told: all of it or nothing. Not durable by
     /// itself. Keep it small (about 16 documents): sled's memory grows with the batch.
-    pub fn apply(&self, puts: Vec<Put>, applied: Applied) -> Result<(), HistoryError> {
+    pub fn apply(&self, puts: Vec<Put>, applied: impl Into<Option<Applied>>) -> Result<(), HistoryError> {
         let mut batch = sled::Batch::default();
         for (key, value) in puts {
             if key.first().is_none_or(|first| *first == RESERVED) {
@@ -156,7 +156,9 @@ impl History {
                 None => batch.remove(key),
             }
         }
-        batch.insert(&APPLIED, &applied.encode());
+        if let Some(applied) = applied.into() {
+            batch.insert(&APPLIED, &applied.encode());
+        }
         Ok(self.guarded(|db| db.apply_batch(batch))?)
     }
 
@@ -195,7 +197,7 @@ impl History {
     }
 
     /// Closes it so that the next start can trust it: flushes, syncs the files, leaves the marker.
-    pub fn close(mut self) -> Result<(), HistoryDamage> {
+    pub fn close(&mut self) -> Result<(), HistoryDamage> {
         let applied = self.applied()?;
         self.guarded(|db| db.flush().map(drop))?;
         let Some(db) = self.db.take() else { return Ok(()) };
@@ -392,7 +394,7 @@ mod tests {
         let temp = tempfile::tempdir().expect("temp");
         let dir = temp.path().join("history");
         assert!(History::is_clean(&dir));
-        let history = History::open(&dir).expect("open");
+        let mut history = History::open(&dir).expect("open");
         assert_eq!((history.was_clean(), history.applied().expect("read")), (true, None));
         assert!(!History::is_clean(&dir), "while it is open there is no marker");
         history.apply(vec![put("a1", "x"), put("a2", "y"), put("b1", "z")], applied(7)).expect("apply");
@@ -445,7 +447,7 @@ mod tests {
     fn a_marker_that_does_not_match_is_damage() {
         let temp = tempfile::tempdir().expect("temp");
         let dir = temp.path().join("history");
-        let history = History::open(&dir).expect("open");
+        let mut history = History::open(&dir).expect("open");
         history.apply(vec![put("a", "")], applied(1)).expect("apply");
         history.close().expect("close");
         let other = Marker { applied: Some(applied(2)), db_len: db_len(&dir) };
@@ -459,7 +461,7 @@ mod tests {
     #[test]
     fn a_history_that_failed_is_not_called_again() {
         let temp = tempfile::tempdir().expect("temp");
-        let history = History::open(&temp.path().join("history")).expect("open");
+        let mut history = History::open(&temp.path().join("history")).expect("open");
         let damage = history.guarded(|_| -> sled::Result<()> { panic!("inside sled") });
         assert!(damage.expect_err("caught").to_string().contains("inside sled"));
         history.get(b"a").expect_err("failed before");
@@ -496,7 +498,7 @@ mod tests {
     }
 
     fn well_filled(dir: &Path) {
-        let history = History::open(dir).expect("open");
+        let mut history = History::open(dir).expect("open");
         for batch in 0..60_u64 {
             let puts = (0..16).map(|i| put(&format!("key {}", (batch * 7919 + i) % 500), &"v".repeat(300)));
             history.apply(puts.collect(), applied(batch)).expect("apply");
@@ -537,7 +539,7 @@ mod tests {
                 Harm::Zero(len) => bytes.iter_mut().skip(at).take(len.into()).for_each(|b| *b = 0),
             }
             fs::write(path, bytes).expect("write");
-            if let Ok(history) = History::open(&dir) {
+            if let Ok(mut history) = History::open(&dir) {
                 let _ = history.scan(b"", b"", 10_000);
                 let _ = history.get(b"key 77");
                 let _ = history.apply(vec![put("new", "value")], applied(1_000));
