@@ -165,9 +165,9 @@ section! {
         max_inline: u64 = 4 * MIB;
         /// Largest manifest, its list of recipients included.
         #[serde(with = "human::size")]
-        max_manifest: u64 = 512 * KIB;
+        max_manifest: u64 = 2 * MIB;
         /// Most recipients of one document.
-        max_recipients: u32 = 10_000;
+        max_recipients: u32 = 20_000;
         /// Farthest that a message's issue time may be from the hub's clock.
         #[serde(with = "human::duration")]
         clock_skew: Duration = DAY;
@@ -176,7 +176,7 @@ section! {
         default_deadline: Duration = 7 * DAY;
         /// An upload that no document uses is removed after this time.
         #[serde(with = "human::duration")]
-        upload_retention: Duration = 7 * DAY;
+        upload_retention: Duration = DAY;
     }
 }
 
@@ -203,8 +203,8 @@ section! {
         /// Size of a journal segment.
         #[serde(with = "human::size")]
         segment_size: u64 = 64 * MIB;
-        /// Most commits by which the history index may lag behind before commits wait for it.
-        index_lag: u64 = 10_000;
+        /// Most entries by which the history index may lag behind before commits wait for it.
+        index_lag: usize = 1_000_000;
         /// Most requests in one commit.
         batch_max: usize = 1024;
     }

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     domain::{directory::Prepared, reason::ReasonCode},
-    proto::{Agency, DirectoryChange, ImportAgenciesResponse, directory_change::Change},
+    proto::{Agency, DirectoryChange, ImportAgenciesResponse},
 };
 
 /// Agencies of one import call.

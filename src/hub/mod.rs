@@ -173,6 +173,12 @@ impl Hub {
         &self.log
     }
 
+    /// Number of leaves.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.store.head().size
+    }
+
     /// Rules and bounds.
     #[must_use]
     pub fn settings(&self) -> &Settings {

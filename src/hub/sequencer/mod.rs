@@ -4,7 +4,7 @@ mod draft;
 mod expansion;
 mod receipt;
 mod register;
-pub use register::quarantined;
+pub use register::{import_of, quarantined};
 mod status;
 mod submission;
 

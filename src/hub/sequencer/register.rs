@@ -4,9 +4,13 @@ use prost::Message;
 
 use super::{Decision, draft::Draft};
 use crate::{
-    domain::{directory::Prepared, id::NodeName, reason::Reason},
+    domain::{
+        directory::{Directory, Prepared},
+        id::{AgencyId, NodeName},
+        reason::Reason,
+    },
     hub::refused::Refused,
-    proto::{self, DirectoryChange, EventKind, directory_change::Change},
+    proto::{self, AgencyState, DirectoryChange, EventKind, directory_change::Change},
     store::records::DirectoryRecord,
 };
 
@@ -51,6 +55,19 @@ impl Draft<'_> {
         }
         Ok(Decision::Imported(response))
     }
+}
+
+/// The change that imports an agency. A list that says nothing of states does not wake a suspended agency.
+pub fn import_of(directory: &Directory, agency: &proto::Agency) -> DirectoryChange {
+    let mut agency = agency.clone();
+    let known = AgencyId::parse(&agency.organ_id).ok().and_then(|id| directory.agency(&id));
+    if let Some(known) = known
+        && agency.state() == AgencyState::Active
+        && known.state == AgencyState::Suspended
+    {
+        agency.state = known.state.into();
+    }
+    DirectoryChange { change: Some(Change::PutAgency(agency)), reason: "import".into() }
 }
 
 /// A row that was left out.
