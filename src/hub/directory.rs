@@ -56,8 +56,7 @@ impl Hub {
         let mut response = ImportAgenciesResponse::default();
         let leaf = directory.version();
         for (position, agency) in (0..).zip(agencies) {
-            let change =
-                DirectoryChange { change: Some(Change::PutAgency(agency.clone())), reason: "import".into() };
+            let change = super::sequencer::import_of(&directory, agency);
             let applied = match directory.prepare(&change, self.clock.now()) {
                 Ok(Prepared::Unchanged { .. }) => {
                     response.unchanged += 1;

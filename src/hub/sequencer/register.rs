@@ -42,8 +42,7 @@ impl Draft<'_> {
     pub fn import(&mut self, agencies: &[proto::Agency]) -> Result<Decision, Refused> {
         let mut response = proto::ImportAgenciesResponse::default();
         for (position, agency) in (0..).zip(agencies) {
-            let change =
-                DirectoryChange { change: Some(Change::PutAgency(agency.clone())), reason: "import".into() };
+            let change = import_of(&self.directory, agency);
             match self.directory.prepare(&change, self.now) {
                 Ok(Prepared::Unchanged { .. }) => response.unchanged += 1,
                 Ok(Prepared::Change(change)) => {
