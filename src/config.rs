@@ -1,1 +1,477 @@
-//! The configuration file.
+//! The configuration file: one TOML file, every key with a default, `TRUC__SECTION__KEY` in the
+//! environment on top.
+
+mod check;
+pub mod human;
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use serde::{Deserialize, Serialize};
+use toml::{Table, Value};
+
+use crate::edge::tls::{TlsLimits, TlsSource};
+pub use check::Problem;
+
+/// Variables with this prefix stand above the file.
+pub const ENV_PREFIX: &str = "TRUC__";
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+const HOUR: Duration = Duration::from_secs(60 * 60);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A configuration that can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file can't be read.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// Which one.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is not TOML, or has an unknown key or a value of another type; the text names the line.
+    #[error("{}: {problem}", path.display())]
+    Syntax {
+        /// Which file.
+        path: PathBuf,
+        /// Line, key and what is wrong.
+        problem: String,
+    },
+    /// A variable of the environment names no key, or its value does not fit.
+    #[error("{variable}: {problem}")]
+    Environment {
+        /// Which one.
+        variable: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// Values that the hub can't run with.
+    #[error("{}", problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Check {
+        /// All of them.
+        problems: Vec<Problem>,
+    },
+}
+
+type Docs = &'static [(&'static str, &'static [&'static str])];
+
+/// Defines a section once: struct, defaults, and the comments of the sample file.
+macro_rules! section {
+    (
+        $(#[doc = $about:literal])*
+        $name:ident {
+            $( $(#[doc = $doc:literal])* $(#[serde($($serde:tt)*)])? $field:ident: $type:ty = $default:expr; )*
+        }
+    ) => {
+        $(#[doc = $about])*
+        #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(deny_unknown_fields, default)]
+        pub struct $name {
+            $( $(#[doc = $doc])* $(#[serde($($serde)*)])? pub $field: $type, )*
+        }
+
+        impl Default for $name {
+            fn default() -> Self {
+                Self { $( $field: $default, )* }
+            }
+        }
+
+        impl $name {
+            const DOCS: Docs = &[ $( (stringify!($field), &[$($doc),*]), )* ];
+        }
+    };
+}
+
+section! {
+    /// Everything that the hub is told from outside.
+    Config {
+        /// Name of this hub's log, for ever: it stands in every checkpoint, and senders sign it.
+        /// A host name that you own and a path, such as "hub.example.gov.vn/log".
+        origin: String = String::new();
+        /// Folder of journal, bodies and index. Relative paths start at this file's folder.
+        data_dir: PathBuf = "data".into();
+        /// The gRPC port.
+        listen: Listen = Listen::default();
+        /// Who the hub is and whom it lets in. The files are read again when they change.
+        tls: Tls = Tls::default();
+        /// The Merkle log.
+        log: Log = Log::default();
+        /// Limits of what senders hand in.
+        submission: Submission = Submission::default();
+        /// How documents go out.
+        delivery: Delivery = Delivery::default();
+        /// The embedded store.
+        store: Store = Store::default();
+        /// What the hub tells on standard error.
+        logging: Logging = Logging::default();
+    }
+}
+
+section! {
+    /// `[listen]`
+    Listen {
+        /// Address and port.
+        address: SocketAddr = (Ipv4Addr::UNSPECIFIED, 7443).into();
+    }
+}
+
+section! {
+    /// `[tls]`
+    Tls {
+        /// The hub's certificate, with intermediates after it if there are any (PEM).
+        certificate: PathBuf = "certs/hub.pem".into();
+        /// Private key of the certificate (PEM).
+        key: PathBuf = "certs/hub.key".into();
+        /// CAs whose clients may connect (PEM, one or several).
+        client_ca: PathBuf = "certs/ca.pem".into();
+        /// Revocation lists, one of each of these CAs (PEM). "" switches revocation off.
+        crl: PathBuf = "certs/crl.pem".into();
+        /// How often the files are looked at.
+        #[serde(with = "human::duration")]
+        reload_every: Duration = TlsLimits::default().reload_every;
+        /// A handshake that takes longer is dropped.
+        #[serde(with = "human::duration")]
+        handshake_timeout: Duration = TlsLimits::default().handshake_timeout;
+        /// Handshakes at a time.
+        max_handshakes: usize = TlsLimits::default().max_handshakes;
+        /// Connections at a time.
+        max_connections: usize = TlsLimits::default().max_connections;
+    }
+}
+
+section! {
+    /// `[log]`
+    Log {
+        /// Ed25519 key that signs the checkpoints (PKCS#8 PEM). Losing it ends the log: keep a copy offline.
+        key: PathBuf = "certs/log.key".into();
+    }
+}
+
+section! {
+    /// `[submission]`
+    Submission {
+        /// Largest attachment.
+        #[serde(with = "human::size")]
+        max_attachment: u64 = 2 * GIB;
+        /// Largest sum of attachments inside one Submit call; larger ones are uploaded before.
+        #[serde(with = "human::size")]
+        max_inline: u64 = 4 * MIB;
+        /// Largest manifest, its list of recipients included.
+        #[serde(with = "human::size")]
+        max_manifest: u64 = 512 * KIB;
+        /// Most recipients of one document.
+        max_recipients: u32 = 10_000;
+        /// Farthest that a message's issue time may be from the hub's clock.
+        #[serde(with = "human::duration")]
+        clock_skew: Duration = DAY;
+        /// Time for delivery when the sender names none.
+        #[serde(with = "human::duration")]
+        default_deadline: Duration = 7 * DAY;
+        /// An upload that no document uses is removed after this time.
+        #[serde(with = "human::duration")]
+        upload_retention: Duration = 7 * DAY;
+    }
+}
+
+section! {
+    /// `[delivery]`
+    Delivery {
+        /// How long a recipient's system may hold an offer before it is offered again.
+        #[serde(with = "human::duration")]
+        lease: Duration = Duration::from_secs(120);
+        /// Pause after the first offer that was not answered; doubles each time.
+        #[serde(with = "human::duration")]
+        retry_first: Duration = Duration::from_secs(30);
+        /// Longest pause between offers.
+        #[serde(with = "human::duration")]
+        retry_max: Duration = HOUR;
+        /// Most unanswered offers of one session.
+        session_max_credit: u32 = 256;
+    }
+}
+
+section! {
+    /// `[store]`
+    Store {
+        /// Size of a journal segment.
+        #[serde(with = "human::size")]
+        segment_size: u64 = 64 * MIB;
+        /// Most commits by which the history index may lag behind before commits wait for it.
+        index_lag: u64 = 10_000;
+        /// Most requests in one commit.
+        batch_max: usize = 1024;
+    }
+}
+
+section! {
+    /// `[logging]`
+    Logging {
+        /// Levels as in "info" or "info,truc::edge=debug".
+        filter: String = "info".into();
+        /// "text" or "json".
+        format: LogFormat = LogFormat::Text;
+    }
+}
+
+/// Form of a log line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Config {
+    /// Reads the file, puts the environment on top, and resolves relative paths against the file's
+    /// folder. Does not look at the values: that is [`Config::check`].
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::File { path: path.to_owned(), source })?;
+        let file = Self::parse(&text)
+            .map_err(|error| ConfigError::Syntax { path: path.to_owned(), problem: error.to_string() })?;
+        let variables = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        let mut config = file.with_environment(variables)?;
+        config.resolve(path.parent().unwrap_or(Path::new("")));
+        Ok(config)
+    }
+
+    /// Reads TOML; unknown keys are errors, missing ones take their default. Errors name the line.
+    pub fn parse(text: &str) -> Result<Self, toml::de::Error> {
+        toml::from_str(text)
+    }
+
+    /// Sets what variables such as `TRUC__TLS__KEY` say; others are ignored.
+    pub fn with_environment(
+        self,
+        variables: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
+        let mut config = self;
+        for (variable, value) in variables {
+            let Some(path) = variable.strip_prefix(ENV_PREFIX) else { continue };
+            let failed = |problem| ConfigError::Environment { variable: variable.clone(), problem };
+            let mut table = config.to_table().map_err(|error| failed(error.to_string()))?;
+            set(&mut table, &path.to_ascii_lowercase(), &value).map_err(failed)?;
+            config = table.try_into().map_err(|error: toml::de::Error| failed(error.message().to_owned()))?;
+        }
+        Ok(config)
+    }
+
+    /// Makes relative paths start at `folder`.
+    pub fn resolve(&mut self, folder: &Path) {
+        let paths = [
+            &mut self.data_dir,
+            &mut self.tls.certificate,
+            &mut self.tls.key,
+            &mut self.tls.client_ca,
+            &mut self.tls.crl,
+            &mut self.log.key,
+        ];
+        for path in paths.into_iter().filter(|path| !path.as_os_str().is_empty()) {
+            *path = folder.join(&path);
+        }
+    }
+
+    /// Checks every value and file; returns all problems together, each with its next step.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let problems = check::problems(self);
+        if problems.is_empty() {
+            return Ok(());
+        }
+        Err(ConfigError::Check { problems })
+    }
+
+    /// The sample file: every key with its default and its meaning.
+    #[must_use]
+    pub fn default_toml() -> String {
+        let table = Self::default().to_table().expect("the defaults are plain text and numbers");
+        let mut text = String::from(
+            "# Configuration of the Trục hub. Every key may be left out: what stands here is its default.\n\
+             # A variable such as TRUC__TLS__KEY stands above the file.\n",
+        );
+        print(&mut text, Self::DOCS, &table);
+        for (name, docs) in SECTIONS {
+            let about = Self::DOCS.iter().find(|(key, _)| key == name).map_or(&[][..], |(_, about)| *about);
+            text.push('\n');
+            comment(&mut text, about);
+            text.push_str(&format!("[{name}]\n"));
+            if let Some(Value::Table(section)) = table.get(*name) {
+                print(&mut text, docs, section);
+            }
+        }
+        text
+    }
+
+    fn to_table(&self) -> Result<Table, toml::ser::Error> {
+        Table::try_from(self)
+    }
+}
+
+impl Tls {
+    /// The files for the acceptor.
+    #[must_use]
+    pub fn source(&self) -> TlsSource {
+        TlsSource {
+            certificate: self.certificate.clone(),
+            key: self.key.clone(),
+            client_ca: self.client_ca.clone(),
+            crl: (!self.crl.as_os_str().is_empty()).then(|| self.crl.clone()),
+        }
+    }
+
+    /// The bounds for the acceptor.
+    #[must_use]
+    pub fn limits(&self) -> TlsLimits {
+        TlsLimits {
+            max_connections: self.max_connections,
+            max_handshakes: self.max_handshakes,
+            handshake_timeout: self.handshake_timeout,
+            reload_every: self.reload_every,
+        }
+    }
+}
+
+const SECTIONS: &[(&str, Docs)] = &[
+    ("listen", Listen::DOCS),
+    ("tls", Tls::DOCS),
+    ("log", Log::DOCS),
+    ("submission", Submission::DOCS),
+    ("delivery", Delivery::DOCS),
+    ("store", Store::DOCS),
+    ("logging", Logging::DOCS),
+];
+
+fn print(text: &mut String, docs: Docs, table: &Table) {
+    for (key, about) in docs {
+        if let Some(value) = table.get(*key).filter(|value| !value.is_table()) {
+            comment(text, about);
+            text.push_str(&format!("{key} = {value}\n"));
+        }
+    }
+}
+
+fn comment(text: &mut String, lines: &[&str]) {
+    lines.iter().for_each(|line| text.push_str(&format!("#{line}\n")));
+}
+
+/// Sets `section__key`; the value takes the type that the key has.
+fn set(table: &mut Table, path: &str, text: &str) -> Result<(), String> {
+    let unknown = || "there is no such key".to_owned();
+    if let Some((section, key)) = path.split_once("__") {
+        let inner = table.get_mut(section).and_then(Value::as_table_mut).ok_or_else(unknown)?;
+        return set(inner, key, text);
+    }
+    match table.get_mut(path).ok_or_else(unknown)? {
+        Value::String(value) => *value = text.to_owned(),
+        Value::Integer(value) => {
+            *value = text.parse().map_err(|_| format!("{text:?} is not a whole number"))?
+        }
+        Value::Boolean(value) => {
+            *value = text.parse().map_err(|_| format!("{text:?} is not true or false"))?
+        }
+        _ => return Err("this names a section: add __ and the key".to_owned()),
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn environment(pairs: &[(&str, &str)]) -> Result<Config, ConfigError> {
+        let pairs = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        Config::default().with_environment(pairs)
+    }
+
+    #[test]
+    fn the_sample_is_the_defaults_and_explains_every_key() {
+        let sample = Config::default_toml();
+        assert_eq!(Config::parse(&sample).expect("the sample parses"), Config::default());
+        let mut before = "";
+        for line in sample.lines().filter(|line| !line.is_empty()) {
+            assert!(line.starts_with('#') || before.starts_with('#'), "no comment above {line:?}");
+            before = line;
+        }
+        let keys: usize = SECTIONS.iter().map(|(_, docs)| docs.len()).sum();
+        assert_eq!(sample.matches(" = ").count(), keys + Config::DOCS.len() - SECTIONS.len());
+    }
+
+    #[test]
+    fn an_empty_file_is_the_defaults() {
+        assert_eq!(Config::parse("").expect("parses"), Config::default());
+    }
+
+    #[test]
+    fn unknown_keys_are_refused_with_their_line() {
+        for text in ["\n\noriginn = \"x\"", "\n[tls]\nkeyy = \"x\"", "\n\n[tsl]"] {
+            let error = Config::parse(text).expect_err("unknown key").to_string();
+            assert!(error.contains("line 3"), "{error}");
+        }
+    }
+
+    #[test]
+    fn values_are_read_in_human_form() {
+        let text =
+            "[submission]\nmax_attachment = \"3 GiB\"\nclock_skew = \"2d\"\n[logging]\nformat = \"json\"";
+        let config = Config::parse(text).expect("parses");
+        assert_eq!(config.submission.max_attachment, 3 * GIB);
+        assert_eq!(config.submission.clock_skew, 2 * DAY);
+        assert_eq!(config.logging.format, LogFormat::Json);
+        assert!(Config::parse("[submission]\nclock_skew = 5").is_err());
+        assert!(Config::parse("[submission]\nmax_inline = \"4 MB\"").is_err());
+    }
+
+    #[test]
+    fn the_environment_stands_above() {
+        let config = environment(&[
+            ("TRUC__ORIGIN", "hub.example.vn/log"),
+            ("TRUC__TLS__MAX_CONNECTIONS", "7"),
+            ("TRUC__TLS__CRL", ""),
+            ("TRUC__DELIVERY__LEASE", "5m"),
+            ("TRUC_HUB", "https://localhost:7443"),
+            ("PATH", "/bin"),
+        ])
+        .expect("legal");
+        assert_eq!(config.origin, "hub.example.vn/log");
+        assert_eq!(config.tls.max_connections, 7);
+        assert_eq!(config.tls.source().crl, None);
+        assert_eq!(config.delivery.lease, Duration::from_secs(300));
+    }
+
+    #[test]
+    fn a_bad_variable_is_named() {
+        for (name, value) in [
+            ("TRUC__TSL__KEY", "x"),
+            ("TRUC__TLS", "x"),
+            ("TRUC__TLS__KEY__MORE", "x"),
+            ("TRUC__TLS__MAX_CONNECTIONS", "many"),
+            ("TRUC__TLS__MAX_CONNECTIONS", "-1"),
+            ("TRUC__DELIVERY__LEASE", "soon"),
+            ("TRUC__", "x"),
+        ] {
+            let error = environment(&[(name, value)]).expect_err("bad variable").to_string();
+            assert!(error.starts_with(&format!("{name}: ")), "{error}");
+        }
+    }
+
+    #[test]
+    fn relative_paths_start_at_the_file() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let path = folder.path().join("truc.toml");
+        std::fs::write(&path, "data_dir = \"/var/lib/truc\"\n[tls]\ncrl = \"\"").expect("write");
+        let config = Config::load(&path).expect("loads");
+        assert_eq!(config.data_dir, Path::new("/var/lib/truc"));
+        assert_eq!(config.tls.key, folder.path().join("certs/hub.key"));
+        assert_eq!(config.tls.crl, Path::new(""));
+    }
+}

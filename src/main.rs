@@ -1,2 +1,7 @@
 //! The `truc` binary.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    truc::cli::main()
+}

@@ -1,1 +1,83 @@
-//! The commands.
+//! The commands. Each is one file with `Args` and `Args::run`, and one line below.
+
+pub mod config;
+mod connection;
+mod failure;
+pub mod files;
+pub mod keygen;
+mod output;
+pub mod pki;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+pub use connection::Connection;
+pub use failure::{Exit, Failure};
+pub use output::Output;
+
+/// Hub through which agencies exchange signed documents, with a proof in every acknowledgement.
+#[derive(Debug, Parser)]
+#[command(
+    name = "truc",
+    version,
+    after_help = "Exit codes: 0 done, 1 refused or a check failed, 2 usage, 3 the hub can't be reached, 4 a local file."
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// Answers as JSON on standard output, errors as JSON on standard error.
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+/// Makes the list of commands: the name on the command line, and the module that does it.
+macro_rules! commands {
+    ($($name:ident => $module:ident),* $(,)?) => {
+        #[derive(Debug, clap::Subcommand)]
+        enum Command {
+            $($name($module::Args),)*
+        }
+
+        impl Command {
+            async fn run(self, output: &Output) -> Result<(), Failure> {
+                match self {
+                    $(Self::$name(args) => args.run(output).await,)*
+                }
+            }
+        }
+    };
+}
+
+commands! {
+    Config => config,
+    Keygen => keygen,
+    Pki => pki,
+}
+
+/// Runs the command line of this process; wrong usage ends the process with code 2.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli.command, &Output::new(cli.json)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(cli.json),
+    }
+}
+
+fn run(command: Command, output: &Output) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Runtime::new()
+        .map_err(|error| Failure::new(Exit::File, format!("can't start: {error}")))?;
+    runtime.block_on(command.run(output))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,1 +1,69 @@
-//! The Rust client of the hub.
+//! The Rust client of the hub: one connection, one generated client for each service.
+
+mod connect;
+
+pub use connect::{ClientOptions, ConnectError, connect, connect_lazy};
+use tonic::transport::Channel;
+
+use crate::rpc::{
+    audit_service_client::AuditServiceClient, delivery_service_client::DeliveryServiceClient,
+    directory_service_client::DirectoryServiceClient, operator_service_client::OperatorServiceClient,
+    status_service_client::StatusServiceClient, submission_service_client::SubmissionServiceClient,
+};
+
+/// Largest message in either direction, the same as the hub's: envelope and inline parts fit with room.
+pub const MAX_MESSAGE: usize = 8 << 20;
+
+/// A connection to the hub. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Client {
+    channel: Channel,
+}
+
+macro_rules! services {
+    ($( $(#[$doc:meta])* $name:ident: $client:ident; )*) => {
+        $(
+            $(#[$doc])*
+            #[must_use]
+            pub fn $name(&self) -> $client<Channel> {
+                $client::new(self.channel.clone())
+                    .max_decoding_message_size(MAX_MESSAGE)
+                    .max_encoding_message_size(MAX_MESSAGE)
+            }
+        )*
+    };
+}
+
+impl Client {
+    /// Connects now, so that a wrong address or certificate shows at once.
+    pub async fn connect(options: &ClientOptions) -> Result<Self, ConnectError> {
+        connect(options).await.map(Self::from)
+    }
+
+    /// The connection itself, for services that are not the hub's own, such as health.
+    #[must_use]
+    pub fn channel(&self) -> Channel {
+        self.channel.clone()
+    }
+
+    services! {
+        /// Hands documents in.
+        submission: SubmissionServiceClient;
+        /// Takes documents over.
+        delivery: DeliveryServiceClient;
+        /// Reports and watches business status.
+        status: StatusServiceClient;
+        /// Agencies, nodes and keys.
+        directory: DirectoryServiceClient;
+        /// Checkpoints and proofs.
+        audit: AuditServiceClient;
+        /// What the hub holds and does.
+        operator: OperatorServiceClient;
+    }
+}
+
+impl From<Channel> for Client {
+    fn from(channel: Channel) -> Self {
+        Self { channel }
+    }
+}

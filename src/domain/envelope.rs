@@ -261,9 +261,11 @@ mod tests {
 
     const NOW: Timestamp = Timestamp(1_000);
 
-    impl KeyRing for HashMap<Digest, RegisteredKey> {
+    struct Ring(HashMap<Digest, RegisteredKey>);
+
+    impl KeyRing for Ring {
         fn key(&self, id: &Digest) -> Option<&RegisteredKey> {
-            self.get(id)
+            self.0.get(id)
         }
     }
 
@@ -280,8 +282,8 @@ mod tests {
         RegisteredKey { agency: agency(of), public, kind, valid_from, valid_until: None, revoked_at: None }
     }
 
-    fn ring<const N: usize>(keys: [RegisteredKey; N]) -> HashMap<Digest, RegisteredKey> {
-        keys.map(|key| (key.public.key_id(), key)).into()
+    fn ring(keys: impl IntoIterator<Item = RegisteredKey>) -> Ring {
+        Ring(keys.into_iter().map(|key| (key.public.key_id(), key)).collect())
     }
 
     fn signed(keys: &[&SigningKey]) -> SignedEnvelope {
@@ -506,8 +508,10 @@ mod tests {
         assert_eq!(recheck(&envelope, &before, &agency("H53"), &keys, NOW), Ok(before));
     }
 
-    /// What may become of one key between judgement and recheck.
-    fn states() -> impl Strategy<Value = Option<(bool, bool, i64, Option<i64>, Option<i64>)>> {
+    /// Of which agency, whether a seal, valid from, valid until, revoked at; `None` while it is not registered.
+    type KeyState = Option<(bool, bool, i64, Option<i64>, Option<i64>)>;
+
+    fn states() -> impl Strategy<Value = KeyState> {
         let moment = || prop::option::of(0i64..4);
         prop::option::weighted(0.8, (any::<bool>(), any::<bool>(), 0i64..3, moment(), moment()))
     }
@@ -522,7 +526,7 @@ mod tests {
             later in 0i64..4,
         ) {
             let signers = [key(), key(), SigningKey::generate(Algorithm::EcdsaP256Sha256).unwrap()];
-            let keys = |states: [Option<(bool, bool, i64, Option<i64>, Option<i64>)>; 3]| -> HashMap<_, _> {
+            let keys = |states: [KeyState; 3]| {
                 let registered = signers.iter().zip(states).filter_map(|(key, state)| {
                     let (ours, seal, valid_from, valid_until, revoked_at) = state?;
                     Some(RegisteredKey {
@@ -534,7 +538,7 @@ mod tests {
                         revoked_at: revoked_at.map(Timestamp),
                     })
                 });
-                registered.map(|key| (key.public.key_id(), key)).collect()
+                ring(registered)
             };
             let mut envelope = signed(&signatures.iter().map(|(signer, _)| &signers[*signer]).collect::<Vec<_>>());
             for (signature, (_, fault)) in envelope.signatures.iter_mut().zip(&signatures) {

@@ -1,1 +1,240 @@
-//! Being written.
+//! Who calls. The TLS certificate names a role; what that role may do is decided behind the doors.
+
+use std::{fmt, net::SocketAddr};
+
+use x509_parser::{
+    extensions::GeneralName,
+    prelude::{FromDer, X509Certificate},
+};
+
+use crate::domain::{
+    id::{NodeName, shorten},
+    reason::{Reason, ReasonCode},
+};
+
+/// Every identity in a certificate starts with this, in a SAN of type URI.
+pub const URN_PREFIX: &str = "urn:truc:";
+
+/// What a client certificate is for. Names follow the rule of [`NodeName`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// One installation that sends and receives for agencies.
+    Node(NodeName),
+    /// Runs the hub and its directory.
+    Operator(String),
+    /// Reads evidence.
+    Auditor(String),
+}
+
+/// Who a verified client certificate says its holder is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Identity {
+    /// The role with its name.
+    pub role: Role,
+}
+
+impl Identity {
+    /// Reads the identity from a leaf certificate (DER) that TLS has already verified: it must carry
+    /// exactly one SAN URI `urn:truc:…`, and that must name a client's role. Otherwise `ROLE_REQUIRED`.
+    pub fn from_certificate(der: &[u8]) -> Result<Self, Reason> {
+        let (_, certificate) =
+            X509Certificate::from_der(der).map_err(|_| refused("the client certificate can't be read"))?;
+        let names = certificate
+            .subject_alternative_name()
+            .map_err(|_| refused("the client certificate's alternative names can't be read"))?;
+        let mut urns = names.iter().flat_map(|names| &names.value.general_names).filter_map(|name| {
+            if let GeneralName::URI(uri) = name { uri.strip_prefix(URN_PREFIX) } else { None }
+        });
+        match (urns.next(), urns.next()) {
+            (Some(urn), None) => Self::from_urn(urn),
+            (None, _) => Err(refused("the client certificate has no SAN URI urn:truc:…")),
+            (Some(_), Some(_)) => Err(refused("the client certificate has more than one SAN URI urn:truc:…")),
+        }
+    }
+
+    fn from_urn(urn: &str) -> Result<Self, Reason> {
+        let (role, name) = urn.split_once(':').unwrap_or((urn, ""));
+        let name = NodeName::parse(name)
+            .map_err(|_| refused(format!("the client certificate names {:?}", shorten(urn))))?;
+        let role = match role {
+            "node" => Role::Node(name),
+            "operator" => Role::Operator(name.into()),
+            "auditor" => Role::Auditor(name.into()),
+            other => {
+                return Err(refused(format!("a certificate of role {:?} calls nothing", shorten(other))));
+            }
+        };
+        Ok(Self { role })
+    }
+}
+
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.role {
+            Role::Node(name) => write!(f, "node {name}"),
+            Role::Operator(name) => write!(f, "operator {name}"),
+            Role::Auditor(name) => write!(f, "auditor {name}"),
+        }
+    }
+}
+
+/// What the acceptor knows of a connection; tonic puts it into the extensions of every request.
+#[derive(Clone, Debug)]
+pub struct PeerInfo {
+    /// Where the connection comes from.
+    pub address: SocketAddr,
+    /// Who it is, or why the certificate names nobody: such a connection gets this reason for every call.
+    pub identity: Result<Identity, Reason>,
+}
+
+/// The caller of one request.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    /// Who.
+    pub identity: Identity,
+    /// From where.
+    pub address: SocketAddr,
+}
+
+impl Caller {
+    /// The caller as TLS found it; `ROLE_REQUIRED` when the certificate names no role.
+    pub fn from_request<T>(request: &tonic::Request<T>) -> Result<Self, Reason> {
+        let Some(peer) = request.extensions().get::<PeerInfo>() else {
+            return Err(refused("this connection has no client certificate"));
+        };
+        Ok(Self { identity: peer.identity.clone()?, address: peer.address })
+    }
+
+    /// The node's name, or `ROLE_REQUIRED`.
+    pub fn require_node(&self) -> Result<&NodeName, Reason> {
+        match &self.identity.role {
+            Role::Node(name) => Ok(name),
+            _ => Err(self.lacks("a node")),
+        }
+    }
+
+    /// The operator's name, or `ROLE_REQUIRED`.
+    pub fn require_operator(&self) -> Result<&str, Reason> {
+        match &self.identity.role {
+            Role::Operator(name) => Ok(name),
+            _ => Err(self.lacks("an operator")),
+        }
+    }
+
+    /// The auditor's name, or `ROLE_REQUIRED`.
+    pub fn require_auditor(&self) -> Result<&str, Reason> {
+        match &self.identity.role {
+            Role::Auditor(name) => Ok(name),
+            _ => Err(self.lacks("an auditor")),
+        }
+    }
+
+    /// Passes auditors and operators, who may both read everything; otherwise `ROLE_REQUIRED`.
+    pub fn require_reader(&self) -> Result<&str, Reason> {
+        match &self.identity.role {
+            Role::Auditor(name) | Role::Operator(name) => Ok(name),
+            Role::Node(_) => Err(self.lacks("an auditor or operator")),
+        }
+    }
+
+    fn lacks(&self, needed: &str) -> Reason {
+        refused(format!("this call is for {needed}; the certificate names {}", self.identity))
+    }
+}
+
+fn refused(detail: impl Into<String>) -> Reason {
+    Reason::new(ReasonCode::RoleRequired, detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, KeyPair, SanType};
+
+    use super::*;
+
+    fn certificate(uris: &[&str]) -> Vec<u8> {
+        let mut params = CertificateParams::new(["host.example".to_owned()]).expect("legal name");
+        params
+            .subject_alt_names
+            .extend(uris.iter().map(|uri| SanType::URI((*uri).try_into().expect("ascii"))));
+        let key = KeyPair::generate().expect("random source");
+        params.self_signed(&key).expect("signs").der().to_vec()
+    }
+
+    fn read(uris: &[&str]) -> Result<Identity, Reason> {
+        Identity::from_certificate(&certificate(uris))
+    }
+
+    fn request(peer: PeerInfo) -> tonic::Request<()> {
+        let mut request = tonic::Request::new(());
+        request.extensions_mut().insert(peer);
+        request
+    }
+
+    #[test]
+    fn each_role_is_read() {
+        let node = read(&["urn:truc:node:h53-dms.example"]).expect("a node");
+        assert_eq!(node.role, Role::Node(NodeName::parse("h53-dms.example").expect("legal")));
+        assert_eq!(node.to_string(), "node h53-dms.example");
+        assert_eq!(read(&["urn:truc:operator:an"]).expect("role").role, Role::Operator("an".into()));
+        assert_eq!(
+            read(&["urn:truc:auditor:thanh-tra"]).expect("role").role,
+            Role::Auditor("thanh-tra".into())
+        );
+    }
+
+    #[test]
+    fn other_uris_do_not_matter() {
+        assert!(read(&["https://example.vn/", "urn:truc:node:a"]).is_ok());
+    }
+
+    #[test]
+    fn anything_but_one_role_is_refused() {
+        for uris in [
+            &[][..],
+            &["urn:truc:node:a", "urn:truc:node:a"],
+            &["urn:truc:node:a", "urn:truc:operator:a"],
+            &["urn:truc:node:a", "urn:truc:hub:a"],
+            &["urn:truc:hub:a"],
+            &["urn:truc:node:"],
+            &["urn:truc:node"],
+            &["urn:truc:"],
+            &["urn:truc:node:A"],
+            &["urn:truc:operator:a b"],
+            &["URN:TRUC:node:a"],
+        ] {
+            assert_eq!(read(uris).expect_err("no role").code, ReasonCode::RoleRequired, "{uris:?}");
+        }
+        assert!(Identity::from_certificate(b"garbage").is_err());
+    }
+
+    #[test]
+    fn helpers_let_only_their_role_pass() {
+        let address = "192.0.2.1:4000".parse().expect("address");
+        let caller = |urn: &str| {
+            Caller::from_request(&request(PeerInfo { address, identity: Identity::from_urn(urn) }))
+                .expect("a caller")
+        };
+        let (node, operator, auditor) = (caller("node:a"), caller("operator:b"), caller("auditor:c"));
+        assert_eq!(node.require_node().expect("node").as_str(), "a");
+        assert_eq!(operator.require_operator(), Ok("b"));
+        assert_eq!(auditor.require_auditor(), Ok("c"));
+        assert_eq!((operator.require_reader(), auditor.require_reader()), (Ok("b"), Ok("c")));
+        for refusal in [
+            operator.require_node().err(),
+            node.require_operator().err(),
+            operator.require_auditor().err(),
+            node.require_reader().err(),
+        ] {
+            assert_eq!(refusal.expect("another role").code, ReasonCode::RoleRequired);
+        }
+    }
+
+    #[test]
+    fn a_connection_without_identity_calls_nothing() {
+        assert!(Caller::from_request(&tonic::Request::new(())).is_err());
+        let address = "192.0.2.1:4000".parse().expect("address");
+        let nobody = PeerInfo { address, identity: Err(refused("no SAN")) };
+        assert_eq!(Caller::from_request(&request(nobody)).expect_err("nobody").detail, "no SAN");
+    }
+}

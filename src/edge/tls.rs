@@ -1,1 +1,261 @@
-//! Being written.
+//! The TLS acceptor: mutual TLS, files re-read while running, connections cut when access ends.
+
+mod live;
+mod source;
+
+use std::{
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+pub use live::Connection;
+use live::Live;
+use rustls::pki_types::UnixTime;
+use source::{Files, Loaded};
+pub use source::{TlsError, TlsSource};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+use tokio_rustls::TlsAcceptor;
+use tokio_stream::{Stream, StreamExt};
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
+use tonic::transport::server::TcpIncoming;
+
+use crate::{
+    domain::{
+        id::Digest,
+        reason::{Reason, ReasonCode},
+    },
+    edge::caller::{Identity, PeerInfo},
+};
+
+/// Finds dead peers behind routers that forget idle connections.
+const TCP_KEEPALIVE: Duration = Duration::from_secs(60);
+/// Pause when the system has no descriptor or memory left for a connection.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+
+/// Bounds of the acceptor. What is above them waits in the kernel's queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TlsLimits {
+    /// Connections at a time, those in their handshake included.
+    pub max_connections: usize,
+    /// Handshakes at a time.
+    pub max_handshakes: usize,
+    /// A handshake that takes longer is dropped.
+    pub handshake_timeout: Duration,
+    /// How often the files are looked at.
+    pub reload_every: Duration,
+}
+
+impl Default for TlsLimits {
+    fn default() -> Self {
+        Self {
+            max_connections: 8192,
+            max_handshakes: 256,
+            handshake_timeout: Duration::from_secs(10),
+            reload_every: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Accepts connections of clients that the configured CAs have issued a certificate to, and no others.
+///
+/// TLS 1.2 and 1.3 without resumption, so that every connection is judged by the newest files.
+pub struct Acceptor {
+    source: TlsSource,
+    limits: TlsLimits,
+    loaded: ArcSwap<Loaded>,
+    /// What the last look at the files found, usable or not, so that one fault is logged once.
+    seen: Mutex<Option<Digest>>,
+    live: Arc<Live>,
+    connections: Arc<Semaphore>,
+    handshakes: Arc<Semaphore>,
+}
+
+impl Acceptor {
+    /// Loads the files; fails when they don't fit together.
+    pub fn new(source: TlsSource, limits: TlsLimits) -> Result<Arc<Self>, TlsError> {
+        let files = source.read()?;
+        let loaded = source.load(&files)?;
+        Ok(Arc::new(Self {
+            source,
+            limits,
+            loaded: ArcSwap::from_pointee(loaded),
+            seen: Mutex::new(Some(files.fingerprint())),
+            live: Arc::default(),
+            connections: semaphore(limits.max_connections),
+            handshakes: semaphore(limits.max_handshakes),
+        }))
+    }
+
+    /// Reads the files again. If they are usable, new handshakes use them and live connections whose
+    /// certificate is now refused are cut; returns how many. Otherwise the old ones stay in force.
+    ///
+    /// Blocks on the disk.
+    pub fn reload(&self) -> Result<usize, TlsError> {
+        let files = self.source.read()?;
+        self.remember(Some(files.fingerprint()));
+        self.apply(&files)
+    }
+
+    /// Looks at the files every [`TlsLimits::reload_every`], reloads what changed, and cuts connections
+    /// whose certificate has expired, until cancelled.
+    pub async fn watch(self: Arc<Self>, cancel: CancellationToken) {
+        while cancel.run_until_cancelled(sleep(self.limits.reload_every)).await.is_some() {
+            let acceptor = self.clone();
+            if let Err(error) = tokio::task::spawn_blocking(move || acceptor.look()).await {
+                tracing::error!(%error, "can't look at the TLS files");
+            }
+        }
+    }
+
+    /// Cuts the connections of this identity; returns how many.
+    pub fn disconnect(&self, identity: &Identity) -> usize {
+        self.disconnect_where(|peer| peer.identity.as_ref() == Ok(identity))
+    }
+
+    /// Cuts the connections that `pick` picks; returns how many.
+    pub fn disconnect_where(&self, pick: impl Fn(&PeerInfo) -> bool) -> usize {
+        self.live.cut_where(|entry| pick(&entry.peer))
+    }
+
+    /// Connections that stand.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.live.count()
+    }
+
+    /// Accepts on `listener` until the stream is dropped. The stream never yields an error: a handshake
+    /// that fails is logged and forgotten.
+    ///
+    /// Must be called inside a tokio runtime.
+    #[must_use]
+    pub fn incoming(self: &Arc<Self>, listener: TcpListener) -> Incoming {
+        let sockets =
+            TcpIncoming::from(listener).with_nodelay(Some(true)).with_keepalive(Some(TCP_KEEPALIVE));
+        let (accepted, receiver) = mpsc::channel(1);
+        let task = tokio::spawn(accept(self.clone(), sockets, accepted));
+        Incoming { receiver, _task: AbortOnDropHandle::new(task) }
+    }
+
+    fn look(&self) {
+        let now = UnixTime::now();
+        let expired = self.live.cut_where(|entry| entry.expired(now));
+        if expired > 0 {
+            tracing::info!(connections = expired, "cut: the certificate has expired");
+        }
+        match self.source.read() {
+            Ok(files) if !self.remember(Some(files.fingerprint())) => {}
+            Ok(files) => self.report(self.apply(&files)),
+            Err(error) if self.remember(None) => self.report(Err(error)),
+            Err(_) => {}
+        }
+    }
+
+    fn apply(&self, files: &Files) -> Result<usize, TlsError> {
+        let loaded = Arc::new(self.source.load(files)?);
+        self.loaded.store(loaded.clone());
+        let now = UnixTime::now();
+        Ok(self.live.cut_where(|entry| entry.refused_by(&loaded, now)))
+    }
+
+    fn report(&self, outcome: Result<usize, TlsError>) {
+        match outcome {
+            Ok(cut) => tracing::info!(cut, "TLS files reloaded"),
+            Err(error) => tracing::error!(%error, "TLS files not reloaded: the old ones stay in force"),
+        }
+    }
+
+    /// True if this is not what the last look found.
+    fn remember(&self, found: Option<Digest>) -> bool {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut *seen, found) != found
+    }
+
+    async fn handshake(&self, socket: TcpStream, slot: OwnedSemaphorePermit) -> io::Result<Connection> {
+        let address = socket.peer_addr()?;
+        let loaded = self.loaded.load_full();
+        let shaking = TlsAcceptor::from(loaded.config.clone()).accept(socket);
+        let stream = timeout(self.limits.handshake_timeout, shaking).await??;
+        let identity = match stream.get_ref().1.peer_certificates() {
+            Some([leaf, ..]) => Identity::from_certificate(leaf),
+            _ => Err(Reason::new(ReasonCode::RoleRequired, "this connection has no client certificate")),
+        };
+        let connection = self.live.admit(stream, PeerInfo { address, identity }, slot);
+        // A reload judges what is registered; this connection may have come too late for that.
+        let newest = self.loaded.load_full();
+        if !Arc::ptr_eq(&loaded, &newest) && connection.entry().refused_by(&newest, UnixTime::now()) {
+            return Err(io::Error::new(
+                io::ErrorKind::ConnectionAborted,
+                "refused by files loaded meanwhile",
+            ));
+        }
+        Ok(connection)
+    }
+}
+
+/// Connections that passed the handshake, for tonic's `serve_with_incoming_shutdown`. Dropping it closes
+/// the port.
+pub struct Incoming {
+    receiver: mpsc::Receiver<Connection>,
+    _task: AbortOnDropHandle<()>,
+}
+
+impl Stream for Incoming {
+    type Item = io::Result<Connection>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.receiver.poll_recv(cx).map(|connection| connection.map(Ok))
+    }
+}
+
+async fn accept(acceptor: Arc<Acceptor>, mut sockets: TcpIncoming, accepted: mpsc::Sender<Connection>) {
+    let mut handshakes = JoinSet::new();
+    loop {
+        let Ok(slot) = acceptor.connections.clone().acquire_owned().await else { return };
+        let Ok(turn) = acceptor.handshakes.clone().acquire_owned().await else { return };
+        match sockets.next().await {
+            None => return,
+            Some(Err(error)) => pause_after(&error).await,
+            Some(Ok(socket)) => {
+                let (acceptor, accepted) = (acceptor.clone(), accepted.clone());
+                handshakes.spawn(async move {
+                    let peer = socket.peer_addr().ok();
+                    match acceptor.handshake(socket, slot).await {
+                        // The server that would take it may be gone: then there is nothing left to do.
+                        Ok(connection) => drop(accepted.send(connection).await),
+                        Err(error) => log_refusal(peer, &error),
+                    }
+                    drop(turn);
+                });
+            }
+        }
+        while handshakes.try_join_next().is_some() {}
+    }
+}
+
+async fn pause_after(error: &io::Error) {
+    use io::ErrorKind::{ConnectionAborted, ConnectionReset};
+    if matches!(error.kind(), ConnectionAborted | ConnectionReset) {
+        return;
+    }
+    tracing::warn!(%error, "can't accept connections");
+    sleep(ACCEPT_PAUSE).await;
+}
+
+fn log_refusal(peer: Option<SocketAddr>, error: &io::Error) {
+    let peer = peer.map_or_else(|| "unknown".to_owned(), |address| address.to_string());
+    tracing::debug!(peer, %error, "handshake refused");
+}
+
+fn semaphore(permits: usize) -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(permits.clamp(1, Semaphore::MAX_PERMITS)))
+}

@@ -2,6 +2,7 @@
 
 pub mod commit;
 pub mod embedded;
+mod files;
 pub mod memory;
 pub mod payload;
 pub mod records;

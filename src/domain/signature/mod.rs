@@ -68,6 +68,7 @@ impl PublicKey {
         }
         let malformed = || refused(ReasonCode::Malformed, "not a SubjectPublicKeyInfo in DER");
         let spki = SubjectPublicKeyInfoRef::try_from(der).map_err(|_| malformed())?;
+        // That a key has one encoding is not left to the parser's strictness.
         if spki.to_der().map_err(|_| malformed())? != der {
             return Err(malformed());
         }
@@ -311,6 +312,16 @@ mod tests {
         assert_eq!(code(&p256), ReasonCode::KeyWeak);
         let zero = [&bytes(OPENSSL_P256)[..27], &[0; 64]].concat();
         assert_eq!(code(&zero), ReasonCode::KeyWeak);
+    }
+
+    #[test]
+    fn coordinates_are_below_the_prime() {
+        let y = bytes("459243b9aa581806fe913bce99817ade11ca503c64d9a3c533415c083248fbcc");
+        let five = [&[0; 31][..], &[5]].concat();
+        let five_plus_p = bytes("ffffffff00000001000000000000000000000001000000000000000000000004");
+        let key = |x: &[u8]| PublicKey::from_spki_der(&[&bytes(OPENSSL_P256)[..27], x, &y].concat());
+        assert!(key(&five).is_ok());
+        assert_eq!(key(&five_plus_p).unwrap_err().code, ReasonCode::KeyWeak);
     }
 
     #[test]

@@ -159,6 +159,15 @@ mod tests {
         assert!(!verify_consistency(3, 4, &leaf(0), &leaf(0), &[]));
     }
 
+    #[test]
+    fn a_path_of_a_smaller_tree_is_too_short() {
+        let stored = stored(5);
+        let (old, new) = (root(4, &stored).unwrap(), root(5, &stored).unwrap());
+        let path = consistency_path(4, 5, &stored).unwrap().unwrap();
+        assert!(verify_consistency(4, 5, &old, &new, &path));
+        assert!(!verify_consistency(4, 9, &old, &new, &path));
+    }
+
     proptest! {
         #[test]
         fn one_bit_breaks_inclusion(size in 1u64..300, at in 0u64..300, bit in 0usize..256) {

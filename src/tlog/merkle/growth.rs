@@ -53,7 +53,7 @@ impl Edge {
     /// The complete subtree at this place, if it is one of the edge.
     fn subtree(&self, level: u8, index: u64) -> Option<Hash> {
         let count = self.size >> level;
-        if count % 2 == 0 || index != count - 1 {
+        if count.is_multiple_of(2) || index != count - 1 {
             return None;
         }
         let larger = (count >> 1).count_ones() as usize;
@@ -170,6 +170,14 @@ mod tests {
             }
             prop_assert_eq!(all.0, stored(edge.size()).0);
         }
+    }
+
+    #[test]
+    fn an_edge_knows_only_its_own_subtrees() {
+        let edge = Edge::load(7, &stored(7)).unwrap();
+        let known = |level| (0..8).filter(|index| edge.subtree(level, *index).is_some()).collect::<Vec<_>>();
+        assert_eq!([0, 1, 2, 3].map(known), [vec![6], vec![2], vec![0], vec![]]);
+        assert_eq!(edge.subtree(0, 6), Some(leaf(6)));
     }
 
     #[test]

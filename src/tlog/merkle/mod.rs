@@ -13,7 +13,7 @@ pub use growth::{Edge, Growth};
 
 use super::Hash;
 
-/// Longest path that any tree can need: one hash for each bit of a 64-bit size.
+/// Longest audit path of any tree: one hash for each bit of a 64-bit size.
 pub const MAX_PATH: usize = 64;
 
 /// Reads stored hashes.

@@ -1,0 +1,283 @@
+//! How a command fails: what the person reads, and with which code the process ends.
+
+use std::{error::Error, fmt::Write, process::ExitCode, time::Duration};
+
+use prost::Message;
+use serde::Serialize;
+use tonic::Code;
+use tonic_types::StatusExt;
+
+use super::{files::FileError, pki::PkiError};
+use crate::{
+    client::ConnectError,
+    config::ConfigError,
+    domain::reason::{Reason, ReasonCode},
+    edge::tls::TlsError,
+    proto,
+};
+
+/// What the process ends with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// The hub or a rule refused, or a check failed.
+    Refused = 1,
+    /// The command line is wrong. clap uses the same code.
+    Usage = 2,
+    /// The hub can't be reached, or the connection broke.
+    Unreachable = 3,
+    /// A local file is missing, unreadable or in the way.
+    File = 4,
+}
+
+/// Why a command did not do its work. Printed once, by [`Failure::report`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Failure {
+    /// With what the process ends.
+    pub exit: Exit,
+    /// One sentence.
+    pub message: String,
+    /// The hub's stable codes, when it gave any.
+    pub reasons: Vec<Reason>,
+    /// What to do next.
+    pub help: Option<String>,
+    /// When the hub says that waiting helps: how long.
+    pub retry_after: Option<Duration>,
+}
+
+impl Failure {
+    /// A failure with one sentence.
+    pub fn new(exit: Exit, message: impl ToString) -> Self {
+        Self { exit, message: message.to_string(), reasons: Vec::new(), help: None, retry_after: None }
+    }
+
+    /// With the next step.
+    #[must_use]
+    pub fn with_help(mut self, help: impl ToString) -> Self {
+        self.help = Some(help.to_string());
+        self
+    }
+
+    /// Tells it on standard error, as text or as one JSON object, and gives the process's exit code.
+    pub fn report(&self, json: bool) -> ExitCode {
+        eprintln!("{}", if json { self.to_json() } else { self.to_text() });
+        ExitCode::from(self.exit as u8)
+    }
+
+    fn to_text(&self) -> String {
+        let mut text = format!("error: {}", self.message);
+        // Writing to a string can't fail.
+        for reason in &self.reasons {
+            let _ = write!(text, "\n  {reason}\n    {}", help_of(reason.code));
+        }
+        if let Some(help) = &self.help {
+            let _ = write!(text, "\n  {help}");
+        }
+        if let Some(wait) = self.retry_after {
+            let _ = write!(text, "\n  try again in {} s", wait.as_secs_f32());
+        }
+        text
+    }
+
+    fn to_json(&self) -> String {
+        #[derive(Serialize)]
+        struct Line<'a> {
+            error: &'a str,
+            exit: u8,
+            reasons: Vec<serde_json::Value>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            help: Option<&'a str>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            retry_after_ms: Option<u128>,
+        }
+        let reasons = self.reasons.iter().map(|reason| {
+            serde_json::json!({
+                "code": reason.code.as_str_name(), "detail": reason.detail, "help": help_of(reason.code),
+            })
+        });
+        let line = Line {
+            error: &self.message,
+            exit: self.exit as u8,
+            reasons: reasons.collect(),
+            help: self.help.as_deref(),
+            retry_after_ms: self.retry_after.map(|wait| wait.as_millis()),
+        };
+        serde_json::to_string(&line).unwrap_or_else(|error| error.to_string())
+    }
+}
+
+/// An answer of the hub, or of the transport when the hub gave none.
+impl From<tonic::Status> for Failure {
+    fn from(status: tonic::Status) -> Self {
+        // A status that came over the wire has no local source.
+        if let Some(source) = status.source() {
+            return Self::new(
+                Exit::Unreachable,
+                format!("the connection to the hub failed: {}", chain(source)),
+            );
+        }
+        let exit = if status.code() == Code::Unavailable { Exit::Unreachable } else { Exit::Refused };
+        let reasons = reasons(&status);
+        let message = match (reasons.is_empty(), status.message()) {
+            (false, _) => "the hub refused".to_owned(),
+            (true, "") => format!("the hub refused: {}", status.code().description()),
+            (true, message) => format!("the hub refused: {message}"),
+        };
+        let retry_after = status.get_details_retry_info().and_then(|info| info.retry_delay);
+        Self { reasons, retry_after, ..Self::new(exit, message) }
+    }
+}
+
+impl From<Reason> for Failure {
+    fn from(reason: Reason) -> Self {
+        Self { reasons: vec![reason], ..Self::new(Exit::Refused, "refused") }
+    }
+}
+
+impl From<FileError> for Failure {
+    fn from(error: FileError) -> Self {
+        Self { help: error.help().map(str::to_owned), ..Self::new(Exit::File, error) }
+    }
+}
+
+impl From<PkiError> for Failure {
+    fn from(error: PkiError) -> Self {
+        match error {
+            PkiError::File(error) => error.into(),
+            PkiError::Reason(reason) => Self::new(Exit::Usage, reason.detail),
+            PkiError::Certificate(_) | PkiError::Lifetime(_) => Self::new(Exit::Usage, error),
+        }
+    }
+}
+
+impl From<TlsError> for Failure {
+    fn from(error: TlsError) -> Self {
+        Self::new(Exit::File, error)
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        let exit = match error {
+            ConfigError::File { .. } => Exit::File,
+            ConfigError::Syntax { .. } | ConfigError::Environment { .. } | ConfigError::Check { .. } => {
+                Exit::Refused
+            }
+        };
+        Self::new(exit, error)
+    }
+}
+
+impl From<ConnectError> for Failure {
+    fn from(error: ConnectError) -> Self {
+        let exit = match error {
+            ConnectError::File { .. } | ConnectError::Identity(_) => Exit::File,
+            ConnectError::Endpoint { .. } => Exit::Usage,
+            ConnectError::Unreachable { .. } => Exit::Unreachable,
+        };
+        Self::new(exit, chain(&error))
+    }
+}
+
+/// The reasons in the details of a refused call: the whole list, or the one of `ErrorInfo`.
+fn reasons(status: &tonic::Status) -> Vec<Reason> {
+    let details = tonic_types::pb::Status::decode(status.details()).unwrap_or_default().details;
+    let refusal = details.iter().find(|any| any.type_url.ends_with("/truc.v1.Refusal"));
+    if let Some(Ok(refusal)) = refusal.map(|any| proto::Refusal::decode(any.value.as_slice())) {
+        return refusal.reasons.into_iter().map(|reason| Reason::new(reason.code(), reason.detail)).collect();
+    }
+    let Some(info) = status.get_details_error_info().filter(|info| info.domain == "truc") else {
+        return Vec::new();
+    };
+    let code = ReasonCode::from_str_name(&info.reason).unwrap_or_default();
+    vec![Reason::new(code, status.message())]
+}
+
+/// The sentence of an error and of everything that caused it, without repeating itself.
+fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        let more = inner.to_string();
+        if !text.contains(&more) {
+            let _ = write!(text, ": {more}");
+        }
+        cause = inner.source();
+    }
+    text
+}
+
+fn help_of(_: ReasonCode) -> &'static str {
+    ""
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use prost_types::Any;
+    use tonic::Status;
+    use tonic_types::ErrorDetails;
+
+    use super::*;
+
+    fn refusal(codes: &[ReasonCode]) -> Status {
+        let reasons = codes.iter().map(|code| Reason::new(*code, "recipient H53").to_proto()).collect();
+        let refusal = proto::Refusal { reasons, receipt: Bytes::new() };
+        let any =
+            Any { type_url: "type.googleapis.com/truc.v1.Refusal".into(), value: refusal.encode_to_vec() };
+        let status = tonic_types::pb::Status {
+            code: Code::FailedPrecondition as i32,
+            message: "refused".into(),
+            details: vec![any],
+        };
+        Status::with_details(Code::FailedPrecondition, "refused", status.encode_to_vec().into())
+    }
+
+    #[test]
+    fn all_reasons_of_the_hub_are_told() {
+        let failure = Failure::from(refusal(&[ReasonCode::UnknownRecipient, ReasonCode::ClockSkew]));
+        assert_eq!(failure.exit, Exit::Refused);
+        let text = failure.to_text();
+        assert!(text.contains("UNKNOWN_RECIPIENT: recipient H53") && text.contains("CLOCK_SKEW"), "{text}");
+        let json: serde_json::Value = serde_json::from_str(&failure.to_json()).expect("JSON");
+        assert_eq!(json["exit"], 1);
+        assert_eq!(json["reasons"][1]["code"], "CLOCK_SKEW");
+        assert_eq!(json["reasons"][1]["detail"], "recipient H53");
+    }
+
+    #[test]
+    fn error_info_alone_is_enough() {
+        let mut details = ErrorDetails::with_error_info(
+            "BUSY",
+            "truc",
+            [("a", "b")].map(|(k, v)| (k.to_owned(), v.to_owned())),
+        );
+        details.set_retry_info(Some(Duration::from_millis(1500)));
+        let failure =
+            Failure::from(Status::with_error_details(Code::ResourceExhausted, "queue full", details));
+        assert_eq!(failure.reasons, [Reason::new(ReasonCode::Busy, "queue full")]);
+        assert!(failure.to_text().ends_with("try again in 1.5 s"), "{}", failure.to_text());
+    }
+
+    #[test]
+    fn a_status_without_details_is_told_as_it_is() {
+        let failure = Failure::from(Status::new(Code::Unimplemented, "no such call"));
+        assert_eq!(
+            (failure.exit, failure.message.as_str()),
+            (Exit::Refused, "the hub refused: no such call")
+        );
+        assert_eq!(Failure::from(Status::unavailable("stopping")).exit, Exit::Unreachable);
+        assert_eq!(
+            Failure::from(Status::with_details(Code::Internal, "x", Bytes::from_static(b"\xff"))).reasons,
+            []
+        );
+    }
+
+    #[test]
+    fn what_broke_here_is_unreachable() {
+        let broken: Box<dyn Error + Send + Sync> = Box::new(std::io::Error::other("cable cut"));
+        let failure = Failure::from(Status::from_error(broken));
+        assert_eq!(failure.exit, Exit::Unreachable);
+        assert!(failure.message.contains("cable cut"));
+    }
+}

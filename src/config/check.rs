@@ -1,0 +1,247 @@
+//! What a configuration must hold before a port is bound.
+
+use std::{fmt, fs::File, path::Path, time::Duration};
+
+use serde::Serialize;
+use tracing_subscriber::EnvFilter;
+
+use super::Config;
+
+/// A value or file that the hub can't run with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Problem {
+    /// The key, such as `tls.key`.
+    pub field: &'static str,
+    /// What is wrong.
+    pub problem: String,
+    /// What to do.
+    pub next_step: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}; {}", self.field, self.problem, self.next_step)
+    }
+}
+
+/// The tests below read as a list; each adds at most one problem.
+struct Findings(Vec<Problem>);
+
+pub(super) fn problems(config: &Config) -> Vec<Problem> {
+    let mut found = Findings(Vec::new());
+    origin(&mut found, &config.origin);
+    data_dir(&mut found, &config.data_dir);
+    files(&mut found, config);
+    bounds(&mut found, config);
+    let filter = &config.logging.filter;
+    found.unless(
+        EnvFilter::try_new(filter).is_ok(),
+        "logging.filter",
+        &format!("{filter:?} can't be read"),
+        "write something like \"info\" or \"info,truc::edge=debug\"",
+    );
+    found.0
+}
+
+/// A log's origin is also the name of its key, for which C2SP signed-note forbids spaces and plus signs.
+fn origin(found: &mut Findings, origin: &str) {
+    let field = "origin";
+    let next = "choose a host name that you own and a path, such as \"hub.example.gov.vn/log\"; it can't change later";
+    let illegal = |c: char| c.is_whitespace() || c.is_control() || c == '+';
+    found.unless(!origin.is_empty(), field, "the log has no name", next);
+    found.unless(!origin.contains(illegal), field, "spaces and '+' are not allowed", next);
+}
+
+fn data_dir(found: &mut Findings, path: &Path) {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let usable = if path.exists() { path.is_dir() } else { parent.is_dir() };
+    let problem = format!("{} is no folder and can't become one", path.display());
+    found.unless(usable, "data_dir", &problem, "make the folder, or name another one");
+}
+
+fn files(found: &mut Findings, config: &Config) {
+    let tls = &config.tls;
+    found.readable("tls.certificate", &tls.certificate);
+    found.readable("tls.client_ca", &tls.client_ca);
+    if let Some(crl) = tls.source().crl {
+        found.readable("tls.crl", &crl);
+    }
+    found.private("tls.key", &tls.key);
+    found.private("log.key", &config.log.key);
+}
+
+fn bounds(found: &mut Findings, config: &Config) {
+    let (tls, submission) = (&config.tls, &config.submission);
+    let (delivery, store) = (&config.delivery, &config.store);
+    let counts = [
+        ("tls.max_handshakes", tls.max_handshakes as u64),
+        ("tls.max_connections", tls.max_connections as u64),
+        ("submission.max_attachment", submission.max_attachment),
+        ("submission.max_manifest", submission.max_manifest),
+        ("submission.max_recipients", submission.max_recipients.into()),
+        ("delivery.session_max_credit", delivery.session_max_credit.into()),
+        ("store.index_lag", store.index_lag),
+        ("store.batch_max", store.batch_max as u64),
+    ];
+    for (field, count) in counts {
+        found.unless(count > 0, field, "0 lets nothing through", "write a larger number");
+    }
+    let durations = [
+        ("tls.reload_every", tls.reload_every),
+        ("tls.handshake_timeout", tls.handshake_timeout),
+        ("submission.clock_skew", submission.clock_skew),
+        ("submission.default_deadline", submission.default_deadline),
+        ("submission.upload_retention", submission.upload_retention),
+        ("delivery.lease", delivery.lease),
+        ("delivery.retry_first", delivery.retry_first),
+    ];
+    for (field, duration) in durations {
+        found.unless(duration > Duration::ZERO, field, "no time at all", "write a longer duration");
+    }
+    found.unless(
+        delivery.retry_first <= delivery.retry_max,
+        "delivery.retry_max",
+        "shorter than delivery.retry_first",
+        "make it at least as long",
+    );
+    found.unless(
+        submission.max_inline.saturating_add(submission.max_manifest) < MESSAGE,
+        "submission.max_inline",
+        "together with max_manifest larger than a gRPC message (8 MiB) can carry",
+        "make one of them smaller",
+    );
+    found.unless(
+        store.segment_size >= SMALLEST_SEGMENT,
+        "store.segment_size",
+        "too small for one commit",
+        "write at least \"16 MiB\"",
+    );
+}
+
+/// Message limit of the gRPC services, less room for signatures and framing.
+const MESSAGE: u64 = (8 << 20) - (64 << 10);
+/// Holds the largest message with everything that a commit adds to it.
+const SMALLEST_SEGMENT: u64 = 16 << 20;
+
+impl Findings {
+    fn unless(&mut self, good: bool, field: &'static str, problem: &str, next_step: &str) {
+        if !good {
+            self.0.push(Problem { field, problem: problem.into(), next_step: next_step.into() });
+        }
+    }
+
+    fn readable(&mut self, field: &'static str, path: &Path) -> bool {
+        let Err(error) = File::open(path).and_then(|file| is_file(&file)) else { return true };
+        let problem = format!("{}: {error}", path.display());
+        self.unless(false, field, &problem, "make it with `truc pki init`, or name another file");
+        false
+    }
+
+    fn private(&mut self, field: &'static str, path: &Path) {
+        if self.readable(field, path) && others_may_read(path) {
+            let problem = format!("{} can be read by every user", path.display());
+            self.unless(false, field, &problem, &format!("run: chmod 600 {}", path.display()));
+        }
+    }
+}
+
+fn is_file(file: &File) -> std::io::Result<()> {
+    if file.metadata()?.is_file() {
+        return Ok(());
+    }
+    Err(std::io::Error::other("not a file"))
+}
+
+#[cfg(unix)]
+fn others_may_read(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o007 != 0)
+}
+
+#[cfg(not(unix))]
+fn others_may_read(_: &Path) -> bool {
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A configuration whose files exist.
+    fn good(folder: &Path) -> Config {
+        let mut config = Config { origin: "hub.example.vn/log".into(), ..Config::default() };
+        config.resolve(folder);
+        std::fs::create_dir(folder.join("certs")).expect("folder");
+        for path in [
+            &config.tls.certificate,
+            &config.tls.client_ca,
+            &config.tls.crl,
+            &config.tls.key,
+            &config.log.key,
+        ] {
+            std::fs::write(path, "").expect("write");
+            mode(path, 0o600);
+        }
+        config
+    }
+
+    #[cfg(unix)]
+    fn mode(path: &Path, mode: u32) {
+        use std::os::unix::fs::PermissionsExt;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("chmod");
+    }
+
+    fn fields(config: &Config) -> Vec<&'static str> {
+        problems(config).into_iter().map(|problem| problem.field).collect()
+    }
+
+    #[test]
+    fn a_good_configuration_passes() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        assert_eq!(problems(&good(folder.path())), []);
+    }
+
+    #[test]
+    fn each_bad_value_is_named() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let good = good(folder.path());
+        type Break = fn(&mut Config);
+        let breaks: [(&str, Break); 14] = [
+            ("origin", |c| c.origin.clear()),
+            ("origin", |c| c.origin = "a b".into()),
+            ("origin", |c| c.origin = "a+b".into()),
+            ("data_dir", |c| c.data_dir = c.tls.key.clone()),
+            ("data_dir", |c| c.data_dir = c.data_dir.join("a/b")),
+            ("tls.certificate", |c| c.tls.certificate.push("missing")),
+            ("tls.crl", |c| c.tls.crl = "missing".into()),
+            ("tls.client_ca", |c| c.tls.client_ca = c.tls.key.parent().expect("folder").into()),
+            ("tls.max_connections", |c| c.tls.max_connections = 0),
+            ("delivery.lease", |c| c.delivery.lease = Duration::ZERO),
+            ("delivery.retry_max", |c| c.delivery.retry_max = Duration::from_secs(1)),
+            ("submission.max_inline", |c| c.submission.max_inline = 8 << 20),
+            ("store.segment_size", |c| c.store.segment_size = 1),
+            ("logging.filter", |c| c.logging.filter = "info=what=".into()),
+        ];
+        for (field, spoil) in breaks {
+            let mut config = good.clone();
+            spoil(&mut config);
+            assert_eq!(fields(&config), [field]);
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn keys_are_private() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let config = good(folder.path());
+        mode(&config.log.key, 0o644);
+        assert_eq!(fields(&config), ["log.key"]);
+        mode(&config.log.key, 0o640);
+        assert_eq!(fields(&config), [""; 0]);
+    }
+
+    #[test]
+    fn all_problems_come_together() {
+        assert!(problems(&Config::default()).len() > 4);
+    }
+}
