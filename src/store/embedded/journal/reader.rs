@@ -51,8 +51,8 @@ impl JournalReader {
         Ok(payload)
     }
 
-    /// `len` bytes of a frame's payload from `offset` on. The frame's header is verified, these bytes are not:
-    /// the caller knows their hash, or what they must decode to.
+    /// `len` bytes of a frame's payload from `offset` on. The frame's header is verified, these bytes are
+    /// not: the caller knows their hash, or what they must decode to.
     pub fn read_part(&self, position: FramePosition, offset: u32, len: u32) -> Result<Bytes, StoreError> {
         let file = self.file(position)?;
         let mut block = [0; BLOCK];
