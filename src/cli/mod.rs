@@ -2,11 +2,13 @@
 
 pub mod config;
 mod connection;
+pub mod demo;
 mod failure;
 pub mod files;
 pub mod keygen;
 mod output;
 pub mod pki;
+pub mod serve;
 
 use std::process::ExitCode;
 
@@ -52,6 +54,7 @@ commands! {
     Config => config,
     Keygen => keygen,
     Pki => pki,
+    Serve => serve,
 }
 
 /// Runs the command line of this process; wrong usage ends the process with code 2.
