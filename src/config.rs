@@ -3,27 +3,18 @@
 
 mod check;
 pub mod human;
+mod sections;
 
-use std::{
-    net::{Ipv4Addr, SocketAddr},
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
-use crate::edge::tls::{TlsLimits, TlsSource};
 pub use check::Problem;
+pub use sections::{Config, Delivery, Listen, Log, LogFormat, Logging, Store, Submission, Tls};
+use sections::{Docs, SECTIONS};
 
 /// Variables with this prefix stand above the file.
 pub const ENV_PREFIX: &str = "TRUC__";
-
-const KIB: u64 = 1 << 10;
-const MIB: u64 = 1 << 20;
-const GIB: u64 = 1 << 30;
-const HOUR: Duration = Duration::from_secs(60 * 60);
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A configuration that can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -58,177 +49,6 @@ pub enum ConfigError {
         /// All of them.
         problems: Vec<Problem>,
     },
-}
-
-type Docs = &'static [(&'static str, &'static [&'static str])];
-
-/// Defines a section once: struct, defaults, and the comments of the sample file.
-macro_rules! section {
-    (
-        $(#[doc = $about:literal])*
-        $name:ident {
-            $( $(#[doc = $doc:literal])* $(#[serde($($serde:tt)*)])? $field:ident: $type:ty = $default:expr; )*
-        }
-    ) => {
-        $(#[doc = $about])*
-        #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-        #[serde(deny_unknown_fields, default)]
-        pub struct $name {
-            $( $(#[doc = $doc])* $(#[serde($($serde)*)])? pub $field: $type, )*
-        }
-
-        impl Default for $name {
-            fn default() -> Self {
-                Self { $( $field: $default, )* }
-            }
-        }
-
-        impl $name {
-            const DOCS: Docs = &[ $( (stringify!($field), &[$($doc),*]), )* ];
-        }
-    };
-}
-
-section! {
-    /// Everything that the hub is told from outside.
-    Config {
-        /// Name of this hub's log, for ever: it stands in every checkpoint, and senders sign it.
-        /// A host name that you own and a path, such as "hub.example.gov.vn/log".
-        origin: String = String::new();
-        /// Folder of journal, bodies and index. Relative paths start at this file's folder.
-        data_dir: PathBuf = "data".into();
-        /// The gRPC port.
-        listen: Listen = Listen::default();
-        /// Who the hub is and whom it lets in. The files are read again when they change.
-        tls: Tls = Tls::default();
-        /// The Merkle log.
-        log: Log = Log::default();
-        /// Limits of what senders hand in.
-        submission: Submission = Submission::default();
-        /// How documents go out.
-        delivery: Delivery = Delivery::default();
-        /// The embedded store.
-        store: Store = Store::default();
-        /// What the hub tells on standard error.
-        logging: Logging = Logging::default();
-    }
-}
-
-section! {
-    /// `[listen]`
-    Listen {
-        /// Address and port.
-        address: SocketAddr = (Ipv4Addr::UNSPECIFIED, 7443).into();
-    }
-}
-
-section! {
-    /// `[tls]`
-    Tls {
-        /// The hub's certificate, with intermediates after it if there are any (PEM).
-        certificate: PathBuf = "certs/hub.pem".into();
-        /// Private key of the certificate (PEM).
-        key: PathBuf = "certs/hub.key".into();
-        /// CAs whose clients may connect (PEM, one or several).
-        client_ca: PathBuf = "certs/ca.pem".into();
-        /// Revocation lists, one of each of these CAs (PEM). "" switches revocation off.
-        crl: PathBuf = "certs/crl.pem".into();
-        /// How often the files are looked at.
-        #[serde(with = "human::duration")]
-        reload_every: Duration = TlsLimits::default().reload_every;
-        /// A handshake that takes longer is dropped.
-        #[serde(with = "human::duration")]
-        handshake_timeout: Duration = TlsLimits::default().handshake_timeout;
-        /// Handshakes at a time.
-        max_handshakes: usize = TlsLimits::default().max_handshakes;
-        /// Connections at a time.
-        max_connections: usize = TlsLimits::default().max_connections;
-    }
-}
-
-section! {
-    /// `[log]`
-    Log {
-        /// Ed25519 key that signs the checkpoints (PKCS#8 PEM). Losing it ends the log: keep a copy offline.
-        key: PathBuf = "certs/log.key".into();
-    }
-}
-
-section! {
-    /// `[submission]`
-    Submission {
-        /// Largest attachment.
-        #[serde(with = "human::size")]
-        max_attachment: u64 = 2 * GIB;
-        /// Largest sum of attachments inside one Submit call; larger ones are uploaded before.
-        #[serde(with = "human::size")]
-        max_inline: u64 = 4 * MIB;
-        /// Largest manifest, its list of recipients included.
-        #[serde(with = "human::size")]
-        max_manifest: u64 = 512 * KIB;
-        /// Most recipients of one document.
-        max_recipients: u32 = 10_000;
-        /// Farthest that a message's issue time may be from the hub's clock.
-        #[serde(with = "human::duration")]
-        clock_skew: Duration = DAY;
-        /// Time for delivery when the sender names none.
-        #[serde(with = "human::duration")]
-        default_deadline: Duration = 7 * DAY;
-        /// An upload that no document uses is removed after this time.
-        #[serde(with = "human::duration")]
-        upload_retention: Duration = 7 * DAY;
-    }
-}
-
-section! {
-    /// `[delivery]`
-    Delivery {
-        /// How long a recipient's system may hold an offer before it is offered again.
-        #[serde(with = "human::duration")]
-        lease: Duration = Duration::from_secs(120);
-        /// Pause after the first offer that was not answered; doubles each time.
-        #[serde(with = "human::duration")]
-        retry_first: Duration = Duration::from_secs(30);
-        /// Longest pause between offers.
-        #[serde(with = "human::duration")]
-        retry_max: Duration = HOUR;
-        /// Most unanswered offers of one session.
-        session_max_credit: u32 = 256;
-    }
-}
-
-section! {
-    /// `[store]`
-    Store {
-        /// Size of a journal segment.
-        #[serde(with = "human::size")]
-        segment_size: u64 = 64 * MIB;
-        /// Most commits by which the history index may lag behind before commits wait for it.
-        index_lag: u64 = 10_000;
-        /// Most requests in one commit.
-        batch_max: usize = 1024;
-    }
-}
-
-section! {
-    /// `[logging]`
-    Logging {
-        /// Levels as in "info" or "info,truc::edge=debug".
-        filter: String = "info".into();
-        /// "text" or "json".
-        format: LogFormat = LogFormat::Text;
-    }
-}
-
-/// Form of a log line.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LogFormat {
-    /// For people.
-    #[default]
-    Text,
-    /// One JSON object a line.
-    Json,
 }
 
 impl Config {
@@ -297,7 +117,7 @@ impl Config {
         let table = Self::default().to_table().expect("the defaults are plain text and numbers");
         let mut text = String::from(
             "# Configuration of the Trục hub. Every key may be left out: what stands here is its default.\n\
-             # A variable such as TRUC__TLS__KEY stands above the file.\n",
+             # A variable such as TRUC__TLS__KEY stands above the file.\n\n",
         );
         print(&mut text, Self::DOCS, &table);
         for (name, docs) in SECTIONS {
@@ -316,40 +136,6 @@ impl Config {
         Table::try_from(self)
     }
 }
-
-impl Tls {
-    /// The files for the acceptor.
-    #[must_use]
-    pub fn source(&self) -> TlsSource {
-        TlsSource {
-            certificate: self.certificate.clone(),
-            key: self.key.clone(),
-            client_ca: self.client_ca.clone(),
-            crl: (!self.crl.as_os_str().is_empty()).then(|| self.crl.clone()),
-        }
-    }
-
-    /// The bounds for the acceptor.
-    #[must_use]
-    pub fn limits(&self) -> TlsLimits {
-        TlsLimits {
-            max_connections: self.max_connections,
-            max_handshakes: self.max_handshakes,
-            handshake_timeout: self.handshake_timeout,
-            reload_every: self.reload_every,
-        }
-    }
-}
-
-const SECTIONS: &[(&str, Docs)] = &[
-    ("listen", Listen::DOCS),
-    ("tls", Tls::DOCS),
-    ("log", Log::DOCS),
-    ("submission", Submission::DOCS),
-    ("delivery", Delivery::DOCS),
-    ("store", Store::DOCS),
-    ("logging", Logging::DOCS),
-];
 
 fn print(text: &mut String, docs: Docs, table: &Table) {
     for (key, about) in docs {
@@ -386,6 +172,8 @@ fn set(table: &mut Table, path: &str, text: &str) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn environment(pairs: &[(&str, &str)]) -> Result<Config, ConfigError> {
@@ -424,8 +212,8 @@ mod tests {
         let text =
             "[submission]\nmax_attachment = \"3 GiB\"\nclock_skew = \"2d\"\n[logging]\nformat = \"json\"";
         let config = Config::parse(text).expect("parses");
-        assert_eq!(config.submission.max_attachment, 3 * GIB);
-        assert_eq!(config.submission.clock_skew, 2 * DAY);
+        assert_eq!(config.submission.max_attachment, 3 << 30);
+        assert_eq!(config.submission.clock_skew, Duration::from_secs(2 * 86_400));
         assert_eq!(config.logging.format, LogFormat::Json);
         assert!(Config::parse("[submission]\nclock_skew = 5").is_err());
         assert!(Config::parse("[submission]\nmax_inline = \"4 MB\"").is_err());

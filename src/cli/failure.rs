@@ -68,7 +68,7 @@ impl Failure {
         let mut text = format!("error: {}", self.message);
         // Writing to a string can't fail.
         for reason in &self.reasons {
-            let _ = write!(text, "\n  {reason}\n    {}", help_of(reason.code));
+            let _ = write!(text, "\n  {reason}\n    {}", reason.entry().help_en);
         }
         if let Some(help) = &self.help {
             let _ = write!(text, "\n  {help}");
@@ -92,7 +92,7 @@ impl Failure {
         }
         let reasons = self.reasons.iter().map(|reason| {
             serde_json::json!({
-                "code": reason.code.as_str_name(), "detail": reason.detail, "help": help_of(reason.code),
+                "code": reason.code.as_str_name(), "detail": reason.detail, "help": reason.entry().help_en,
             })
         });
         let line = Line {
@@ -205,10 +205,6 @@ fn chain(error: &(dyn Error + 'static)) -> String {
         cause = inner.source();
     }
     text
-}
-
-fn help_of(_: ReasonCode) -> &'static str {
-    ""
 }
 
 #[cfg(test)]

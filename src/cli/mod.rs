@@ -7,6 +7,7 @@ pub mod files;
 pub mod keygen;
 mod output;
 pub mod pki;
+pub mod serve;
 
 use std::process::ExitCode;
 
@@ -52,6 +53,7 @@ commands! {
     Config => config,
     Keygen => keygen,
     Pki => pki,
+    Serve => serve,
 }
 
 /// Runs the command line of this process; wrong usage ends the process with code 2.

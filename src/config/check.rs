@@ -80,7 +80,7 @@ fn bounds(found: &mut Findings, config: &Config) {
         ("submission.max_manifest", submission.max_manifest),
         ("submission.max_recipients", submission.max_recipients.into()),
         ("delivery.session_max_credit", delivery.session_max_credit.into()),
-        ("store.index_lag", store.index_lag),
+        ("store.index_lag", store.index_lag as u64),
         ("store.batch_max", store.batch_max as u64),
     ];
     for (field, count) in counts {

@@ -214,8 +214,10 @@ mod tests {
 
     use super::*;
 
+    type Numbered<T> = Vec<(usize, T)>;
+
     /// Row numbers and identifiers that passed, and row numbers and codes that did not.
-    fn sorted_out(file: &[u8]) -> (Vec<(usize, String)>, Vec<(usize, ReasonCode)>) {
+    fn sorted_out(file: &[u8]) -> (Numbered<String>, Numbered<ReasonCode>) {
         let import = parse_csv(file).expect("a header");
         let rows = import.rows.into_iter().map(|(row, agency)| (row, agency.organ_id));
         let quarantined = import.quarantined.into_iter().map(|bad| (bad.row, bad.reason.code));
@@ -298,6 +300,9 @@ mod tests {
 
     #[test]
     fn limits_hold() {
+        let long = format!("organ_id,name\nH53,{}\n", "x".repeat(MAX_FIELD + 1));
+        let import = parse_csv(long.as_bytes()).expect("a header");
+        assert_eq!(import.quarantined[0].reason.detail, "name: has 4097 bytes, at most 4096");
         let reason = parse_csv(&vec![b'x'; MAX_FILE + 1]).expect_err("large");
         assert_eq!(reason.code, ReasonCode::TooLarge);
         let many = format!("organ_id,name\n{}", "x,y\n".repeat(MAX_ROWS + 1));

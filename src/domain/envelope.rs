@@ -122,7 +122,8 @@ pub fn signature_digests(envelope: &SignedEnvelope) -> Vec<Bytes> {
     envelope.signatures.iter().map(|signature| Digest::of(value_bytes(signature)).to_bytes()).collect()
 }
 
-fn check_form(envelope: &SignedEnvelope, expected_type: &str) -> Result<(), Reason> {
+/// Refuses an envelope for its form alone: `WRONG_PAYLOAD_TYPE`, `TOO_LARGE`, `INVALID_FIELD`.
+pub fn check_form(envelope: &SignedEnvelope, expected_type: &str) -> Result<(), Reason> {
     if envelope.payload_type != expected_type {
         return Err(Reason::new(
             ReasonCode::WrongPayloadType,

@@ -1,1 +1,244 @@
-//! Tasks, channels, timers.
+//! Tasks, channels, timers. One writer (`sequencer`), many handles.
+
+pub mod clock;
+pub mod directory;
+pub mod dispatcher;
+pub mod intake;
+pub mod query;
+pub mod refused;
+pub mod report;
+mod sequencer;
+pub mod session;
+mod sweeper;
+pub mod transfer;
+pub mod watch;
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    domain::{directory::Directory, document::Limits, id::NodeName, retry::Backoff},
+    store::{Store, StoreError, payload::Payload},
+    tlog::{
+        checkpoint::Checkpoint,
+        note::{Signer, Verifier},
+    },
+};
+use clock::Clock;
+use dispatcher::Dispatcher;
+use sequencer::Sequencer;
+
+/// Rules and bounds of this hub.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Bounds of what is submitted.
+    pub limits: Limits,
+    /// Bytes of parts that may come inside a Submit.
+    pub max_inline_bytes: u64,
+    /// How long an upload that no document uses is kept.
+    pub upload_retention_us: i64,
+    /// How long a session may keep an offer unanswered.
+    pub lease_us: i64,
+    /// Pause before the next offer after a failed one.
+    pub backoff: Backoff,
+    /// Unanswered offers that one session may have.
+    pub max_credit: u32,
+    /// Requests that may wait for the sequencer; one more is BUSY.
+    pub max_waiting_requests: usize,
+    /// Leaves of one commit, fan-out not counted.
+    pub max_batch_leaves: usize,
+}
+
+/// The log's name and keys.
+pub struct LogIdentity {
+    /// First line of every checkpoint.
+    pub origin: String,
+    /// Signs checkpoints.
+    pub signer: Signer,
+}
+
+impl LogIdentity {
+    /// What everyone checks checkpoints with.
+    #[must_use]
+    pub fn verifier(&self) -> Verifier {
+        self.signer.verifier()
+    }
+}
+
+/// Something the outside of the hub has to act on.
+#[derive(Clone, Debug)]
+pub enum Notice {
+    /// Cut this node's connections.
+    NodeRevoked(NodeName),
+    /// The store failed: the process must stop and go through recovery.
+    StoreFailed,
+}
+
+/// What could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The store could not be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The stored head is not one that this log key signed.
+    #[error("the stored checkpoint is not signed by this log key: {0}")]
+    ForeignLog(String),
+    /// The thread could not be started.
+    #[error("starting the sequencer: {0}")]
+    Thread(#[from] std::io::Error),
+    /// A directory change in the log can't be applied.
+    #[error("directory change in leaf {leaf}: {reason}")]
+    Directory {
+        /// Where it stands.
+        leaf: u64,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+/// The running hub. Cheap to share; the doors call its methods.
+pub struct Hub {
+    store: Arc<dyn Store>,
+    payload: Arc<Payload>,
+    log: Arc<LogIdentity>,
+    settings: Settings,
+    clock: Clock,
+    directory: Arc<RwLock<Arc<Directory>>>,
+    dispatcher: Arc<Dispatcher>,
+    sequencer: Sequencer,
+    head: tokio::sync::watch::Receiver<u64>,
+    notices: tokio::sync::broadcast::Sender<Notice>,
+    /// Open two-way sessions.
+    sessions: std::sync::atomic::AtomicUsize,
+    stopping: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Hub {
+    /// Checks the stored head, loads directory and queues, and starts the tasks.
+    pub fn start(
+        store: Arc<dyn Store>,
+        payload: Arc<Payload>,
+        log: LogIdentity,
+        settings: Settings,
+        clock: Clock,
+    ) -> Result<Arc<Self>, StartError> {
+        check_head(&*store, &log)?;
+        let directory = Arc::new(RwLock::new(Arc::new(load_directory(&*store)?)));
+        let dispatcher = Arc::new(Dispatcher::load(&*store, settings.lease_us, settings.backoff)?);
+        let (head_sender, head) = tokio::sync::watch::channel(store.head().size);
+        let (notices, _) = tokio::sync::broadcast::channel(256);
+        let log = Arc::new(log);
+        let sequencer = Sequencer::start(sequencer::Parts {
+            store: Arc::clone(&store),
+            log: Arc::clone(&log),
+            directory: Arc::clone(&directory),
+            dispatcher: Arc::clone(&dispatcher),
+            clock: clock.clone(),
+            head: head_sender,
+            notices: notices.clone(),
+            max_waiting_requests: settings.max_waiting_requests,
+            max_batch_leaves: settings.max_batch_leaves,
+            max_recipients: settings.limits.max_recipients,
+        })?;
+        let hub = Arc::new(Self {
+            store,
+            payload,
+            log,
+            settings,
+            clock,
+            directory,
+            dispatcher,
+            sequencer,
+            head,
+            notices,
+            sessions: std::sync::atomic::AtomicUsize::new(0),
+            stopping: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        });
+        sweeper::spawn(&hub);
+        Ok(hub)
+    }
+
+    /// The newest directory.
+    #[must_use]
+    pub fn directory(&self) -> Arc<Directory> {
+        Arc::clone(&self.directory.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The log's name and keys.
+    #[must_use]
+    pub fn log(&self) -> &LogIdentity {
+        &self.log
+    }
+
+    /// Number of leaves.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.store.head().size
+    }
+
+    /// Rules and bounds.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The hub's time.
+    #[must_use]
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// What the outside has to act on.
+    #[must_use]
+    pub fn notices(&self) -> tokio::sync::broadcast::Receiver<Notice> {
+        self.notices.subscribe()
+    }
+
+    /// Cancelled when the hub begins to stop: sessions say goodbye.
+    #[must_use]
+    pub fn stopping(&self) -> &CancellationToken {
+        &self.stopping
+    }
+
+    /// Runs a task of a door; the hub waits for it when it stops.
+    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(task);
+    }
+
+    /// Stops: sessions end, waiting commits finish, the writer ends. Nothing that was acknowledged is lost
+    /// if this is never called.
+    pub async fn stop(&self) {
+        self.stopping.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+        self.sequencer.stop().await;
+    }
+}
+
+fn check_head(store: &dyn Store, log: &LogIdentity) -> Result<(), StartError> {
+    let head = store.head();
+    if head.checkpoint.is_empty() {
+        return Ok(());
+    }
+    let checkpoint = Checkpoint::open(&head.checkpoint, &log.verifier())
+        .map_err(|error| StartError::ForeignLog(error.to_string()))?;
+    if checkpoint.size != head.size || checkpoint.root[..] != head.root[..] {
+        return Err(StartError::ForeignLog("it is about another tree".into()));
+    }
+    Ok(())
+}
+
+fn load_directory(store: &dyn Store) -> Result<Directory, StartError> {
+    use prost::Message;
+
+    let mut directory = Directory::default();
+    for (leaf, change) in store.directory_changes()? {
+        let failed = |reason: String| StartError::Directory { leaf, reason };
+        let change = crate::proto::DirectoryChange::decode(change).map_err(|e| failed(e.to_string()))?;
+        directory.apply(leaf, &change).map_err(|e| failed(e.to_string()))?;
+    }
+    Ok(directory)
+}

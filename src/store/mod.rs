@@ -1,6 +1,8 @@
 //! What survives a crash. One write, named reads, in domain words.
 
 pub mod commit;
+#[cfg(test)]
+pub mod contract;
 pub mod embedded;
 mod files;
 pub mod memory;
@@ -53,6 +55,12 @@ pub struct Waiting {
     pub document: u64,
     /// Moment by which it must be taken over.
     pub deadline_us: i64,
+}
+
+/// Rank of an urgency (0 to 4): urgent sorts first.
+#[must_use]
+pub fn rank(urgency: u32) -> u8 {
+    4 - u8::try_from(urgency.min(4)).unwrap_or(4)
 }
 
 /// The store's promise.

@@ -2,6 +2,8 @@
 
 use bytes::Bytes;
 
+use crate::proto::TransportState;
+
 /// The log after a commit.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct Head {
@@ -14,6 +16,9 @@ pub struct Head {
     /// Signed note over size and root; empty only before the first commit.
     #[prost(string, tag = "3")]
     pub checkpoint: String,
+    /// Number of documents accepted so far.
+    #[prost(uint64, tag = "4")]
+    pub documents: u64,
 }
 
 /// One leaf and who should hear of it.
@@ -158,14 +163,11 @@ pub struct ParkedRecord {
     pub applied: bool,
 }
 
-/// A directory change and its leaf.
+/// A leaf that changed the directory; its evidence holds the change.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct DirectoryRecord {
     #[prost(uint64, tag = "1")]
     pub leaf: u64,
-    /// Serialized `proto::DirectoryChange`, complete: with key ids and times filled in.
-    #[prost(bytes = "bytes", tag = "2")]
-    pub change: Bytes,
 }
 
 /// Where a body lies. Written with the first commit that needs the body.
@@ -191,4 +193,12 @@ pub struct CursorRecord {
     /// Next leaf index to read.
     #[prost(uint64, tag = "2")]
     pub next: u64,
+}
+
+impl DeliveryRecord {
+    /// The transport state; an unknown number reads as unspecified.
+    #[must_use]
+    pub fn transport_state(&self) -> TransportState {
+        TransportState::try_from(self.transport).unwrap_or(TransportState::Unspecified)
+    }
 }

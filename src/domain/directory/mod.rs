@@ -335,6 +335,22 @@ mod tests {
     }
 
     #[test]
+    fn an_alias_takes_its_children_along() {
+        let mut directory = directory(&["H53", "H53.31.21", "000.00.00.H53"]);
+        assert_eq!(page(&directory, Some("H53"), Level::Unspecified, None), ["H53", "H53.31.21"]);
+        change(&mut directory, put_agency_with("000.00.31.H53", |a| a.aliases = vec!["H53.31".into()]));
+        assert_eq!(page(&directory, Some("H53"), Level::Unspecified, None), ["H53"]);
+    }
+
+    #[test]
+    fn an_agency_that_moves_stands_in_one_place() {
+        let mut directory = directory(&["H53", "H54", "H53.31", "H53.31.21"]);
+        change(&mut directory, put_agency_with("H53.31", |a| a.parent = "H54".into()));
+        assert_eq!(page(&directory, Some("H53"), Level::Unspecified, None), ["H53"]);
+        assert_eq!(page(&directory, Some("H54"), Level::Unspecified, None), ["H53.31", "H53.31.21", "H54"]);
+    }
+
+    #[test]
     fn an_alias_resolves_but_is_not_the_identifier() {
         let mut directory = directory(&[]);
         change(&mut directory, put_agency_with("H53.31.21", |a| a.aliases = vec!["21.31.H53".into()]));

@@ -455,4 +455,16 @@ mod tests {
         let many = vec!["H53"; MAX_CHANGE_BYTES / 4];
         assert_eq!(refused(&directory, put_node("one", &many)), ReasonCode::TooLarge);
     }
+
+    #[test]
+    fn a_change_is_bounded_as_it_will_be_written() {
+        let mut directory = Directory::default();
+        let aliases: Vec<String> = (0..2_000).map(|n| format!("A{n}")).collect();
+        for (n, alias) in aliases.iter().enumerate() {
+            let put = put_agency_with(&format!("H53.{n:031}"), |a| a.aliases = vec![alias.clone()]);
+            change(&mut directory, put);
+        }
+        let short: Vec<&str> = aliases.iter().map(String::as_str).collect();
+        assert_eq!(refused(&directory, put_node("one", &short)), ReasonCode::TooLarge);
+    }
 }

@@ -73,7 +73,8 @@ impl Live {
     /// Cuts what `judge` picks, and returns how many that were.
     pub(super) fn cut_where(&self, judge: impl Fn(&Entry) -> bool) -> usize {
         let all: Vec<_> = self.lock().values().cloned().collect();
-        all.iter().filter(|entry| judge(entry)).map(|entry| entry.cut.cancel()).count()
+        let picked = all.iter().filter(|entry| !entry.cut.is_cancelled() && judge(entry));
+        picked.map(|entry| entry.cut.cancel()).count()
     }
 
     /// How many stand now.

@@ -118,6 +118,12 @@ impl Growth {
             .collect()
     }
 
+    /// The new hashes in stored order.
+    #[must_use]
+    pub fn nodes(&self) -> &[Hash] {
+        &self.stored
+    }
+
     /// The new edge, and the new hashes in stored order: they follow the `stored_count(base_size)` old ones.
     #[must_use]
     pub fn finish(self) -> (Edge, Vec<Hash>) {

@@ -51,6 +51,18 @@ impl JournalReader {
         Ok(payload)
     }
 
+    /// The first `max` bytes of a frame's payload, or all of it if it is shorter. Verified as
+    /// [`read_part`](Self::read_part) does.
+    pub fn read_start(&self, position: FramePosition, max: u32) -> Result<Bytes, StoreError> {
+        let file = self.file(position)?;
+        let mut bytes = vec![0; BLOCK + max as usize];
+        let got = read_up_to(&file, &mut bytes, position.offset.into()).map_err(at(position))?;
+        bytes.truncate(got);
+        let header = FrameHeader::decode(&bytes).ok_or_else(|| damaged(position, "its header"))?;
+        bytes.truncate(BLOCK + header.len as usize);
+        Ok(Bytes::from(bytes).slice(BLOCK..))
+    }
+
     /// `len` bytes of a frame's payload from `offset` on. The frame's header is verified, these bytes are not:
     /// the caller knows their hash, or what they must decode to.
     pub fn read_part(&self, position: FramePosition, offset: u32, len: u32) -> Result<Bytes, StoreError> {

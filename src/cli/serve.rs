@@ -1,0 +1,220 @@
+//! `truc serve`: configure, build, bind, spawn, drain.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use ed25519_dalek::pkcs8::DecodePrivateKey;
+use serde::Serialize;
+use tokio::{net::TcpListener, signal::unix::SignalKind};
+use tokio_util::sync::CancellationToken;
+use zeroize::Zeroizing;
+
+use super::{Exit, Failure, Output, files};
+use crate::{
+    config::Config,
+    domain::{document::Limits, retry::Backoff},
+    edge::{
+        server::{self, ServeError},
+        tls::Acceptor,
+    },
+    hub::{Hub, LogIdentity, Settings, clock::Clock},
+    store::{
+        embedded::{Embedded, EmbeddedOptions, Opened},
+        payload::{Payload, PayloadOptions},
+    },
+    telemetry,
+    tlog::note::Signer,
+};
+
+/// Running calls may take this long to finish when the hub is told to stop.
+const DRAIN: Duration = Duration::from_secs(20);
+/// A key file is not longer.
+const MAX_KEY_FILE: u64 = 16 * 1024;
+
+/// Runs the hub until SIGTERM or SIGINT. SIGHUP reads certificates and revocation lists again.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Configuration file; `truc config default` prints a sample.
+    #[arg(long, env = "TRUC_CONFIG", default_value = "truc.toml")]
+    config: PathBuf,
+}
+
+/// Printed once the port is open.
+#[derive(Serialize)]
+struct Ready {
+    listening: String,
+    origin: String,
+    leaves: u64,
+    replayed_commits: u64,
+    rebuilt: Option<String>,
+}
+
+impl Args {
+    /// Runs until told to stop.
+    pub async fn run(self, output: &Output) -> Result<(), Failure> {
+        let config = Config::load(&self.config)?;
+        config.check()?;
+        telemetry::init(&config.logging).map_err(|error| Failure::new(Exit::Usage, error))?;
+
+        let acceptor = Acceptor::new(config.tls.source(), config.tls.limits())?;
+        let (hub, opened) = build(&config).await?;
+
+        let listener = TcpListener::bind(config.listen.address).await.map_err(|error| {
+            Failure::new(Exit::File, format!("can't listen on {}: {error}", config.listen.address))
+                .with_help("Choose another listen.address, or end what uses this port.")
+        })?;
+        let address = listener.local_addr().map_err(|error| Failure::new(Exit::File, error))?;
+
+        let stop = CancellationToken::new();
+        tokio::spawn(Arc::clone(&acceptor).watch(stop.clone()));
+        tokio::spawn(signals(Arc::clone(&acceptor), stop.clone()));
+        tell_ready(output, &config, address.to_string(), &opened);
+
+        let served = drain(server::serve(Arc::clone(&hub), acceptor, listener, stop.clone()), &stop).await;
+        stop.cancel();
+        if tokio::time::timeout(DRAIN, hub.stop()).await.is_err() {
+            tracing::warn!("some sessions did not end in time; nothing that was acknowledged is lost");
+        }
+        served
+    }
+}
+
+/// What the start had to do, for the ready line.
+struct Started {
+    leaves: u64,
+    replayed: u64,
+    rebuilt: Option<String>,
+}
+
+async fn build(config: &Config) -> Result<(Arc<Hub>, Started), Failure> {
+    let log = log_identity(config)?;
+    let settings = settings(config)?;
+    let config = config.clone();
+    let opened = tokio::task::spawn_blocking(move || open_store(&config)).await;
+    let (payload, opened) = opened.map_err(|error| Failure::new(Exit::File, error))??;
+    if opened.torn_bytes > 0 {
+        tracing::info!(bytes = opened.torn_bytes, "an unfinished write was cut; nobody was told of it");
+    }
+    let store = Arc::new(opened.store);
+    let hub = Hub::start(store, payload, log, settings, Clock::system())
+        .map_err(|error| Failure::new(Exit::File, error))?;
+    let leaves = hub.size();
+    Ok((hub, Started { leaves, replayed: opened.replayed, rebuilt: opened.rebuilt }))
+}
+
+/// Opens bodies and store of a configuration.
+pub fn open_store(config: &Config) -> Result<(Arc<Payload>, Opened), Failure> {
+    let failed = |error: &dyn std::fmt::Display| {
+        Failure::new(Exit::File, format!("can't open {}: {error}", config.data_dir.display())).with_help(
+            "`truc fsck` names what is damaged; `truc rebuild` makes the index again from the journal.",
+        )
+    };
+    let bodies =
+        PayloadOptions { max_body_bytes: config.submission.max_attachment, ..PayloadOptions::default() };
+    let payload = Payload::open(&config.data_dir.join("bodies"), bodies).map_err(|error| failed(&error))?;
+    let payload = Arc::new(payload);
+    let options = EmbeddedOptions {
+        segment_bytes: config.store.segment_size,
+        max_index_lag: config.store.index_lag,
+        ..EmbeddedOptions::new(&config.data_dir)
+    };
+    let opened = Embedded::open(&options, Arc::clone(&payload), &mut |leaves| {
+        tracing::info!(leaves, "reading the journal");
+    });
+    Ok((payload, opened.map_err(|error| failed(&error))?))
+}
+
+/// The log's name and key.
+pub fn log_identity(config: &Config) -> Result<LogIdentity, Failure> {
+    let bad = |error: &dyn std::fmt::Display| {
+        Failure::new(Exit::File, format!("the log key {}: {error}", config.log.key.display()))
+            .with_help("`truc pki init` makes one. The log keeps one key for ever: don't replace it.")
+    };
+    let pem = Zeroizing::new(files::read_text(&config.log.key, MAX_KEY_FILE)?);
+    let key = ed25519_dalek::SigningKey::from_pkcs8_pem(&pem).map_err(|error| bad(&error))?;
+    let signer =
+        Signer::from_seed(&config.origin, &Zeroizing::new(key.to_bytes())).map_err(|error| bad(&error))?;
+    Ok(LogIdentity { origin: config.origin.clone(), signer })
+}
+
+fn settings(config: &Config) -> Result<Settings, Failure> {
+    let (submission, delivery) = (&config.submission, &config.delivery);
+    let backoff = Backoff::new(us(delivery.retry_first), us(delivery.retry_max), 2)
+        .map_err(|reason| Failure::new(Exit::Usage, format!("[delivery] {reason}")))?;
+    Ok(Settings {
+        limits: Limits {
+            max_manifest_bytes: usize::try_from(submission.max_manifest).unwrap_or(usize::MAX),
+            max_recipients: submission.max_recipients as usize,
+            max_part_bytes: submission.max_attachment,
+            clock_skew_us: us(submission.clock_skew),
+            default_deadline_us: us(submission.default_deadline),
+            ..Limits::default()
+        },
+        max_inline_bytes: submission.max_inline,
+        upload_retention_us: us(submission.upload_retention),
+        lease_us: us(delivery.lease),
+        backoff,
+        max_credit: delivery.session_max_credit,
+        max_waiting_requests: config.store.batch_max * 4,
+        max_batch_leaves: config.store.batch_max,
+    })
+}
+
+fn us(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}
+
+fn tell_ready(output: &Output, config: &Config, listening: String, started: &Started) {
+    let ready = Ready {
+        listening,
+        origin: config.origin.clone(),
+        leaves: started.leaves,
+        replayed_commits: started.replayed,
+        rebuilt: started.rebuilt.clone(),
+    };
+    output.print(&ready, |ready| {
+        let rebuilt =
+            ready.rebuilt.as_ref().map(|why| format!(" (index made again: {why})")).unwrap_or_default();
+        format!("{} listens on {}, {} leaves{rebuilt}", ready.origin, ready.listening, ready.leaves)
+    });
+}
+
+/// Cancels `stop` on SIGTERM or SIGINT; reloads certificates on SIGHUP.
+async fn signals(acceptor: Arc<Acceptor>, stop: CancellationToken) {
+    let open = tokio::signal::unix::signal;
+    let (Ok(mut term), Ok(mut int), Ok(mut hup)) =
+        (open(SignalKind::terminate()), open(SignalKind::interrupt()), open(SignalKind::hangup()))
+    else {
+        tracing::error!("signals can't be received; end the process to stop the hub");
+        return;
+    };
+    loop {
+        tokio::select! {
+            _ = term.recv() => break,
+            _ = int.recv() => break,
+            _ = hup.recv() => match acceptor.reload() {
+                Ok(cut) => tracing::info!(connections_cut = cut, "certificates read again"),
+                Err(error) => tracing::error!(%error, "certificates not read again, the old ones stay"),
+            },
+            () = stop.cancelled() => break,
+        }
+    }
+    stop.cancel();
+}
+
+/// Serves; once stopping, running calls have a bounded time.
+async fn drain(
+    serve: impl Future<Output = Result<(), ServeError>>,
+    stop: &CancellationToken,
+) -> Result<(), Failure> {
+    let too_late = async {
+        stop.cancelled().await;
+        tokio::time::sleep(DRAIN).await;
+    };
+    tokio::select! {
+        served = serve => served.map_err(|error| Failure::new(Exit::File, error)),
+        () = too_late => {
+            tracing::warn!("some calls did not finish in time and were ended");
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! The auditors' door.
+
+use std::sync::Arc;
+
+use tonic::{Request, Response, Status};
+
+use super::{
+    caller::Caller,
+    grpc_status::{refuse, status},
+};
+use crate::{hub::Hub, proto::*, rpc::audit_service_server::AuditService};
+
+/// The service over a hub.
+pub struct Audit(pub Arc<Hub>);
+
+#[tonic::async_trait]
+impl AuditService for Audit {
+    async fn get_checkpoint(
+        &self,
+        request: Request<GetCheckpointRequest>,
+    ) -> Result<Response<GetCheckpointResponse>, Status> {
+        Caller::from_request(&request).map_err(refuse)?;
+        Ok(Response::new(GetCheckpointResponse {
+            checkpoint: self.0.checkpoint(),
+            verifier_key: self.0.log().verifier().to_string(),
+        }))
+    }
+
+    async fn get_receipt(
+        &self,
+        request: Request<GetReceiptRequest>,
+    ) -> Result<Response<GetReceiptResponse>, Status> {
+        let caller = Caller::from_request(&request).map_err(refuse)?;
+        caller.require_reader().map_err(refuse)?;
+        let receipt = self.0.receipt(request.get_ref().index).map_err(|refused| status(&refused))?;
+        Ok(Response::new(GetReceiptResponse { receipt: Some(receipt) }))
+    }
+
+    async fn get_consistency(
+        &self,
+        request: Request<GetConsistencyRequest>,
+    ) -> Result<Response<GetConsistencyResponse>, Status> {
+        Caller::from_request(&request).map_err(refuse)?;
+        let GetConsistencyRequest { first, second } = request.into_inner();
+        Ok(Response::new(self.0.consistency(first, second).map_err(|refused| status(&refused))?))
+    }
+}

@@ -1,0 +1,159 @@
+//! The recipients' door.
+
+use std::{pin::Pin, sync::Arc, time::Duration};
+
+use tokio_stream::{Stream, StreamExt, wrappers::ReceiverStream};
+use tonic::{Request, Response, Status, Streaming};
+
+use super::{
+    grpc_status::{refuse, status, stream_refusal},
+    submission::{node, required},
+};
+use crate::{
+    domain::reason::{Reason, ReasonCode},
+    hub::{
+        Hub,
+        query::digest_field,
+        session::{Command, Event, Session},
+    },
+    proto::*,
+    rpc::delivery_service_server::DeliveryService,
+};
+
+/// The service over a hub.
+pub struct Deliveries(pub Arc<Hub>);
+
+type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl DeliveryService for Deliveries {
+    type DeliverStream = Answers<DeliverResponse>;
+    type DownloadStream = Answers<DownloadResponse>;
+
+    async fn deliver(
+        &self,
+        request: Request<Streaming<DeliverRequest>>,
+    ) -> Result<Response<Self::DeliverStream>, Status> {
+        let node = node(&request)?;
+        let mut steps = request.into_inner();
+        let first = steps.message().await?.and_then(|first| first.step);
+        let Some(deliver_request::Step::Hello(hello)) = first else {
+            return Err(refuse(Reason::new(ReasonCode::Malformed, "the first message must be `hello`")));
+        };
+        let session = self.0.open_session(&node, &hello.agencies).map_err(|refused| status(&refused))?;
+        let Session { agencies, commands, events } = session;
+        let welcome = Welcome {
+            agencies: agencies.iter().map(ToString::to_string).collect(),
+            lease_us: self.0.settings().lease_us,
+        };
+        self.0.spawn(forward(steps, commands));
+        let welcome = tokio_stream::once(step(deliver_response::Step::Welcome(welcome)));
+        let answers = welcome.chain(ReceiverStream::new(events).map(said)).map(Ok);
+        Ok(Response::new(Box::pin(answers)))
+    }
+
+    async fn fetch(&self, request: Request<FetchRequest>) -> Result<Response<FetchResponse>, Status> {
+        let node = node(&request)?;
+        let FetchRequest { agencies, max, wait_us } = request.into_inner();
+        let wait = Duration::from_micros(u64::try_from(wait_us).unwrap_or(0));
+        let offers = self.0.fetch(&node, &agencies, max, wait).await.map_err(|refused| status(&refused))?;
+        Ok(Response::new(FetchResponse { offers }))
+    }
+
+    async fn acknowledge(
+        &self,
+        request: Request<AcknowledgeRequest>,
+    ) -> Result<Response<AcknowledgeResponse>, Status> {
+        let node = node(&request)?;
+        let envelope = required(request.into_inner().envelope)?;
+        let accepted = self.0.acknowledge(&node, envelope).await.map_err(|refused| status(&refused))?;
+        Ok(Response::new(AcknowledgeResponse { receipt: Some(accepted.receipt) }))
+    }
+
+    async fn release(&self, request: Request<ReleaseRequest>) -> Result<Response<ReleaseResponse>, Status> {
+        let node = node(&request)?;
+        let ReleaseRequest { delivery_id, lease_id } = request.into_inner();
+        self.0.release(&node, &delivery_id, lease_id).map_err(|refused| status(&refused))?;
+        Ok(Response::new(ReleaseResponse {}))
+    }
+
+    async fn extend_lease(
+        &self,
+        request: Request<ExtendLeaseRequest>,
+    ) -> Result<Response<ExtendLeaseResponse>, Status> {
+        let node = node(&request)?;
+        let ExtendLeaseRequest { delivery_id, lease_id } = request.into_inner();
+        let lease_until_us =
+            self.0.extend_lease(&node, &delivery_id, lease_id).map_err(|refused| status(&refused))?;
+        Ok(Response::new(ExtendLeaseResponse { delivery_id, lease_until_us }))
+    }
+
+    async fn download(
+        &self,
+        request: Request<DownloadRequest>,
+    ) -> Result<Response<Self::DownloadStream>, Status> {
+        let node = node(&request)?;
+        let DownloadRequest { delivery_id, sha256, offset } = request.into_inner();
+        let digest = digest_field(&sha256, "sha256").map_err(|refused| status(&refused))?;
+        let chunks = self.0.download(&node, &delivery_id, digest, offset).await;
+        let chunks = ReceiverStream::new(chunks.map_err(|refused| status(&refused))?);
+        let answers = chunks.map(|chunk| match chunk {
+            Ok(data) => Ok(DownloadResponse { data }),
+            Err(refused) => Err(status(&refused)),
+        });
+        Ok(Response::new(Box::pin(answers)))
+    }
+}
+
+/// The client's half: ends the session when the client ends or breaks its stream.
+async fn forward(mut steps: Streaming<DeliverRequest>, commands: tokio::sync::mpsc::Sender<Command>) {
+    loop {
+        let next = tokio::select! {
+            next = steps.next() => next,
+            () = commands.closed() => return,
+        };
+        let Some(Ok(request)) = next else { return };
+        let Some(command) = request.step.and_then(command) else { continue };
+        if commands.send(command).await.is_err() {
+            return;
+        }
+    }
+}
+
+fn command(step: deliver_request::Step) -> Option<Command> {
+    use deliver_request::Step;
+
+    match step {
+        Step::Hello(_) => None,
+        Step::Credit(more) => Some(Command::Credit(more)),
+        Step::Acknowledge(request) => Some(Command::Acknowledge(request.envelope.unwrap_or_default())),
+        Step::Release(request) => {
+            Some(Command::Release { delivery_id: request.delivery_id, lease: request.lease_id })
+        }
+        Step::Extend(request) => {
+            Some(Command::Extend { delivery_id: request.delivery_id, lease: request.lease_id })
+        }
+    }
+}
+
+fn said(event: Event) -> DeliverResponse {
+    use deliver_response::Step;
+
+    step(match event {
+        Event::Offer(offer) => Step::Offer(*offer),
+        Event::Acknowledged(accepted) => {
+            Step::Acknowledged(AcknowledgeResponse { receipt: Some(accepted.receipt) })
+        }
+        Event::Extended { delivery_id, until_us } => {
+            Step::Extended(ExtendLeaseResponse { delivery_id, lease_until_us: until_us })
+        }
+        Event::Refused { delivery_id, refused } => {
+            Step::Refused(StepRefused { delivery_id, refusal: Some(stream_refusal(&refused)) })
+        }
+        Event::Goodbye => Step::Goodbye(Goodbye {}),
+    })
+}
+
+fn step(step: deliver_response::Step) -> DeliverResponse {
+    DeliverResponse { step: Some(step) }
+}

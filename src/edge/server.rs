@@ -1,0 +1,119 @@
+//! The server: all services behind one acceptor, with the bounds of every message and connection in one place.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Server;
+
+use super::{
+    audit::Audit, caller::Role, delivery::Deliveries, directory::Directories, operator::Operators,
+    status::Statuses, submission::Submissions, tls::Acceptor,
+};
+use crate::{
+    hub::{Hub, Notice},
+    proto::DESCRIPTORS,
+    rpc::{
+        audit_service_server::AuditServiceServer, delivery_service_server::DeliveryServiceServer,
+        directory_service_server::DirectoryServiceServer, operator_service_server::OperatorServiceServer,
+        status_service_server::StatusServiceServer, submission_service_server::SubmissionServiceServer,
+    },
+};
+
+/// Largest message taken: a manifest of 2 MiB with inline parts.
+const MAX_MESSAGE: usize = 8 * 1024 * 1024;
+/// Calls of one connection at the same time.
+const MAX_STREAMS: u32 = 256;
+/// Header list of a call.
+const MAX_HEADERS: u32 = 16 * 1024;
+/// A connection that does not answer pings is closed.
+const PING_EVERY: Duration = Duration::from_secs(30);
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// What ended the server.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The transport failed.
+    #[error("the gRPC server failed: {0}")]
+    Transport(#[from] tonic::transport::Error),
+    /// The descriptors of reflection could not be read.
+    #[error("gRPC reflection: {0}")]
+    Reflection(#[from] tonic_reflection::server::Error),
+    /// The store failed: the process has to recover.
+    #[error("the store failed: start again to recover; what was acknowledged is safe")]
+    StoreFailed,
+}
+
+/// Serves until `stop` is cancelled or the store fails, then lets running calls finish.
+pub async fn serve(
+    hub: Arc<Hub>,
+    acceptor: Arc<Acceptor>,
+    listener: TcpListener,
+    stop: CancellationToken,
+) -> Result<(), ServeError> {
+    let (reporter, health) = tonic_health::server::health_reporter();
+    reporter.set_service_status("", tonic_health::ServingStatus::Serving).await;
+    let reflection =
+        || tonic_reflection::server::Builder::configure().register_encoded_file_descriptor_set(DESCRIPTORS);
+    let (v1, v1alpha) = (reflection().build_v1()?, reflection().build_v1alpha()?);
+    let submissions = SubmissionServiceServer::new(Submissions(Arc::clone(&hub)));
+    let deliveries = DeliveryServiceServer::new(Deliveries(Arc::clone(&hub)));
+    let directories = DirectoryServiceServer::new(Directories(Arc::clone(&hub)));
+    let router = Server::builder()
+        .http2_keepalive_interval(Some(PING_EVERY))
+        .http2_keepalive_timeout(Some(PING_TIMEOUT))
+        .http2_max_header_list_size(MAX_HEADERS)
+        .http2_max_pending_accept_reset_streams(Some(64))
+        .max_concurrent_streams(MAX_STREAMS)
+        .add_service(health)
+        .add_service(v1)
+        .add_service(v1alpha)
+        .add_service(submissions.max_decoding_message_size(MAX_MESSAGE))
+        .add_service(
+            deliveries.max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE * 8),
+        )
+        .add_service(StatusServiceServer::new(Statuses(Arc::clone(&hub))))
+        .add_service(directories)
+        .add_service(AuditServiceServer::new(Audit(Arc::clone(&hub))))
+        .add_service(OperatorServiceServer::new(Operators(Arc::clone(&hub))));
+    let failed = CancellationToken::new();
+    let ended = CancellationToken::new();
+    hub.spawn(act_on_notices(Arc::clone(&hub), Arc::clone(&acceptor), failed.clone(), ended.clone()));
+    let end = async {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = failed.cancelled() => {}
+        }
+        reporter.set_service_status("", tonic_health::ServingStatus::NotServing).await;
+        // Sessions and watches end by themselves now, so that the server can finish.
+        hub.stopping().cancel();
+    };
+    let result = router.serve_with_incoming_shutdown(acceptor.incoming(listener), end).await;
+    ended.cancel();
+    result?;
+    if failed.is_cancelled() { Err(ServeError::StoreFailed) } else { Ok(()) }
+}
+
+/// Cuts off revoked nodes, and ends the server when the store failed.
+async fn act_on_notices(
+    hub: Arc<Hub>,
+    acceptor: Arc<Acceptor>,
+    failed: CancellationToken,
+    ended: CancellationToken,
+) {
+    let mut notices = hub.notices();
+    drop(hub);
+    while let Some(notice) = ended.run_until_cancelled(notices.recv()).await {
+        match notice {
+            Ok(Notice::NodeRevoked(node)) => {
+                let cut = acceptor.disconnect_where(|peer| {
+                    peer.identity.as_ref().is_ok_and(|identity| identity.role == Role::Node(node.clone()))
+                });
+                tracing::info!(%node, connections = cut, "a node was revoked and cut off");
+            }
+            Ok(Notice::StoreFailed) => failed.cancel(),
+            Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => {}
+            Err(tokio::sync::broadcast::error::RecvError::Closed) => return,
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! Changing the directory.
+
+use prost::Message;
+
+use super::{
+    Hub,
+    intake::{Accepted, accepted},
+    refused::Refused,
+    sequencer::{Answer, Proposal},
+};
+use crate::{
+    domain::{directory::Prepared, reason::ReasonCode},
+    proto::{Agency, DirectoryChange, ImportAgenciesResponse},
+};
+
+/// Agencies of one import call.
+pub const MAX_IMPORT: usize = 2_000;
+
+/// A change stands whole in a leaf.
+const MAX_CHANGE: usize = 60_000;
+
+impl Hub {
+    /// Applies one change.
+    pub async fn change_directory(&self, change: DirectoryChange) -> Result<Accepted, Refused> {
+        let len = change.encoded_len();
+        if len > MAX_CHANGE {
+            let detail =
+                format!("the change has {len} bytes, at most {MAX_CHANGE} fit into a leaf: split it");
+            return Err(Refused::because(ReasonCode::TooLarge, detail));
+        }
+        accepted(self.sequencer.propose(Proposal::Change(Box::new(change))).await?)
+    }
+
+    /// Adds many agencies; bad ones are quarantined.
+    pub async fn import_agencies(
+        &self,
+        agencies: Vec<Agency>,
+        dry_run: bool,
+    ) -> Result<ImportAgenciesResponse, Refused> {
+        if agencies.len() > MAX_IMPORT {
+            let detail = format!("agencies: {} in one call, at most {MAX_IMPORT}", agencies.len());
+            return Err(Refused::because(ReasonCode::TooLarge, detail));
+        }
+        if dry_run {
+            return Ok(self.dry_import(&agencies));
+        }
+        match self.sequencer.propose(Proposal::Import(agencies)).await? {
+            Answer::Imported(response) => Ok(response),
+            _ => Err(Refused::because(ReasonCode::StoreFailed, "the writer gave no import result")),
+        }
+    }
+
+    /// What an import would do, on a copy that is thrown away.
+    fn dry_import(&self, agencies: &[Agency]) -> ImportAgenciesResponse {
+        let mut directory = (*self.directory()).clone();
+        let mut response = ImportAgenciesResponse::default();
+        let leaf = directory.version();
+        for (position, agency) in (0..).zip(agencies) {
+            let change = super::sequencer::import_of(&directory, agency);
+            let applied = match directory.prepare(&change, self.clock.now()) {
+                Ok(Prepared::Unchanged { .. }) => {
+                    response.unchanged += 1;
+                    continue;
+                }
+                Ok(Prepared::Change(change)) => directory.apply(leaf, &change),
+                Err(reason) => Err(reason),
+            };
+            match applied {
+                Ok(()) => response.imported += 1,
+                Err(reason) => {
+                    response.quarantined.push(super::sequencer::quarantined(position, agency, &reason));
+                }
+            }
+        }
+        response
+    }
+}

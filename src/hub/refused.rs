@@ -1,0 +1,66 @@
+//! The hub's one error: a refusal with its reasons, and its receipt where it became evidence.
+
+use crate::{
+    domain::reason::{Reason, ReasonCode},
+    proto,
+    store::{CommitError, StoreError},
+};
+
+/// Why a call was not done.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{}", text(.reasons))]
+pub struct Refused {
+    /// At least one.
+    pub reasons: Vec<Reason>,
+    /// The evidence of the refusal, with proof.
+    pub receipt: Option<Box<proto::Receipt>>,
+}
+
+impl Refused {
+    /// One reason.
+    #[must_use]
+    pub fn because(code: ReasonCode, detail: impl Into<String>) -> Self {
+        Reason::new(code, detail).into()
+    }
+
+    /// The first reason's code: it decides the status.
+    #[must_use]
+    pub fn code(&self) -> ReasonCode {
+        self.reasons.first().map_or(ReasonCode::Unspecified, |reason| reason.code)
+    }
+}
+
+fn text(reasons: &[Reason]) -> String {
+    reasons.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
+impl From<Reason> for Refused {
+    fn from(reason: Reason) -> Self {
+        vec![reason].into()
+    }
+}
+
+impl From<Vec<Reason>> for Refused {
+    fn from(reasons: Vec<Reason>) -> Self {
+        Self { reasons, receipt: None }
+    }
+}
+
+impl From<StoreError> for Refused {
+    fn from(error: StoreError) -> Self {
+        tracing::error!(%error, "a read from the store failed");
+        match error {
+            StoreError::Io { .. } => Self::because(ReasonCode::StoreFailed, "the hub's disk did not answer"),
+            StoreError::Damaged(_) => Self::because(
+                ReasonCode::Damaged,
+                "stored bytes do not match the log; the operator must run fsck",
+            ),
+        }
+    }
+}
+
+impl From<&CommitError> for Refused {
+    fn from(_: &CommitError) -> Self {
+        Self::because(ReasonCode::StoreFailed, "the outcome is unknown: repeat the same message")
+    }
+}

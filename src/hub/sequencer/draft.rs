@@ -1,0 +1,348 @@
+//! A commit in the making: staged changes that later requests of the same group already see.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, PoisonError},
+};
+
+use super::{Answer, Decision, Parts, Proposal, Rejection, expansion::Expansions};
+use crate::{
+    domain::{
+        directory::Directory,
+        evidence::{self, RULES, Tell},
+        id::{AgencyId, Digest, DocumentName, NodeName},
+        reason::{Reason, ReasonCode},
+        time::Timestamp,
+    },
+    hub::{query, refused::Refused},
+    proto::{self, EventKind, Evidence, Verdict},
+    store::{
+        Commit, Store, StoreError,
+        records::{
+            CursorRecord, DeliveryRecord, DocumentRecord, Head, LeafRecord, MessageRecord, ParkedRecord,
+        },
+    },
+    tlog::{
+        Hash,
+        checkpoint::Checkpoint,
+        merkle::{self, Edge, Growth},
+    },
+};
+
+/// A group with more bytes than this is closed: frames stay far below the journal's bound.
+const MAX_BATCH_BYTES: usize = 8 * 1024 * 1024;
+
+/// The group being decided.
+pub struct Draft<'a> {
+    pub parts: &'a Parts,
+    pub store: &'a dyn Store,
+    pub now: Timestamp,
+    pub directory: Arc<Directory>,
+    directory_changed: bool,
+    growth: Growth,
+    pub commit: Commit,
+    bytes: usize,
+    documents: HashMap<DocumentName, u64>,
+    naturals: HashMap<(String, u32, String, String), u64>,
+    deliveries: BTreeMap<(u64, AgencyId), DeliveryRecord>,
+    messages: HashMap<Digest, u64>,
+    revoked: Vec<NodeName>,
+}
+
+/// A decided group: the commit, and what is needed to answer.
+pub struct Done {
+    /// `None` when nothing has to be written.
+    pub commit: Option<Commit>,
+    /// The directory after the group, if it changed.
+    pub directory: Option<Arc<Directory>>,
+    /// Nodes to cut off.
+    pub revoked: Vec<NodeName>,
+    base_size: u64,
+    paths: Growth,
+}
+
+impl<'a> Draft<'a> {
+    /// Begins on top of the newest head.
+    pub fn new(parts: &'a Parts) -> Result<Self, StoreError> {
+        let store = &*parts.store;
+        let edge = Edge::load(store.head().size, &query::Nodes(store))?;
+        let directory = Arc::clone(&parts.directory.read().unwrap_or_else(PoisonError::into_inner));
+        Ok(Self {
+            parts,
+            store,
+            now: parts.clock.now(),
+            directory,
+            directory_changed: false,
+            growth: Growth::new(edge),
+            commit: Commit::default(),
+            bytes: 0,
+            documents: HashMap::new(),
+            naturals: HashMap::new(),
+            deliveries: BTreeMap::new(),
+            messages: HashMap::new(),
+            revoked: Vec::new(),
+        })
+    }
+
+    /// True while more requests may join.
+    pub fn has_room(&self, max_leaves: usize) -> bool {
+        self.commit.leaves.len() < max_leaves && self.bytes < MAX_BATCH_BYTES
+    }
+
+    /// Lets the rules decide one request.
+    pub fn decide(&mut self, proposal: Proposal, expansions: &mut Expansions) -> Result<Decision, Refused> {
+        match proposal {
+            Proposal::Submit(submission) => self.submit(*submission, expansions),
+            Proposal::Add(addition) => self.add(*addition, expansions),
+            Proposal::Reject(rejection) => self.reject(&rejection),
+            Proposal::Receipt(report) => self.receipt(&report, expansions),
+            Proposal::Status(report) => self.status(&report, expansions),
+            Proposal::Change(change) => self.change(&change),
+            Proposal::Import(agencies) => self.import(&agencies),
+            Proposal::Expire(waiting) => self.expire(&waiting),
+            Proposal::SaveCursor(agency, next) => {
+                self.commit.cursors.push(CursorRecord { agency: agency.to_string(), next });
+                Ok(Decision::Done)
+            }
+        }
+    }
+
+    /// Starts an evidence of now.
+    pub fn event(&self, kind: EventKind) -> Result<Evidence, Refused> {
+        let mut id = [0; 16];
+        getrandom::fill(&mut id)
+            .map_err(|error| Refused::because(ReasonCode::StoreFailed, format!("no randomness: {error}")))?;
+        Ok(evidence::event(kind, id, self.now, &self.parts.log.origin))
+    }
+
+    /// A verdict as of the leaf that comes next.
+    pub fn verdict(&self, judgement: &crate::domain::envelope::Judgement) -> Verdict {
+        Verdict {
+            rules: RULES,
+            as_of_index: self.growth.size(),
+            signatures: judgement.reports.clone(),
+            legal_value: judgement.legal_value.into(),
+        }
+    }
+
+    /// A leaf of this draft.
+    pub fn staged_leaf(&self, leaf: u64) -> Option<&LeafRecord> {
+        let at = leaf.checked_sub(self.growth.base_size())?;
+        self.commit.leaves.get(usize::try_from(at).ok()?)
+    }
+
+    /// Evidence bytes of a leaf, staged or stored.
+    pub fn evidence_bytes(&self, leaf: u64) -> Result<bytes::Bytes, StoreError> {
+        if let Some(record) = self.staged_leaf(leaf) {
+            return Ok(record.evidence.clone());
+        }
+        let stored = self.store.leaf(leaf)?;
+        stored
+            .map(|stored| stored.evidence)
+            .ok_or_else(|| StoreError::Damaged(format!("leaf {leaf} is missing")))
+    }
+
+    /// Statuses that wait for this delivery, staged or stored.
+    pub fn parked(&self, name: &DocumentName, recipient: &AgencyId) -> Result<Vec<ParkedRecord>, StoreError> {
+        let staged = self.commit.parked.iter().filter(|parked| {
+            !parked.applied
+                && parked.recipient == recipient.as_str()
+                && parked.document_id == *name.document_id
+                && parked.sender == name.sender.as_str()
+                && parked.revision == name.revision
+        });
+        let mut parked = self.store.parked(name, recipient)?;
+        parked.extend(staged.cloned());
+        Ok(parked)
+    }
+
+    /// Index that the next leaf will have.
+    pub fn next_leaf(&self) -> u64 {
+        self.growth.size()
+    }
+
+    /// Adds a leaf; `document` puts it into that timeline, `feeds` into those watches.
+    pub fn add_leaf(
+        &mut self,
+        evidence: &Evidence,
+        document: Option<u64>,
+        feeds: Vec<String>,
+    ) -> Result<(u64, Hash), Refused> {
+        let evidence = evidence::encode(evidence)?;
+        let hash = merkle::leaf_hash(&evidence);
+        let index = self.growth.push(hash);
+        self.bytes += evidence.len() + 64;
+        self.commit.leaves.push(LeafRecord {
+            evidence,
+            document_plus_one: document.map_or(0, |document| document + 1),
+            feeds,
+        });
+        Ok((index, hash))
+    }
+
+    /// Records a refusal; the caller is told the reasons with the proof.
+    pub fn reject(&mut self, rejection: &Rejection) -> Result<Decision, Refused> {
+        let mut evidence = self.event(rejection.event)?.because(&rejection.reasons);
+        if let Some(name) = &rejection.name {
+            evidence = evidence.about(name, &Digest([0; 32]));
+            evidence.manifest_sha256 = bytes::Bytes::new();
+        }
+        evidence.message_sha256 = rejection.message.to_bytes();
+        let (leaf, _) = self.add_leaf(&evidence.from_node(rejection.node.as_str()), None, Vec::new())?;
+        Ok(Decision::Refused(rejection.reasons.clone(), Some(leaf)))
+    }
+
+    /// Document of this name, staged or stored.
+    pub fn find_document(&self, name: &DocumentName) -> Result<Option<u64>, StoreError> {
+        match self.documents.get(name) {
+            Some(index) => Ok(Some(*index)),
+            None => self.store.find_document(name),
+        }
+    }
+
+    /// Record of a document, staged or stored.
+    pub fn document(&self, index: u64) -> Result<DocumentRecord, StoreError> {
+        if let Some(document) = self.commit.documents.iter().find(|document| document.index == index) {
+            return Ok(document.clone());
+        }
+        self.store
+            .document(index)?
+            .ok_or_else(|| StoreError::Damaged(format!("the record of document {index} is missing")))
+    }
+
+    /// Stages a document.
+    pub fn put_document(&mut self, name: DocumentName, document: DocumentRecord) {
+        self.bytes += 512;
+        self.documents.insert(name, document.index);
+        let natural =
+            (document.sender.clone(), document.year, document.number.clone(), document.notation.clone());
+        self.naturals.entry(natural).or_insert(document.index);
+        self.commit.documents.push(document);
+    }
+
+    /// Older document of the same number and notation.
+    pub fn natural_key(
+        &self,
+        sender: &AgencyId,
+        year: u32,
+        number: &str,
+        notation: &str,
+    ) -> Result<Option<u64>, StoreError> {
+        let staged = (sender.to_string(), year, number.to_owned(), notation.to_owned());
+        match self.naturals.get(&staged) {
+            Some(index) => Ok(Some(*index)),
+            None => self.store.natural_key(sender, year, number, notation),
+        }
+    }
+
+    /// One delivery, staged or stored.
+    pub fn delivery(
+        &self,
+        document: u64,
+        recipient: &AgencyId,
+    ) -> Result<Option<DeliveryRecord>, StoreError> {
+        match self.deliveries.get(&(document, recipient.clone())) {
+            Some(delivery) => Ok(Some(delivery.clone())),
+            None => self.store.delivery(document, recipient),
+        }
+    }
+
+    /// Stages the new state of a delivery.
+    pub fn put_delivery(&mut self, recipient: AgencyId, delivery: DeliveryRecord) {
+        self.deliveries.insert((delivery.document, recipient), delivery);
+    }
+
+    /// Leaf that answered a signed message, staged or stored.
+    pub fn answered(&self, payload: &Digest) -> Result<Option<u64>, StoreError> {
+        match self.messages.get(payload) {
+            Some(leaf) => Ok(Some(*leaf)),
+            None => self.store.answered(payload),
+        }
+    }
+
+    /// Remembers the leaf that answers a signed message.
+    pub fn put_answer(&mut self, payload: Digest, leaf: u64) {
+        self.messages.insert(payload, leaf);
+        self.commit.messages.push(MessageRecord { payload_sha256: payload.to_bytes(), leaf });
+    }
+
+    /// Changes the staged directory.
+    pub fn change_directory(&mut self, leaf: u64, change: &proto::DirectoryChange) -> Result<(), Reason> {
+        Arc::make_mut(&mut self.directory).apply(leaf, change)?;
+        self.directory_changed = true;
+        Ok(())
+    }
+
+    /// A node to cut off once this is durable.
+    pub fn revoke(&mut self, node: NodeName) {
+        self.revoked.push(node);
+    }
+
+    /// Counts bytes that go into the frame beside the leaves.
+    pub fn weigh(&mut self, bytes: usize) {
+        self.bytes += bytes;
+    }
+
+    /// Signs the new head and closes the group.
+    pub fn finish(mut self) -> Done {
+        self.commit.deliveries = self.deliveries.into_values().collect();
+        let base_size = self.growth.base_size();
+        let empty = self.commit == Commit::default();
+        let directory = self.directory_changed.then_some(self.directory);
+        if empty {
+            return Done { commit: None, directory, revoked: self.revoked, base_size, paths: self.growth };
+        }
+        self.commit.base_size = base_size;
+        let mut head = self.store.head();
+        if self.growth.size() > base_size {
+            head = sign_head(self.parts, &self.growth, head.documents + self.commit.documents.len() as u64);
+        }
+        self.commit.head = head;
+        self.commit.nodes = self.growth.nodes().to_vec();
+        Done { commit: Some(self.commit), directory, revoked: self.revoked, base_size, paths: self.growth }
+    }
+}
+
+/// The signed head of a grown tree.
+fn sign_head(parts: &Parts, growth: &Growth, documents: u64) -> Head {
+    let checkpoint =
+        Checkpoint { origin: parts.log.origin.clone(), size: growth.size(), root: growth.root() };
+    Head {
+        size: checkpoint.size,
+        root: bytes::Bytes::copy_from_slice(&checkpoint.root),
+        checkpoint: checkpoint.sign(&parts.log.signer),
+        documents,
+    }
+}
+
+impl Done {
+    /// What the caller is told, now that the commit is durable.
+    pub fn answer(&self, store: &dyn Store, decision: Decision) -> Result<Answer, Refused> {
+        match decision {
+            Decision::Leaf(leaf) => {
+                Ok(Answer::Receipt { receipt: self.receipt(store, leaf)?, repeat: leaf < self.base_size })
+            }
+            Decision::Refused(reasons, leaf) => {
+                let receipt = leaf.map(|leaf| self.receipt(store, leaf)).transpose()?;
+                Err(Refused { reasons, receipt: receipt.map(Box::new) })
+            }
+            Decision::Imported(response) => Ok(Answer::Imported(response)),
+            Decision::Done => Ok(Answer::Done),
+        }
+    }
+
+    fn receipt(&self, store: &dyn Store, leaf: u64) -> Result<proto::Receipt, Refused> {
+        let fresh = leaf.checked_sub(self.base_size).and_then(|at| {
+            let commit = self.commit.as_ref()?;
+            Some((commit, commit.leaves.get(usize::try_from(at).ok()?)?))
+        });
+        let Some((commit, record)) = fresh else { return query::receipt(store, leaf) };
+        let path = self.paths.inclusion(leaf).unwrap_or_default();
+        Ok(proto::Receipt {
+            evidence: record.evidence.clone(),
+            index: leaf,
+            path: path.iter().map(|hash| bytes::Bytes::copy_from_slice(hash)).collect(),
+            checkpoint: commit.head.checkpoint.clone(),
+        })
+    }
+}

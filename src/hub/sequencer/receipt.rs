@@ -1,0 +1,185 @@
+//! Taking a recipient's signed receipt: handover, or refusal by the recipient's system.
+
+use super::{Decision, Rejection, Report, draft::Draft, expansion::Expansions};
+use crate::{
+    domain::{
+        delivery::{self, Taken, Transport},
+        document::CheckedReceipt,
+        envelope,
+        evidence::Tell,
+        id::{AgencyId, Digest, DocumentName},
+        reason::{Reason, ReasonCode},
+        time::Timestamp,
+    },
+    hub::refused::Refused,
+    proto::EventKind,
+    store::{StoreError, Waiting, records::DeliveryRecord},
+};
+
+impl Draft<'_> {
+    /// Moves the delivery to its end, returns the first receipt for a repeat, or refuses with evidence.
+    pub fn receipt(
+        &mut self,
+        report: &Report<CheckedReceipt>,
+        expansions: &Expansions,
+    ) -> Result<Decision, Refused> {
+        let payload = Digest::of(&report.envelope.payload);
+        if let Some(leaf) = self.answered(&payload)? {
+            return Ok(Decision::Leaf(leaf));
+        }
+        match self.receipt_effect(report, expansions)? {
+            Ok((delivery, Taken::Repeated)) => Ok(match delivery.final_leaf_plus_one.checked_sub(1) {
+                Some(leaf) => Decision::Leaf(leaf),
+                None => Decision::Refused(vec![Reason::new(ReasonCode::AlreadyFinal, "no final leaf")], None),
+            }),
+            Ok((delivery, Taken::Moved(moved))) => self.end_delivery(report, payload, delivery, moved),
+            Err(reason) => self.reject(&rejection(report, payload, vec![reason])),
+        }
+    }
+
+    fn receipt_effect(
+        &self,
+        report: &Report<CheckedReceipt>,
+        expansions: &Expansions,
+    ) -> Result<Result<(DeliveryRecord, Taken), Reason>, Refused> {
+        let checked = &report.checked;
+        if let Err(reason) = self.recheck_report(report, &checked.recipient) {
+            return Ok(Err(reason));
+        }
+        let Some(index) = self.find_document(&checked.name)? else {
+            return Ok(Err(Reason::new(ReasonCode::UnknownDocument, checked.name.to_string())));
+        };
+        if self.document(index)?.manifest_sha256 != checked.manifest_sha256.as_bytes()[..] {
+            let detail = "manifest_sha256: the accepted manifest has another digest";
+            return Ok(Err(Reason::new(ReasonCode::DigestMismatch, detail)));
+        }
+        let Some(delivery) = self.delivery(index, &checked.recipient)? else {
+            return Ok(Err(no_delivery(
+                &checked.name,
+                &checked.recipient,
+                expansions.is_pending(index, &checked.recipient),
+            )));
+        };
+        let deadline = Timestamp(delivery.deadline_us);
+        let effect = delivery::on_receipt(transport(&delivery)?, checked.outcome, self.now, deadline);
+        Ok(effect.map(|effect| (delivery, effect)))
+    }
+
+    fn end_delivery(
+        &mut self,
+        report: &Report<CheckedReceipt>,
+        payload: Digest,
+        mut delivery: DeliveryRecord,
+        moved: delivery::Moved,
+    ) -> Result<Decision, Refused> {
+        let checked = &report.checked;
+        let mut evidence = self
+            .event(moved.event)?
+            .about(&checked.name, &checked.manifest_sha256)
+            .to(&checked.recipient)
+            .holding(&report.envelope)
+            .after(&delivery.last_leaf_hash)
+            .judged(self.verdict(&report.judgement));
+        evidence.recipients[0].node = report.node.to_string();
+        if moved.state == Transport::REFUSED {
+            evidence =
+                evidence.because(&[Reason::new(ReasonCode::RefusedByRecipient, "see the signed receipt")]);
+        }
+        let feeds = vec![checked.name.sender.to_string()];
+        let (leaf, hash) = self.add_leaf(&evidence, Some(delivery.document), feeds)?;
+        delivery.transport = moved.state.to_proto().into();
+        delivery.final_leaf_plus_one = leaf + 1;
+        delivery.last_leaf_hash = bytes::Bytes::copy_from_slice(&hash);
+        self.put_delivery(checked.recipient.clone(), delivery);
+        self.put_answer(payload, leaf);
+        Ok(Decision::Leaf(leaf))
+    }
+
+    /// The directory may have changed between verification and now.
+    pub fn recheck_report<T>(&self, report: &Report<T>, agency: &AgencyId) -> Result<(), Reason> {
+        if report.as_of == self.directory.version() {
+            return Ok(());
+        }
+        self.directory.may_act(&report.node, agency)?;
+        envelope::recheck(&report.envelope, &report.judgement, agency, &*self.directory, self.now).map(drop)
+    }
+
+    /// Ends deliveries whose deadline passed: silence becomes signed evidence.
+    pub fn expire(&mut self, waiting: &[Waiting]) -> Result<Decision, Refused> {
+        for entry in waiting {
+            let recipient = AgencyId::parse(&entry.recipient)?;
+            let Some(delivery) = self.delivery(entry.document, &recipient)? else { continue };
+            let deadline = Timestamp(delivery.deadline_us);
+            if let Some(moved) = delivery::on_deadline(transport(&delivery)?, self.now, deadline) {
+                self.expire_one(recipient, delivery, moved)?;
+            }
+        }
+        Ok(Decision::Done)
+    }
+
+    fn expire_one(
+        &mut self,
+        recipient: AgencyId,
+        mut delivery: DeliveryRecord,
+        moved: delivery::Moved,
+    ) -> Result<(), Refused> {
+        let document = self.document(delivery.document)?;
+        let name = DocumentName::parse(&document.sender, &document.document_id, document.revision)?;
+        let manifest = Digest::from_slice(&document.manifest_sha256).unwrap_or(Digest([0; 32]));
+        let reason = Reason::new(ReasonCode::DeadlinePassed, "the recipient did not take it over in time");
+        let mut evidence = self
+            .event(moved.event)?
+            .about(&name, &manifest)
+            .to(&recipient)
+            .because(&[reason])
+            .after(&delivery.last_leaf_hash);
+        evidence.submission_time_us = document.accepted_at_us;
+        evidence.delivery_deadline_us = delivery.deadline_us;
+        let (leaf, hash) = self.add_leaf(&evidence, Some(delivery.document), vec![document.sender])?;
+        delivery.transport = moved.state.to_proto().into();
+        delivery.final_leaf_plus_one = leaf + 1;
+        delivery.last_leaf_hash = bytes::Bytes::copy_from_slice(&hash);
+        self.put_delivery(recipient, delivery);
+        Ok(())
+    }
+}
+
+fn transport(delivery: &DeliveryRecord) -> Result<Transport, StoreError> {
+    Transport::from_wire(delivery.transport).ok_or_else(|| {
+        StoreError::Damaged(format!("delivery {}/{} is in no state", delivery.document, delivery.recipient))
+    })
+}
+
+/// Why there is nothing to acknowledge.
+fn no_delivery(name: &DocumentName, recipient: &AgencyId, pending: bool) -> Reason {
+    if pending {
+        return Reason::new(ReasonCode::LeaseLost, format!("{name} was not offered to {recipient} yet"));
+    }
+    Reason::new(ReasonCode::NotARecipient, format!("{name} is not addressed to {recipient}"))
+}
+
+/// Evidence of a refused receipt or status.
+fn rejection<T>(report: &Report<T>, message: Digest, reasons: Vec<Reason>) -> Rejection
+where
+    T: Named,
+{
+    Rejection {
+        event: EventKind::ReportRejection,
+        node: report.node.clone(),
+        name: Some(report.checked.name().clone()),
+        message,
+        reasons,
+    }
+}
+
+/// Something that names a document.
+pub trait Named {
+    /// The document.
+    fn name(&self) -> &DocumentName;
+}
+
+impl Named for CheckedReceipt {
+    fn name(&self) -> &DocumentName {
+        &self.name
+    }
+}

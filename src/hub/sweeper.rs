@@ -1,0 +1,76 @@
+//! The hub's own clockwork: leases that end, deadlines that pass, uploads that nobody used.
+
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use super::{Hub, intake::blocking, sequencer::Proposal};
+use crate::domain::{id::Digest, reason::ReasonCode};
+
+/// How often leases and deadlines are looked at.
+const TICK: Duration = Duration::from_millis(100);
+/// How often unused bodies are looked for.
+const SWEEP: Duration = Duration::from_secs(3600);
+/// Deliveries ended in one commit.
+const MAX_EXPIRED: usize = 256;
+
+/// Starts both tasks; they end when the hub stops.
+pub fn spawn(hub: &Arc<Hub>) {
+    hub.tasks.spawn(tick(Arc::downgrade(hub), hub.stopping.clone()));
+    hub.tasks.spawn(sweep(Arc::downgrade(hub), hub.stopping.clone()));
+}
+
+async fn tick(hub: Weak<Hub>, stopping: tokio_util::sync::CancellationToken) {
+    let mut interval = tokio::time::interval(TICK);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    while stopping.run_until_cancelled(interval.tick()).await.is_some() {
+        let Some(hub) = hub.upgrade() else { return };
+        hub.expire_due().await;
+    }
+}
+
+async fn sweep(hub: Weak<Hub>, stopping: tokio_util::sync::CancellationToken) {
+    let mut interval = tokio::time::interval(SWEEP);
+    while stopping.run_until_cancelled(interval.tick()).await.is_some() {
+        let Some(hub) = hub.upgrade() else { return };
+        hub.sweep_bodies().await;
+    }
+}
+
+impl Hub {
+    async fn expire_due(&self) {
+        loop {
+            let due = self.dispatcher.tick(self.clock.now(), MAX_EXPIRED);
+            let full = due.len() == MAX_EXPIRED;
+            if due.is_empty() {
+                return;
+            }
+            match self.sequencer.propose(Proposal::Expire(due)).await {
+                Ok(_) if full => {}
+                Ok(_) => return,
+                // Traffic goes first; the deadline stays passed.
+                Err(refused) if refused.code() == ReasonCode::Busy => return,
+                Err(refused) => {
+                    tracing::error!(%refused, "deadlines could not be recorded");
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Removes uploads that no document used in time, and bodies that no commit needs.
+    async fn sweep_bodies(self: &Arc<Self>) {
+        let hub = Arc::clone(self);
+        let swept = blocking(move || {
+            let older_than = hub.clock.now().plus_us(-hub.settings.upload_retention_us);
+            let reachable = |digest: &Digest| !matches!(hub.store.body(digest), Ok(None));
+            hub.payload.sweep(&reachable, super::clock::system_time(older_than))
+        });
+        match swept.await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "unused bodies could not be cleared away"),
+            Err(refused) => tracing::warn!(%refused, "unused bodies could not be cleared away"),
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! Attachments on their way in and out, in constant memory.
+
+use std::{io::Read, sync::Arc};
+
+use bytes::{Bytes, BytesMut};
+use tokio::sync::mpsc;
+
+use super::{Hub, intake::blocking, refused::Refused};
+use crate::{
+    domain::{
+        id::{Digest, NodeName},
+        reason::ReasonCode,
+    },
+    proto::{TransportState, UploadBegin, UploadResponse},
+    store::payload::{self, PayloadError},
+};
+
+/// Bytes of one download message.
+const CHUNK: usize = 256 * 1024;
+/// Messages that may wait for a slow reader.
+const AHEAD: usize = 4;
+
+/// An upload under way.
+pub struct Upload(Option<payload::Upload>);
+
+impl Hub {
+    /// Bytes of an attachment that are held for this node.
+    pub async fn query_upload(
+        self: &Arc<Self>,
+        node: &NodeName,
+        digest: Digest,
+    ) -> Result<UploadResponse, Refused> {
+        let (hub, node) = (Arc::clone(self), node.clone());
+        let held = blocking(move || hub.payload.query(&node, &digest)).await?;
+        let (received, complete) = held.map_err(|error| refused(error.into()))?;
+        Ok(UploadResponse { received, complete })
+    }
+
+    /// Starts or resumes an upload.
+    pub async fn begin_upload(
+        self: &Arc<Self>,
+        node: &NodeName,
+        begin: &UploadBegin,
+    ) -> Result<Upload, Refused> {
+        let digest = Digest::from_slice(&begin.sha256)
+            .ok_or_else(|| Refused::because(ReasonCode::InvalidField, "sha256: needs 32 bytes"))?;
+        let max = self.settings.limits.max_part_bytes;
+        if begin.size > max {
+            let detail = format!("size: {} bytes, at most {max} are taken", begin.size);
+            return Err(Refused::because(ReasonCode::TooLarge, detail));
+        }
+        if !self.directory().node(node).is_some_and(|entry| !entry.revoked) {
+            return Err(Refused::because(ReasonCode::UnknownNode, node.to_string()));
+        }
+        let (hub, node, begin) = (Arc::clone(self), node.clone(), begin.clone());
+        let upload = blocking(move || hub.payload.begin(&node, &digest, begin.size, begin.offset)).await?;
+        upload.map(|upload| Upload(Some(upload))).map_err(refused)
+    }
+
+    /// The bytes of a part of a document that was delivered to an agency of this node, as they are read.
+    pub async fn download(
+        self: &Arc<Self>,
+        node: &NodeName,
+        delivery_id: &str,
+        digest: Digest,
+        offset: u64,
+    ) -> Result<mpsc::Receiver<Result<Bytes, Refused>>, Refused> {
+        let (document, recipient) = super::session::parse_delivery_id(delivery_id)?;
+        self.directory().may_act(node, &recipient)?;
+        let unknown = || {
+            Refused::because(ReasonCode::NotARecipient, format!("no delivery {delivery_id} is open to you"))
+        };
+        let delivery = self.store.delivery(document, &recipient)?.ok_or_else(unknown)?;
+        if !matches!(delivery.transport_state(), TransportState::Ready | TransportState::HandedOver) {
+            return Err(unknown());
+        }
+        let record = self.store.document(document)?.ok_or_else(unknown)?;
+        if !record.parts.iter().any(|part| part[..] == digest.as_bytes()[..]) {
+            return Err(Refused::because(
+                ReasonCode::BodyMissing,
+                format!("{digest} is no part of this document"),
+            ));
+        }
+        let body = self.store.body(&digest)?.ok_or_else(unknown)?;
+        let (hub, (sender, receiver)) = (Arc::clone(self), mpsc::channel(AHEAD));
+        let mut reader = blocking(move || hub.payload.open_body(&body, offset)).await??;
+        self.tasks.spawn_blocking(move || {
+            while let Some(chunk) = next_chunk(&mut reader).transpose() {
+                if sender.blocking_send(chunk).is_err() {
+                    return; // the reader went away
+                }
+            }
+        });
+        Ok(receiver)
+    }
+}
+
+fn next_chunk(reader: &mut impl Read) -> Result<Option<Bytes>, Refused> {
+    let mut chunk = BytesMut::zeroed(CHUNK);
+    let mut filled = 0;
+    while filled < CHUNK {
+        match reader.read(&mut chunk[filled..]) {
+            Ok(0) => break,
+            Ok(n) => filled += n,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(refused(error.into())),
+        }
+    }
+    chunk.truncate(filled);
+    Ok((filled > 0).then(|| chunk.freeze()))
+}
+
+impl Upload {
+    /// Takes the next bytes. When this fails, or the call is dropped, what arrived so far is kept.
+    pub async fn write(&mut self, data: Bytes) -> Result<(), Refused> {
+        let Some(mut upload) = self.0.take() else { return Err(ended()) };
+        let (upload, written) = blocking(move || {
+            let written = upload.write(&data);
+            (upload, written)
+        })
+        .await?;
+        self.0 = Some(upload);
+        written.map_err(refused)
+    }
+
+    /// Ends the call: complete and durable, or to be resumed.
+    pub async fn finish(mut self) -> Result<UploadResponse, Refused> {
+        let Some(upload) = self.0.take() else { return Err(ended()) };
+        let finished = blocking(move || {
+            let received = upload.received();
+            upload.finish().map(|complete| UploadResponse { received, complete })
+        });
+        finished.await?.map_err(refused)
+    }
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        // Keeping what arrived syncs a file: not on an async thread.
+        if let Some(upload) = self.0.take()
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            runtime.spawn_blocking(move || drop(upload));
+        }
+    }
+}
+
+fn ended() -> Refused {
+    Refused::because(ReasonCode::WrongOffset, "this upload ended: ask QueryUpload and begin again")
+}
+
+/// The payload store's word as a refusal.
+pub(super) fn refused(error: PayloadError) -> Refused {
+    match error {
+        PayloadError::WrongOffset { received } => {
+            Refused::because(ReasonCode::WrongOffset, format!("continue at offset {received}"))
+        }
+        PayloadError::TooLarge { limit } => Refused::because(
+            ReasonCode::TooLarge,
+            format!("more than the {limit} bytes that are possible here"),
+        ),
+        PayloadError::DigestMismatch => Refused::because(
+            ReasonCode::DigestMismatch,
+            "the bytes do not have the announced digest; they were removed: upload again from offset 0",
+        ),
+        PayloadError::Busy => {
+            Refused::because(ReasonCode::Busy, "another call is writing this upload: wait for it, or end it")
+        }
+        PayloadError::Io(error) => {
+            tracing::error!(%error, "the payload store failed");
+            Refused::because(ReasonCode::StoreFailed, "the hub's disk did not take the bytes: repeat")
+        }
+    }
+}

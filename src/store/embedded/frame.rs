@@ -1,0 +1,206 @@
+//! How a commit lies in a journal frame: checked entries, each readable on its own.
+
+use bytes::{BufMut, Bytes};
+use prost::Message;
+
+use crate::store::{
+    Commit, StoreError,
+    records::{Head, LeafRecord},
+};
+
+/// Kind (1), length (4), CRC-32C of kind and bytes (4).
+pub const ENTRY_HEADER: usize = 9;
+
+/// Upper bound of a serialized [`Head`] entry: a checkpoint with a few signatures.
+pub const MAX_HEAD_ENTRY: u32 = 8 * 1024;
+
+/// What an entry holds. Numbers are on disk and never change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+enum Kind {
+    Base = 1,
+    Head = 2,
+    Leaf = 3,
+    Document = 4,
+    List = 5,
+    Expansion = 6,
+    Delivery = 7,
+    Message = 8,
+    Parked = 9,
+    Directory = 10,
+    Body = 11,
+    Cursor = 12,
+}
+
+/// Where the entries that are read on their own lie in the frame's payload.
+#[derive(Debug, Default)]
+pub struct Layout {
+    /// Offset and length, header included, of each leaf.
+    pub leaves: Vec<(u32, u32)>,
+    /// Same for documents.
+    pub documents: Vec<(u32, u32)>,
+    /// Same for recipient lists.
+    pub lists: Vec<(u32, u32)>,
+}
+
+/// The size that a commit extends, as an entry.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+struct Base {
+    #[prost(uint64, tag = "1")]
+    size: u64,
+}
+
+/// Serializes a commit. The head comes first, so that it can be read without the rest.
+pub fn encode(commit: &Commit) -> (Vec<u8>, Layout) {
+    let mut out = Vec::with_capacity(512 + commit.leaves.len() * 400);
+    let mut layout = Layout::default();
+    put(&mut out, Kind::Head, &commit.head);
+    put(&mut out, Kind::Base, &Base { size: commit.base_size });
+    for leaf in &commit.leaves {
+        layout.leaves.push(put(&mut out, Kind::Leaf, leaf));
+    }
+    for document in &commit.documents {
+        layout.documents.push(put(&mut out, Kind::Document, document));
+    }
+    for list in &commit.lists {
+        layout.lists.push(put(&mut out, Kind::List, list));
+    }
+    put_all(&mut out, Kind::Expansion, &commit.expansions);
+    put_all(&mut out, Kind::Delivery, &commit.deliveries);
+    put_all(&mut out, Kind::Message, &commit.messages);
+    put_all(&mut out, Kind::Parked, &commit.parked);
+    put_all(&mut out, Kind::Directory, &commit.directory);
+    put_all(&mut out, Kind::Body, &commit.bodies);
+    put_all(&mut out, Kind::Cursor, &commit.cursors);
+    (out, layout)
+}
+
+/// Reads a commit back. Tree nodes are not in it.
+pub fn decode(payload: &Bytes) -> Result<(Commit, Layout), StoreError> {
+    let mut commit = Commit::default();
+    let mut layout = Layout::default();
+    let mut at = 0;
+    while at < payload.len() {
+        let (kind, body, len) = entry_at(payload, at)?;
+        let place = (position(at), position(len));
+        match kind {
+            k if k == Kind::Head as u8 => commit.head = message(body)?,
+            k if k == Kind::Base as u8 => commit.base_size = message::<Base>(body)?.size,
+            k if k == Kind::Leaf as u8 => {
+                commit.leaves.push(message(body)?);
+                layout.leaves.push(place);
+            }
+            k if k == Kind::Document as u8 => {
+                commit.documents.push(message(body)?);
+                layout.documents.push(place);
+            }
+            k if k == Kind::List as u8 => {
+                commit.lists.push(message(body)?);
+                layout.lists.push(place);
+            }
+            k if k == Kind::Expansion as u8 => commit.expansions.push(message(body)?),
+            k if k == Kind::Delivery as u8 => commit.deliveries.push(message(body)?),
+            k if k == Kind::Message as u8 => commit.messages.push(message(body)?),
+            k if k == Kind::Parked as u8 => commit.parked.push(message(body)?),
+            k if k == Kind::Directory as u8 => commit.directory.push(message(body)?),
+            k if k == Kind::Body as u8 => commit.bodies.push(message(body)?),
+            k if k == Kind::Cursor as u8 => commit.cursors.push(message(body)?),
+            other => {
+                return Err(StoreError::Damaged(format!(
+                    "journal entry of unknown kind {other}: written by a newer version?"
+                )));
+            }
+        }
+        at += len;
+    }
+    Ok((commit, layout))
+}
+
+/// Decodes one entry that was read on its own.
+pub fn decode_entry<M: Message + Default>(entry: &Bytes) -> Result<M, StoreError> {
+    let (_, body, _) = entry_at(entry, 0)?;
+    message(body)
+}
+
+/// The head from the beginning of a frame's payload.
+pub fn decode_head(start: &Bytes) -> Result<Head, StoreError> {
+    decode_entry(start)
+}
+
+/// The evidence of a leaf entry.
+pub fn decode_leaf(entry: &Bytes) -> Result<LeafRecord, StoreError> {
+    decode_entry(entry)
+}
+
+fn put_all<M: Message>(out: &mut Vec<u8>, kind: Kind, records: &[M]) {
+    for record in records {
+        put(out, kind, record);
+    }
+}
+
+fn put<M: Message>(out: &mut Vec<u8>, kind: Kind, record: &M) -> (u32, u32) {
+    let at = out.len();
+    let len = record.encoded_len();
+    out.put_u8(kind as u8);
+    out.put_u32_le(position(len));
+    out.put_u32_le(0);
+    record.encode(out).expect("a Vec grows");
+    let crc = crc(kind as u8, &out[at + ENTRY_HEADER..]);
+    out[at + 5..at + ENTRY_HEADER].copy_from_slice(&crc.to_le_bytes());
+    (position(at), position(ENTRY_HEADER + len))
+}
+
+fn entry_at(payload: &Bytes, at: usize) -> Result<(u8, Bytes, usize), StoreError> {
+    let cut = || StoreError::Damaged(format!("journal entry at {at} is cut short"));
+    let header: [u8; ENTRY_HEADER] =
+        payload.get(at..at + ENTRY_HEADER).and_then(|bytes| bytes.try_into().ok()).ok_or_else(cut)?;
+    let [kind, l0, l1, l2, l3, c0, c1, c2, c3] = header;
+    let len = u32::from_le_bytes([l0, l1, l2, l3]) as usize;
+    let start = at + ENTRY_HEADER;
+    let end = start.checked_add(len).filter(|end| *end <= payload.len()).ok_or_else(cut)?;
+    if crc(kind, &payload[start..end]) != u32::from_le_bytes([c0, c1, c2, c3]) {
+        return Err(StoreError::Damaged(format!("journal entry at {at} fails its checksum")));
+    }
+    Ok((kind, payload.slice(start..end), ENTRY_HEADER + len))
+}
+
+fn message<M: Message + Default>(body: Bytes) -> Result<M, StoreError> {
+    M::decode(body).map_err(|error| StoreError::Damaged(format!("journal entry: {error}")))
+}
+
+fn crc(kind: u8, body: &[u8]) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c(&[kind]), body)
+}
+
+/// Frames are bounded far below 4 GiB by the journal.
+fn position(value: usize) -> u32 {
+    u32::try_from(value).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::contract::samples;
+
+    #[test]
+    fn a_commit_reads_back() {
+        let commit = samples::rich_commit();
+        let (payload, layout) = encode(&commit);
+        let (back, back_layout) = decode(&payload.clone().into()).expect("whole");
+        assert_eq!(Commit { nodes: Vec::new(), ..commit.clone() }, back);
+        assert_eq!(layout.leaves, back_layout.leaves);
+        let (at, len) = layout.leaves[1];
+        let entry = Bytes::from(payload).slice(at as usize..(at + len) as usize);
+        assert_eq!(decode_leaf(&entry).expect("leaf"), commit.leaves[1]);
+    }
+
+    #[test]
+    fn any_flipped_byte_is_seen() {
+        let (payload, _) = encode(&samples::rich_commit());
+        for at in 0..payload.len() {
+            let mut damaged = payload.clone();
+            damaged[at] ^= 0x20;
+            assert!(decode(&damaged.into()).is_err(), "byte {at}");
+        }
+    }
+}

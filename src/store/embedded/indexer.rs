@@ -1,0 +1,139 @@
+//! Moves index entries from the overlay into sled, in the order of commits, in small batches.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    thread::JoinHandle,
+};
+
+use super::{Shared, apply::Put, history::Applied, journal::FramePosition};
+
+/// Entries of one sled batch. Larger ones make sled 0.34 take ten times the memory.
+const BATCH_ENTRIES: usize = 128;
+
+/// One commit on its way to sled.
+struct Work {
+    seq: u64,
+    puts: Arc<Vec<Put>>,
+    position: FramePosition,
+}
+
+#[derive(Default)]
+struct Queue {
+    work: VecDeque<Work>,
+    entries: usize,
+    stop: bool,
+    failed: bool,
+}
+
+struct Channel {
+    queue: Mutex<Queue>,
+    changed: Condvar,
+    max_entries: usize,
+}
+
+/// Handle of the indexer thread.
+pub struct Indexer {
+    channel: Arc<Channel>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Indexer {
+    /// Starts the thread.
+    pub fn start(shared: Arc<Shared>, max_entries: usize) -> std::io::Result<Self> {
+        let channel = Arc::new(Channel { queue: Mutex::default(), changed: Condvar::new(), max_entries });
+        let inner = Arc::clone(&channel);
+        let thread =
+            std::thread::Builder::new().name("truc-index".into()).spawn(move || run(&inner, &shared))?;
+        Ok(Self { channel, thread: Some(thread) })
+    }
+
+    /// Queues a commit's entries. Waits while the lag is at its bound: that is the back-pressure.
+    pub fn send(&self, seq: u64, puts: Arc<Vec<Put>>, position: FramePosition) {
+        let mut queue = self.channel.lock();
+        while queue.entries >= self.channel.max_entries && !queue.failed {
+            queue = self.channel.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        }
+        if queue.failed {
+            // Sled is damaged: the overlay serves on, and the next start rebuilds.
+            return;
+        }
+        queue.entries += puts.len();
+        queue.work.push_back(Work { seq, puts, position });
+        self.channel.changed.notify_all();
+    }
+
+    /// Commits that sled does not have yet.
+    pub fn lag(&self) -> u64 {
+        self.channel.lock().work.len() as u64
+    }
+
+    /// True when sled failed: its folder must not be marked clean.
+    pub fn failed(&self) -> bool {
+        self.channel.lock().failed
+    }
+
+    /// Works off the queue and ends the thread.
+    pub fn finish(&mut self) {
+        self.channel.lock().stop = true;
+        self.channel.changed.notify_all();
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            self.channel.lock().failed = true;
+        }
+    }
+}
+
+impl Channel {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn run(channel: &Channel, shared: &Shared) {
+    while let Some(work) = next(channel) {
+        let result = take_over(shared, &work);
+        let mut queue = channel.lock();
+        if let Err(error) = result {
+            tracing::error!(%error, "the history index failed: memory serves on, the next start rebuilds it");
+            queue.failed = true;
+            queue.work.clear();
+            channel.changed.notify_all();
+            return;
+        }
+        queue.work.pop_front();
+        queue.entries -= work.puts.len();
+        channel.changed.notify_all();
+    }
+}
+
+/// The oldest work; it stays in the queue, and so in the lag, until it is done.
+fn next(channel: &Channel) -> Option<Work> {
+    let mut queue = channel.lock();
+    loop {
+        if let Some(work) = queue.work.front() {
+            return Some(Work { seq: work.seq, puts: Arc::clone(&work.puts), position: work.position });
+        }
+        if queue.stop {
+            return None;
+        }
+        queue = channel.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
+    }
+}
+
+/// A commit may be cut into several sled batches: only the last one moves the applied mark, and
+/// applying twice is the same as once.
+fn take_over(shared: &Shared, work: &Work) -> Result<(), super::StoreError> {
+    let applied = Applied { seq: work.seq, position: work.position };
+    let mut chunks = work.puts.chunks(BATCH_ENTRIES).peekable();
+    if chunks.peek().is_none() {
+        shared.history.apply(Vec::new(), Some(applied))?;
+    }
+    while let Some(chunk) = chunks.next() {
+        shared.history.apply(chunk.to_vec(), chunks.peek().is_none().then_some(applied))?;
+    }
+    let mut overlay = shared.overlay.write().unwrap_or_else(PoisonError::into_inner);
+    overlay.forget(work.seq, &work.puts);
+    Ok(())
+}

@@ -1,0 +1,224 @@
+//! Every key of the history index, in one place. Texts in keys end with NUL, which no identifier contains;
+//! numbers are big-endian, so that keys sort as numbers do.
+
+use crate::{
+    domain::id::{AgencyId, Digest, DocumentName},
+    store::Waiting,
+};
+
+const DOCUMENT: u8 = b'd';
+const LIST: u8 = b'v';
+const NAME: u8 = b'n';
+const NATURAL: u8 = b'k';
+const DELIVERY: u8 = b'r';
+const WAITING: u8 = b'q';
+const EXPANSION: u8 = b'x';
+const TIMELINE: u8 = b'e';
+const FEED: u8 = b'f';
+const MESSAGE: u8 = b's';
+const PARKED: u8 = b'p';
+const BODY: u8 = b'b';
+const CURSOR: u8 = b'c';
+const DIRECTORY: u8 = b'g';
+
+/// Builds a key from parts.
+struct Key(Vec<u8>);
+
+impl Key {
+    fn new(family: u8) -> Self {
+        Self(vec![family])
+    }
+    fn text(mut self, text: &str) -> Self {
+        self.0.extend_from_slice(text.as_bytes());
+        self.0.push(0);
+        self
+    }
+    fn number(mut self, number: u64) -> Self {
+        self.0.extend_from_slice(&number.to_be_bytes());
+        self
+    }
+    fn byte(mut self, byte: u8) -> Self {
+        self.0.push(byte);
+        self
+    }
+    fn digest(mut self, digest: &[u8]) -> Self {
+        self.0.extend_from_slice(digest);
+        self
+    }
+}
+
+/// Document index → place of its record.
+pub fn document(index: u64) -> Vec<u8> {
+    Key::new(DOCUMENT).number(index).0
+}
+
+/// List index → place of its record.
+pub fn list(index: u64) -> Vec<u8> {
+    Key::new(LIST).number(index).0
+}
+
+/// Document id, sender, revision → document index.
+pub fn name(name: &DocumentName) -> Vec<u8> {
+    name_of(&name.document_id, name.sender.as_str(), name.revision)
+}
+
+/// The same from a record's texts.
+pub fn name_of(document_id: &str, sender: &str, revision: u64) -> Vec<u8> {
+    Key::new(NAME).text(document_id).text(sender).number(revision).0
+}
+
+/// All documents of one id.
+pub fn names_with_id(document_id: &str) -> Vec<u8> {
+    Key::new(NAME).text(document_id).0
+}
+
+/// Sender, year, number, notation → first document index.
+pub fn natural(sender: &str, year: u32, number: &str, notation: &str) -> Vec<u8> {
+    Key::new(NATURAL).text(sender).number(u64::from(year)).text(number).text(notation).0
+}
+
+/// Document, recipient → delivery record.
+pub fn delivery(document: u64, recipient: &str) -> Vec<u8> {
+    Key::new(DELIVERY).number(document).text(recipient).0
+}
+
+/// All deliveries of a document.
+pub fn deliveries(document: u64) -> Vec<u8> {
+    Key::new(DELIVERY).number(document).0
+}
+
+/// A waiting delivery → its deadline.
+pub fn waiting(recipient: &str, rank: u8, document: u64) -> Vec<u8> {
+    Key::new(WAITING).text(recipient).byte(rank).number(document).0
+}
+
+/// All waiting deliveries.
+pub fn all_waiting() -> Vec<u8> {
+    Key::new(WAITING).0
+}
+
+/// Reads a [`waiting`] entry back.
+pub fn parse_waiting(key: &[u8], value: &[u8]) -> Option<Waiting> {
+    let rest = key.strip_prefix(&[WAITING])?;
+    let end = rest.iter().position(|byte| *byte == 0)?;
+    let recipient = std::str::from_utf8(&rest[..end]).ok()?.to_owned();
+    let (rank, document) = rest[end + 1..].split_first()?;
+    Some(Waiting {
+        recipient,
+        rank: *rank,
+        document: number(document)?,
+        deadline_us: i64::from_be_bytes(value.try_into().ok()?),
+    })
+}
+
+/// List index → progress of its expansion.
+pub fn expansion(list: u64) -> Vec<u8> {
+    Key::new(EXPANSION).number(list).0
+}
+
+/// All expansions.
+pub fn all_expansions() -> Vec<u8> {
+    Key::new(EXPANSION).0
+}
+
+/// A leaf in a document's timeline.
+pub fn timeline(document: u64, leaf: u64) -> Vec<u8> {
+    Key::new(TIMELINE).number(document).number(leaf).0
+}
+
+/// A document's timeline.
+pub fn timeline_of(document: u64) -> Vec<u8> {
+    Key::new(TIMELINE).number(document).0
+}
+
+/// A leaf in an agency's watch.
+pub fn feed(agency: &str, leaf: u64) -> Vec<u8> {
+    Key::new(FEED).text(agency).number(leaf).0
+}
+
+/// An agency's watch.
+pub fn feed_of(agency: &str) -> Vec<u8> {
+    Key::new(FEED).text(agency).0
+}
+
+/// Digest of a signed payload → leaf that answered it.
+pub fn message(payload_sha256: &[u8]) -> Vec<u8> {
+    Key::new(MESSAGE).digest(payload_sha256).0
+}
+
+/// A parked status → its record.
+pub fn parked(document_id: &str, sender: &str, revision: u64, recipient: &str, leaf: u64) -> Vec<u8> {
+    Key::new(PARKED).text(document_id).text(sender).number(revision).text(recipient).number(leaf).0
+}
+
+/// Statuses parked for one delivery.
+pub fn parked_for(name: &DocumentName, recipient: &AgencyId) -> Vec<u8> {
+    Key::new(PARKED)
+        .text(&name.document_id)
+        .text(name.sender.as_str())
+        .number(name.revision)
+        .text(recipient.as_str())
+        .0
+}
+
+/// Digest → place of a body.
+pub fn body(digest: &Digest) -> Vec<u8> {
+    body_of(digest.as_bytes())
+}
+
+/// The same from a record's bytes.
+pub fn body_of(digest: &[u8]) -> Vec<u8> {
+    Key::new(BODY).digest(digest).0
+}
+
+/// Agency → next leaf to read.
+pub fn cursor(agency: &str) -> Vec<u8> {
+    Key::new(CURSOR).text(agency).0
+}
+
+/// Leaf → directory change.
+pub fn directory(leaf: u64) -> Vec<u8> {
+    Key::new(DIRECTORY).number(leaf).0
+}
+
+/// All directory changes.
+pub fn all_directory() -> Vec<u8> {
+    Key::new(DIRECTORY).0
+}
+
+/// The number in a key's last eight bytes.
+pub fn last_number(key: &[u8]) -> Option<u64> {
+    number(key.get(key.len().checked_sub(8)?..)?)
+}
+
+/// A number stored as a value.
+pub fn number(bytes: &[u8]) -> Option<u64> {
+    Some(u64::from_be_bytes(bytes.try_into().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waiting_keys_sort_by_recipient_urgency_age() {
+        let keys = [
+            waiting("000.00.00.H53", 0, 9),
+            waiting("000.00.00.H53", 4, 2),
+            waiting("000.00.00.H53", 4, 300),
+            waiting("000.00.31.H53", 0, 1),
+        ];
+        assert!(keys.is_sorted());
+        let back = parse_waiting(&keys[2], &7_i64.to_be_bytes()).expect("own key");
+        assert_eq!(
+            (back.recipient.as_str(), back.rank, back.document, back.deadline_us),
+            ("000.00.00.H53", 4, 300, 7)
+        );
+    }
+
+    #[test]
+    fn one_identifier_is_never_a_prefix_of_another() {
+        assert!(!feed("H53.31", 1).starts_with(&feed_of("H53.3")));
+        assert!(!name_of("a", "H53", 0).starts_with(&names_with_id("")));
+    }
+}
