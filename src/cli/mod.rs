@@ -7,6 +7,8 @@ pub mod files;
 pub mod keygen;
 mod output;
 pub mod pki;
+pub mod receipt;
+pub mod receipt_files;
 pub mod serve;
 
 use std::process::ExitCode;
@@ -53,6 +55,7 @@ commands! {
     Config => config,
     Keygen => keygen,
     Pki => pki,
+    Receipt => receipt,
     Serve => serve,
 }
 

@@ -1,6 +1,7 @@
 //! The Rust client of the hub: one connection, one generated client for each service.
 
 mod connect;
+pub mod timeline;
 
 pub use connect::{ClientOptions, ConnectError, connect, connect_lazy};
 use tonic::transport::Channel;
