@@ -8,6 +8,8 @@ pub mod files;
 pub mod keygen;
 mod output;
 pub mod pki;
+pub mod receipt;
+pub mod receipt_files;
 pub mod serve;
 
 use std::process::ExitCode;
@@ -52,8 +54,10 @@ macro_rules! commands {
 
 commands! {
     Config => config,
+    Demo => demo,
     Keygen => keygen,
     Pki => pki,
+    Receipt => receipt,
     Serve => serve,
 }
 
