@@ -46,10 +46,18 @@ pub struct Rig {
 
 impl Rig {
     pub async fn start() -> Self {
+        Self::start_with("").await
+    }
+
+    /// With more lines of configuration.
+    pub async fn start_with(config: &str) -> Self {
+        let more = config;
         let dir = tempfile::tempdir().unwrap();
         let port = free_port().unwrap();
         let world = World::make(dir.path(), &format!("https://localhost:{port}")).unwrap();
         let config = configure(dir.path(), port).unwrap();
+        let all = std::fs::read_to_string(&config).unwrap() + more;
+        std::fs::write(&config, all).unwrap();
         let program = Path::new(env!("CARGO_BIN_EXE_truc"));
         let hub = HubProcess::start_recorded(program, &config, &dir.path().join("words")).await.unwrap();
         world.register(&world.connect("operator").await.unwrap()).await.unwrap();
