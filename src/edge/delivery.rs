@@ -22,8 +22,10 @@ use crate::{
     rpc::delivery_service_server::DeliveryService,
 };
 
-/// Downloads of one node at the same time: each holds some chunks in memory, however slowly it is read.
-const MAX_DOWNLOADS: usize = 32;
+/// Downloads of one node at the same time: each holds some 600 KiB in memory, however slowly it is read.
+const MAX_DOWNLOADS_OF_NODE: usize = 16;
+/// Downloads of all nodes at the same time.
+const MAX_DOWNLOADS: usize = 1024;
 
 /// The service over a hub.
 pub struct Deliveries {
@@ -35,7 +37,7 @@ impl Deliveries {
     /// The service over `hub`.
     #[must_use]
     pub fn new(hub: Arc<Hub>) -> Self {
-        Self { hub, downloads: Shares::new("downloads", MAX_DOWNLOADS) }
+        Self { hub, downloads: Shares::new("downloads", MAX_DOWNLOADS_OF_NODE, MAX_DOWNLOADS) }
     }
 }
 
