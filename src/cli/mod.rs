@@ -1,14 +1,26 @@
 //! The commands. Each is one file with `Args` and `Args::run`, and one line below.
 
+pub mod address;
 pub mod config;
 mod connection;
 pub mod demo;
+pub mod directory;
+mod events;
 mod failure;
 pub mod files;
 pub mod keygen;
+mod moment;
 mod output;
+pub mod overview;
 pub mod pki;
+pub mod receive;
+pub mod report;
+pub mod send;
 pub mod serve;
+mod signing;
+pub mod status;
+mod table;
+pub mod watch;
 
 use std::process::ExitCode;
 
@@ -51,10 +63,18 @@ macro_rules! commands {
 }
 
 commands! {
-    Config => config,
+    Serve => serve,
+    Send => send,
+    Address => address,
+    Receive => receive,
+    Report => report,
+    Status => status,
+    Watch => watch,
+    Directory => directory,
+    Overview => overview,
     Keygen => keygen,
     Pki => pki,
-    Serve => serve,
+    Config => config,
 }
 
 /// Runs the command line of this process; wrong usage ends the process with code 2.
