@@ -66,7 +66,10 @@ fn every_ring_is_really_read() {
     for (place, _) in ARROWS {
         assert!(sources().iter().any(|(file, _)| is_in(file, place)), "src/{place} is gone: mend this list");
     }
-    assert_eq!(modules_named("use crate::{domain::id, store::{Commit, X}, tlog};"), ["domain", "store", "tlog"]);
+    assert_eq!(
+        modules_named("use crate::{domain::id, store::{Commit, X}, tlog};"),
+        ["domain", "store", "tlog"]
+    );
     assert_eq!(modules_named("let x = crate::hub::Hub::new(); // crate::edge"), ["hub"]);
 }
 
@@ -133,12 +136,15 @@ fn sources() -> Vec<(PathBuf, String)> {
     let mut found = Vec::new();
     collect(&root, &mut found);
     let relative = |path: PathBuf| path.strip_prefix(&root).expect("below src").to_owned();
-    let files = found.into_iter().map(|path| (relative(path.clone()), fs::read_to_string(path).expect("text")));
+    let files =
+        found.into_iter().map(|path| (relative(path.clone()), fs::read_to_string(path).expect("text")));
     files.filter(|(file, _)| !is_test_file(file)).collect()
 }
 
 fn is_test_file(file: &Path) -> bool {
-    file.ends_with("tests.rs") || file.ends_with("contract.rs") || file.components().any(|c| c.as_os_str() == "tests")
+    file.ends_with("tests.rs")
+        || file.ends_with("contract.rs")
+        || file.components().any(|c| c.as_os_str() == "tests")
 }
 
 fn collect(folder: &Path, found: &mut Vec<PathBuf>) {

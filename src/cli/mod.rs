@@ -10,6 +10,7 @@ pub mod pki;
 pub mod receipt;
 pub mod receipt_files;
 pub mod serve;
+pub mod verify;
 
 use std::process::ExitCode;
 
@@ -56,6 +57,7 @@ commands! {
     Keygen => keygen,
     Pki => pki,
     Receipt => receipt,
+    Verify => verify,
     Serve => serve,
 }
 
