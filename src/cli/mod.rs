@@ -2,6 +2,7 @@
 
 pub mod config;
 mod connection;
+pub mod demo;
 mod failure;
 pub mod files;
 pub mod keygen;

@@ -10,11 +10,10 @@ use super::{
 };
 use crate::{
     client::{
-        Client,
-        timeline::{Timeline, Wanted},
+        ClientError, Patience,
+        timeline::{self, Event},
     },
-    proto::GetCheckpointRequest,
-    tlog::note::Verifier,
+    proto::GetTimelineRequest,
 };
 
 /// Fetches the proofs of a document's events, verifies them, and writes them as files that anyone can check offline.
@@ -55,24 +54,39 @@ impl Args {
     /// Runs the command.
     pub async fn run(self, output: &Output) -> Result<(), Failure> {
         let client = self.connection.client().await?;
-        let verifier = self.verifier(&client).await?;
-        let wanted = Wanted { document_id: self.id, sender: self.sender, revision: self.revision };
-        let mut timeline = Timeline::new(&client, wanted);
-        let first = timeline.next().await?.unwrap_or_default();
-        let mut saved = Saved {
-            document_id: first.document_id.clone(),
-            sender: first.sender.clone(),
-            revision: first.revision,
-            vkey: receipt_files::write_vkey(&self.out, &verifier)?,
-            receipts: Vec::new(),
-        };
-        let mut page = Some(first);
-        while let Some(events) = page.map(|page| page.events) {
-            for receipt in &events {
-                saved.receipts.push(receipt_files::write(&self.out, receipt, &verifier)?);
-            }
-            page = timeline.next().await?;
+        let mut terms = client.terms().await.map_err(failed)?;
+        if let Some(known) = &self.vkey {
+            terms.verifier = receipt_files::read_vkey(known)?;
         }
+        let verifier = &terms.verifier;
+        let vkey = receipt_files::write_vkey(&self.out, verifier)?;
+        let (mut receipts, mut problem) = (Vec::new(), None);
+        let wanted = GetTimelineRequest {
+            document_id: self.id,
+            sender: self.sender,
+            revision: self.revision,
+            ..GetTimelineRequest::default()
+        };
+        let write_next = |event: Event| {
+            match receipt_files::write(&self.out, &event.receipt, verifier) {
+                Ok(written) => receipts.push(written),
+                Err(failure) => problem = Some(failure),
+            }
+            problem.is_none()
+        };
+        let about = timeline::read(&client, &terms, wanted, &Patience::default(), write_next)
+            .await
+            .map_err(failed)?;
+        if let Some(failure) = problem {
+            return Err(failure);
+        }
+        let saved = Saved {
+            document_id: about.document_id,
+            sender: about.sender,
+            revision: about.revision,
+            vkey,
+            receipts,
+        };
         output.print(&saved, |saved| {
             format!(
                 "{} proofs of {} from {} are in {}, each verified with {verifier}.\n\
@@ -86,14 +100,13 @@ impl Args {
         });
         Ok(())
     }
+}
 
-    /// The hub's key: the one that we know, else the one that it names.
-    async fn verifier(&self, client: &Client) -> Result<Verifier, Failure> {
-        if let Some(known) = &self.vkey {
-            return receipt_files::read_vkey(known);
-        }
-        let answer = client.audit().get_checkpoint(GetCheckpointRequest {}).await?.into_inner();
-        Verifier::parse(&answer.verifier_key)
-            .map_err(|error| Failure::new(Exit::Refused, format!("the hub's verifier key: {error}")))
+fn failed(error: ClientError) -> Failure {
+    match error {
+        ClientError::Call(status) => status.into(),
+        ClientError::Reason(reason) => reason.into(),
+        ClientError::Answer(_) => Failure::new(Exit::Refused, error),
+        ClientError::File { .. } => Failure::new(Exit::File, error),
     }
 }

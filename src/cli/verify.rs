@@ -16,7 +16,7 @@ use super::{
     keygen::read_public_key,
     receipt_files::{EVIDENCE, HUB_VKEY, TLOG_PROOF, read_vkey, read_vkey_file},
 };
-use crate::{domain::signature::PublicKey, tlog::note::Verifier};
+use crate::{client::folder::ENVELOPE, domain::signature::PublicKey, tlog::note::Verifier};
 
 /// Begins every `.tlog-proof` file.
 const PROOF_MARK: &[u8] = b"c2sp.org/tlog-proof@";
@@ -86,7 +86,7 @@ enum Target {
 impl Target {
     fn recognise(path: &Path) -> Result<Self, FileError> {
         if path.metadata().map_err(FileError::io(path))?.is_dir() {
-            return Ok(match path.join(folder::ENVELOPE).exists() {
+            return Ok(match path.join(ENVELOPE).exists() {
                 true => Self::Document(path.to_owned()),
                 false => Self::Proofs(path.to_owned()),
             });

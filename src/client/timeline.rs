@@ -1,53 +1,79 @@
-//! Everything that happened to one document, page by page.
+//! Reading a document's events, each with its proof.
 
-use tonic::Status;
+use super::{Client, ClientError, Patience, Terms};
+use crate::{
+    domain::id::{Digest, DocumentName},
+    proto::{EventKind, Evidence, GetTimelineRequest, GetTimelineResponse, Receipt},
+};
 
-use super::Client;
-use crate::proto::{GetTimelineRequest, GetTimelineResponse};
+/// Events asked for at a time.
+const PAGE: u32 = 1_000;
+/// Pages read at most: a document to 20,000 recipients has some 60,000 events.
+const MAX_PAGES: usize = 1_000;
 
-/// Events of one page: a receipt has about 2 KiB, so a page fits into a message many times.
-const PAGE: u32 = 500;
-
-/// Which document.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Wanted {
-    /// The sender's id for it.
-    pub document_id: String,
-    /// Needed only where two agencies use the same id; else empty.
-    pub sender: String,
-    /// 0 for the first issue.
-    pub revision: u64,
+/// One verified event.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event {
+    /// Its proof.
+    pub receipt: Receipt,
+    /// What happened.
+    pub evidence: Evidence,
 }
 
-/// A timeline that is read page by page, so that a circular's does not have to fit into memory.
-pub struct Timeline {
-    client: Client,
-    wanted: Wanted,
-    token: Option<String>,
-}
-
-impl Timeline {
-    /// Nothing is asked yet.
-    #[must_use]
-    pub fn new(client: &Client, wanted: Wanted) -> Self {
-        Self { client: client.clone(), wanted, token: Some(String::new()) }
-    }
-
-    /// The next page; `None` after the last. A hub that names the same page twice is refused.
-    pub async fn next(&mut self) -> Result<Option<GetTimelineResponse>, Status> {
-        let Some(token) = self.token.take() else { return Ok(None) };
-        let request = GetTimelineRequest {
-            document_id: self.wanted.document_id.clone(),
-            sender: self.wanted.sender.clone(),
-            revision: self.wanted.revision,
-            page_token: token.clone(),
-            page_size: PAGE,
-        };
-        let page = self.client.status().get_timeline(request).await?.into_inner();
-        if page.next_page_token == token && !token.is_empty() {
-            return Err(Status::internal("the hub answers the same page again and again"));
+/// Reads all events that we may see, page by page, and verifies each. `look` says whether to go on. Returns the
+/// first page without its events: what the hub says about the document as a whole.
+pub async fn read(
+    client: &Client,
+    terms: &Terms,
+    request: GetTimelineRequest,
+    patience: &Patience,
+    mut look: impl FnMut(Event) -> bool,
+) -> Result<GetTimelineResponse, ClientError> {
+    let mut request = GetTimelineRequest { page_token: String::new(), page_size: PAGE, ..request };
+    let mut first = None;
+    for _ in 0..MAX_PAGES {
+        let answer = patience.call(client.status(), request.clone(), |mut hub, request| async move {
+            hub.get_timeline(request).await
+        });
+        let mut page = answer.await?.into_inner();
+        for receipt in std::mem::take(&mut page.events) {
+            let evidence = terms.check(&receipt)?;
+            if !look(Event { receipt, evidence }) {
+                return Ok(first.unwrap_or(page));
+            }
         }
-        self.token = Some(page.next_page_token.clone()).filter(|token| !token.is_empty());
-        Ok(Some(page))
+        request.page_token = std::mem::take(&mut page.next_page_token);
+        let head = first.get_or_insert(page);
+        if request.page_token.is_empty() {
+            return Ok(std::mem::take(head));
+        }
     }
+    Err(ClientError::answer(format!("the timeline has no end after {MAX_PAGES} pages")))
+}
+
+/// Whether the log says that this document was put at the disposal of `recipient`.
+pub async fn is_consigned(
+    client: &Client,
+    terms: &Terms,
+    name: &DocumentName,
+    manifest: &Digest,
+    recipient: &str,
+    patience: &Patience,
+) -> Result<bool, ClientError> {
+    let request = GetTimelineRequest {
+        document_id: name.document_id.to_string(),
+        sender: name.sender.to_string(),
+        revision: name.revision,
+        ..GetTimelineRequest::default()
+    };
+    let mut found = false;
+    let look = |event: Event| {
+        let evidence = &event.evidence;
+        found = evidence.event() == EventKind::ContentConsignment
+            && super::is_about(evidence, name, Some(manifest))
+            && evidence.recipients.iter().any(|party| party.agency == recipient);
+        !found
+    };
+    read(client, terms, request, patience, look).await?;
+    Ok(found)
 }

@@ -17,22 +17,15 @@ use crate::{
         files::{self, FileError},
         receipt_files::{EVIDENCE, TLOG_PROOF, read_bytes},
     },
+    client::{
+        folder::{ACCEPTANCE, ENVELOPE, HANDOVER, MANIFEST, PARTS, part_names},
+        readable,
+    },
     domain::id::Digest,
     proto::{Manifest, Receipt, SignedEnvelope},
     tlog::{note::Verifier, proof::MAX_PROOF},
     verify::{self, Facts, FoundPart, VerifyError},
 };
-
-/// The sender's signed envelope.
-pub const ENVELOPE: &str = "envelope.pb";
-/// The manifest, for people.
-pub const MANIFEST_JSON: &str = "manifest.json";
-/// The attachments.
-pub const PARTS: &str = "parts";
-/// The hub's acceptance of the document.
-pub const ACCEPTANCE: &str = "acceptance.receipt";
-/// The end of the delivery.
-pub const HANDOVER: &str = "handover.receipt";
 
 /// Ending of a serialized `Receipt`.
 const RECEIPT: &str = "receipt";
@@ -40,6 +33,8 @@ const RECEIPT: &str = "receipt";
 const MAX_RECEIPT: usize = 256 * 1024;
 /// Largest file with an envelope: payload and signatures.
 const MAX_ENVELOPE: usize = 3 * 1024 * 1024;
+/// Largest manifest for people: each byte of an envelope may take six.
+const MAX_VIEW: usize = 8 * MAX_ENVELOPE;
 const MAX_LEAF: usize = 65_535;
 const CHUNK: usize = 64 * 1024;
 
@@ -109,11 +104,12 @@ fn envelope(dir: &Path, acceptance: &Facts, report: &mut Report) {
     });
     let said = |_: &(SignedEnvelope, Manifest)| "is the one that the hub accepted".to_owned();
     let Some((envelope, manifest)) = report.check(ENVELOPE, checked, said) else { return };
-    report.signed_message("the document's envelope", envelope);
-    let view = dir.join(MANIFEST_JSON);
+    let view = dir.join(MANIFEST);
     if view.exists() {
-        report.check(MANIFEST_JSON, check_view(&view, &manifest), |()| "says what was signed".to_owned());
+        report
+            .check(MANIFEST, check_view(&view, &envelope, &manifest), |()| "says what was signed".to_owned());
     }
+    report.signed_message("the document's envelope", envelope);
     let outcome = found_parts(&dir.join(PARTS), &manifest)
         .and_then(|found| verify::parts(&manifest, found).map_err(Problem::from));
     let count = manifest.parts.len();
@@ -153,9 +149,14 @@ fn read_message<M: Message + Default>(path: &Path, limit: usize, what: &'static 
     Ok(message)
 }
 
-fn check_view(path: &Path, manifest: &Manifest) -> Result<(), Problem> {
-    let _ = (path, manifest);
-    Err(Problem::View)
+/// The manifest for people is written from the signed one: the same words, or it was changed.
+fn check_view(path: &Path, envelope: &SignedEnvelope, manifest: &Manifest) -> Result<(), Problem> {
+    let view = readable::manifest(manifest, &Digest::of(&envelope.payload));
+    let view = serde_json::to_vec_pretty(&view).map_err(|_| Problem::View)?;
+    if read_bytes(path, MAX_VIEW)? != view {
+        return Err(Problem::View);
+    }
+    Ok(())
 }
 
 /// The attachments, hashed, under their names in the manifest. A file that stands for none keeps its own name.
@@ -170,16 +171,6 @@ fn found_parts(dir: &Path, manifest: &Manifest) -> Result<Vec<FoundPart>, Proble
     };
     let found = list(dir)?.into_iter().map(|path| hash(&path, name_of(shown(&path))));
     Ok(found.collect::<Result<_, _>>()?)
-}
-
-/// File names of attachments, in the manifest's order.
-fn part_names(parts: &[crate::proto::Part]) -> Vec<String> {
-    let mut names: Vec<String> = Vec::new();
-    for part in parts {
-        let repeat = names.contains(&part.name);
-        names.push(if repeat { part.name.replace('.', "-2.") } else { part.name.clone() });
-    }
-    names
 }
 
 fn hash(path: &Path, name: String) -> Result<FoundPart, FileError> {

@@ -5,10 +5,18 @@ use std::{fs, path::Path};
 use prost::Message;
 use tempfile::TempDir;
 
-use super::{folder::*, *};
+use super::*;
 use crate::{
     cli::receipt_files,
-    domain::signature::{Algorithm, SigningKey},
+    client::{
+        folder::{ACCEPTANCE, HANDOVER, MANIFEST, PARTS},
+        readable,
+    },
+    domain::{
+        id::Digest,
+        signature::{Algorithm, SigningKey},
+    },
+    proto::Manifest,
     tlog::note::Signer,
     verify::testing::{ORIGIN, RECIPIENT, Story, log},
 };
@@ -30,6 +38,9 @@ fn received(story: &Story) -> TempDir {
 
 fn write_document(dir: &Path, story: &Story) {
     fs::write(dir.join(ENVELOPE), story.envelope.encode_to_vec()).unwrap();
+    let manifest = Manifest::decode(story.envelope.payload.clone()).unwrap();
+    let view = readable::manifest(&manifest, &Digest::of(&story.envelope.payload));
+    fs::write(dir.join(MANIFEST), serde_json::to_vec_pretty(&view).unwrap()).unwrap();
     fs::create_dir(dir.join(PARTS)).unwrap();
     for (name, (_, bytes)) in
         ["Công văn.pdf", "empty.txt", "twin.txt", "twin-2.txt"].iter().zip(&story.bodies)
@@ -104,7 +115,7 @@ fn a_received_document_is_proven() {
     let report = run(folder.path());
     assert!(report.ok, "{}", report.to_text());
     let names: Vec<_> = report.checks.iter().map(|check| &check.name[..]).collect();
-    assert_eq!(names, ["hub.vkey", ACCEPTANCE, HANDOVER, ENVELOPE, PARTS, "recipient's receipt"]);
+    assert_eq!(names, ["hub.vkey", ACCEPTANCE, HANDOVER, ENVELOPE, MANIFEST, PARTS, "recipient's receipt"]);
     assert!(report.proven[1].contains(&format!("{RECIPIENT} took")), "{:?}", report.proven);
     assert!(report.not_proven[0].contains(&story.verifier().to_string()));
     assert!(report.not_proven.iter().any(|line| line.contains("envelope are good")));

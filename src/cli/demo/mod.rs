@@ -1,0 +1,5 @@
+//! `truc demo`: a small country in one minute.
+
+pub mod process;
+mod report;
+pub mod world;
