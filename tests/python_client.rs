@@ -1,6 +1,8 @@
 //! The Python example against a real hub: a client made from the published proto alone sends, receives, reports and
 //! proves; `truc receipt` and `truc verify` then check its files.
 
+#![allow(clippy::unwrap_used)]
+
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -22,7 +24,6 @@ const RECIPIENT_NODE: &str = "sapa";
 struct Rig {
     dir: PathBuf,
     python: PathBuf,
-    world: World,
     endpoint: String,
 }
 
@@ -60,7 +61,7 @@ async fn start(dir: &Path, python: PathBuf) -> (Rig, HubProcess) {
     let config = configure(dir, port).unwrap();
     let hub = HubProcess::start(Path::new(env!("CARGO_BIN_EXE_truc")), &config).await.unwrap();
     world.register(&world.connect("operator").await.unwrap()).await.unwrap();
-    (Rig { dir: dir.to_owned(), python, world, endpoint }, hub)
+    (Rig { dir: dir.to_owned(), python, endpoint }, hub)
 }
 
 impl Rig {
@@ -120,8 +121,8 @@ impl Rig {
 
     fn proofs_are_exported_and_proven(&self, id: &str) {
         let out = self.path("exported");
-        let paths = Paths::of(self.world.certs(), SENDER_NODE);
-        let (hub, ca) = (format!("https://{}", self.endpoint), self.world.certs().join("ca.pem"));
+        let paths = Paths::of(&self.certs(), SENDER_NODE);
+        let (hub, ca) = (format!("https://{}", self.endpoint), self.certs().join("ca.pem"));
         let connection =
             ["--hub", &hub, "--ca", text(&ca), "--cert", text(&paths.certificate), "--key", text(&paths.key)];
         let arguments =
@@ -168,10 +169,10 @@ impl Rig {
     }
 
     fn command(&self, step: &str, node: &str, agency: &str) -> Command {
-        let paths = Paths::of(self.world.certs(), node);
+        let paths = Paths::of(&self.certs(), node);
         let mut command = self.python();
         command.args(["example.py", step, "--endpoint", &self.endpoint, "--agency", agency]);
-        command.arg("--ca").arg(self.world.certs().join("ca.pem"));
+        command.arg("--ca").arg(self.certs().join("ca.pem"));
         command.arg("--cert").arg(paths.certificate).arg("--key").arg(paths.key);
         command.arg("--agency-key").arg(self.dir.join(format!("keys/{agency}.key")));
         command
@@ -185,6 +186,10 @@ impl Rig {
 
     fn public_key(&self, agency: &str) -> String {
         self.path(&format!("keys/{agency}.pub"))
+    }
+
+    fn certs(&self) -> PathBuf {
+        self.dir.join("certs")
     }
 
     fn path(&self, name: &str) -> String {

@@ -9,7 +9,7 @@ use tonic_types::StatusExt;
 
 use super::{files::FileError, pki::PkiError};
 use crate::{
-    client::ConnectError,
+    client::{ClientError, ConnectError},
     config::ConfigError,
     domain::reason::{Reason, ReasonCode},
     edge::tls::TlsError,
@@ -165,6 +165,17 @@ impl From<ConfigError> for Failure {
             }
         };
         Self::new(exit, error)
+    }
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        match error {
+            ClientError::Call(status) => status.into(),
+            ClientError::Reason(reason) => reason.into(),
+            ClientError::Answer(_) => Self::new(Exit::Refused, error),
+            ClientError::File { .. } => Self::new(Exit::File, error),
+        }
     }
 }
 

@@ -55,6 +55,7 @@ macro_rules! commands {
 
 commands! {
     Config => config,
+    Demo => demo,
     Keygen => keygen,
     Pki => pki,
     Receipt => receipt,

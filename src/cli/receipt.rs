@@ -5,14 +5,11 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use super::{
-    Connection, Exit, Failure, Output,
+    Connection, Failure, Output,
     receipt_files::{self, Written},
 };
 use crate::{
-    client::{
-        ClientError, Patience,
-        timeline::{self, Event},
-    },
+    client::{Patience, timeline},
     proto::GetTimelineRequest,
 };
 
@@ -54,36 +51,31 @@ impl Args {
     /// Runs the command.
     pub async fn run(self, output: &Output) -> Result<(), Failure> {
         let client = self.connection.client().await?;
-        let mut terms = client.terms().await.map_err(failed)?;
+        let mut terms = client.terms().await?;
         if let Some(known) = &self.vkey {
             terms.verifier = receipt_files::read_vkey(known)?;
         }
-        let verifier = &terms.verifier;
-        let vkey = receipt_files::write_vkey(&self.out, verifier)?;
-        let (mut receipts, mut problem) = (Vec::new(), None);
-        let wanted = GetTimelineRequest {
+        let request = GetTimelineRequest {
             document_id: self.id,
             sender: self.sender,
             revision: self.revision,
             ..GetTimelineRequest::default()
         };
-        let write_next = |event: Event| {
-            match receipt_files::write(&self.out, &event.receipt, verifier) {
-                Ok(written) => receipts.push(written),
-                Err(failure) => problem = Some(failure),
-            }
-            problem.is_none()
+        let vkey = receipt_files::write_vkey(&self.out, &terms.verifier)?;
+        let (mut receipts, mut failure) = (Vec::new(), None);
+        let write = |event: timeline::Event| {
+            let written = receipt_files::write(&self.out, &event.receipt, &terms.verifier);
+            written.map(|written| receipts.push(written)).map_err(|error| failure = Some(error)).is_ok()
         };
-        let about = timeline::read(&client, &terms, wanted, &Patience::default(), write_next)
-            .await
-            .map_err(failed)?;
-        if let Some(failure) = problem {
+        let document = timeline::read(&client, &terms, request, &Patience::default(), write).await?;
+        if let Some(failure) = failure {
             return Err(failure);
         }
+        let verifier = &terms.verifier;
         let saved = Saved {
-            document_id: about.document_id,
-            sender: about.sender,
-            revision: about.revision,
+            document_id: document.document_id,
+            sender: document.sender,
+            revision: document.revision,
             vkey,
             receipts,
         };
@@ -99,14 +91,5 @@ impl Args {
             )
         });
         Ok(())
-    }
-}
-
-fn failed(error: ClientError) -> Failure {
-    match error {
-        ClientError::Call(status) => status.into(),
-        ClientError::Reason(reason) => reason.into(),
-        ClientError::Answer(_) => Failure::new(Exit::Refused, error),
-        ClientError::File { .. } => Failure::new(Exit::File, error),
     }
 }
