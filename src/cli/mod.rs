@@ -22,6 +22,7 @@ pub mod serve;
 mod signing;
 pub mod status;
 mod table;
+pub mod verify;
 pub mod watch;
 
 use std::process::ExitCode;
@@ -65,6 +66,7 @@ macro_rules! commands {
 }
 
 commands! {
+    Demo => demo,
     Serve => serve,
     Send => send,
     Address => address,
@@ -72,13 +74,13 @@ commands! {
     Report => report,
     Status => status,
     Watch => watch,
+    Receipt => receipt,
+    Verify => verify,
     Directory => directory,
     Overview => overview,
     Keygen => keygen,
     Pki => pki,
     Config => config,
-    Demo => demo,
-    Receipt => receipt,
 }
 
 /// Runs the command line of this process; wrong usage ends the process with code 2.
