@@ -123,8 +123,16 @@ impl Rig {
         let out = self.path("exported");
         let paths = Paths::of(&self.certs(), SENDER_NODE);
         let (hub, ca) = (format!("https://{}", self.endpoint), self.certs().join("ca.pem"));
-        let connection =
-            ["--hub", &hub, "--ca", text(&ca), "--cert", text(&paths.certificate), "--key", text(&paths.key)];
+        let connection = [
+            "--hub",
+            &hub,
+            "--ca",
+            text(&ca),
+            "--cert",
+            text(&paths.certificate),
+            "--cert-key",
+            text(&paths.key),
+        ];
         let arguments =
             [&["receipt", id, "--sender", COMMUNE, "--out", &out, "--json"], &connection[..]].concat();
         for _ in 0..2 {
