@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp as Instant, civil::DateTime, tz::Offset};
 
-use crate::{config::human::parse_duration, domain::time::Timestamp};
+use crate::domain::time::Timestamp;
 
 /// Vietnam's distance from UTC.
 const VIETNAM: Offset = Offset::constant(7);
@@ -29,17 +29,6 @@ pub fn vietnam_time(at: Timestamp) -> String {
 #[must_use]
 pub fn rfc3339(at: Timestamp) -> String {
     civil(at).strftime("%Y-%m-%dT%H:%M:%S%.6f+07:00").to_string()
-}
-
-/// Reads `3d`, `12h` (from now) or a moment in RFC 3339.
-pub fn parse_deadline(text: &str, now: Timestamp) -> Result<Timestamp, String> {
-    if let Ok(length) = parse_duration(text) {
-        let us = i64::try_from(length.as_micros()).unwrap_or(i64::MAX);
-        return Ok(now.plus_us(us));
-    }
-    parse_moment(text).map_err(|_| {
-        format!("{text:?} is neither a duration such as 3d nor a time such as 2026-12-31T17:00:00+07:00")
-    })
 }
 
 /// Reads a moment in RFC 3339.
@@ -71,17 +60,6 @@ mod tests {
         assert_eq!(vietnam_time(NOW), "2026-11-22 03:00:00");
         assert_eq!(rfc3339(NOW.plus_us(7)), "2026-11-22T03:00:00.000007+07:00");
         assert_eq!(parse_moment(&rfc3339(NOW.plus_us(7))), Ok(NOW.plus_us(7)));
-    }
-
-    #[test]
-    fn deadlines_are_durations_or_moments() {
-        assert_eq!(parse_deadline("3d", NOW), Ok(NOW.plus_us(3 * 86_400_000_000)));
-        assert_eq!(parse_deadline("1h 30m", NOW), Ok(NOW.plus_us(5_400_000_000)));
-        assert_eq!(parse_deadline("2026-11-22T04:00:00+07:00", NOW), Ok(NOW.plus_us(3_600_000_000)));
-        assert_eq!(parse_deadline("2026-11-21T21:00:00Z", NOW), Ok(NOW.plus_us(3_600_000_000)));
-        for wrong in ["", "3", "soon", "-3d", "2026-11-22", "2026-11-22 04:00", "1mo"] {
-            assert!(parse_deadline(wrong, NOW).is_err(), "{wrong:?}");
-        }
     }
 
     #[test]

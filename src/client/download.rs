@@ -23,7 +23,8 @@ use crate::{
 pub enum Fetched {
     /// It lies in its place, durable.
     There,
-    /// The hub's bytes are not what the sender signed.
+    /// The hub's bytes are not what the sender signed. Says how, and never what the attachment is called: this goes
+    /// into the log.
     Mismatch(String),
 }
 
@@ -38,7 +39,7 @@ pub async fn fetch(
     patience: &Patience,
 ) -> Result<Fetched, ClientError> {
     let Some(sha256) = Digest::from_slice(&part.sha256) else {
-        return Ok(Fetched::Mismatch(format!("{}: the manifest gives no digest", part.name)));
+        return Ok(Fetched::Mismatch("the manifest gives no digest".into()));
     };
     if is_there(target, part.size, &sha256).await? {
         return Ok(Fetched::There);
@@ -57,8 +58,8 @@ pub async fn fetch(
             return Ok(Fetched::There);
         }
         let problem = match collected.size == part.size {
-            true => format!("{}: the bytes have another digest", part.name),
-            false => format!("{}: {} bytes, the manifest says {}", part.name, collected.size, part.size),
+            true => "the bytes have another digest".to_owned(),
+            false => format!("{} bytes, the manifest says {}", collected.size, part.size),
         };
         collected.discard().await?;
         // What an earlier run left may be our own damage: the hub gets blamed only for all of its bytes.

@@ -162,13 +162,13 @@ impl Desk {
     async fn keep(&self, opened: &Opened) -> Result<Answer, ClientError> {
         let folder = self.open_folder(opened).await?;
         let targets = folder.part_paths(&opened.manifest.parts);
-        for (part, target) in opened.manifest.parts.iter().zip(targets) {
+        for (at, (part, target)) in opened.manifest.parts.iter().zip(targets).enumerate() {
             let partial = folder.partial_path(&Digest::from_slice(&part.sha256).unwrap_or(Digest([0; 32])));
             let fetched =
                 fetch(&self.client, &opened.delivery_id, part, &target, &partial, &self.patience).await?;
             if let Fetched::Mismatch(problem) = fetched {
                 blocking(move || folder.discard()).await?;
-                return Ok(Answer::Refuse(problem));
+                return Ok(Answer::Refuse(format!("parts[{at}]: {problem}")));
             }
         }
         Ok(Answer::Accept(folder))

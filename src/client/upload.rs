@@ -9,7 +9,6 @@ use bytes::{Bytes, BytesMut};
 use tokio::{
     io::{AsyncReadExt, AsyncSeekExt},
     sync::mpsc,
-    task::JoinHandle,
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
@@ -116,48 +115,44 @@ async fn send_rest(
     progress: Progress<'_>,
 ) -> Result<Result<UploadResponse, Status>, ClientError> {
     let (messages, receiver) = mpsc::channel(AHEAD);
-    let (read, mut marks) = mpsc::unbounded_channel();
-    let reader = spawn_reader(file.clone(), offset, chunk_size(terms), messages, read);
     let mut service = client.submission();
     let call = service.upload(ReceiverStream::new(receiver));
-    tokio::pin!(call);
-    let answer = loop {
+    let reader = read_rest(file, offset, chunk_size(terms), messages, progress);
+    tokio::pin!(call, reader);
+    let mut all_read = false;
+    loop {
         tokio::select! {
-            answer = &mut call => break answer,
-            Some(done) = marks.recv() => progress(done, file.size),
+            answer = &mut call => return Ok(answer.map(tonic::Response::into_inner)),
+            read = &mut reader, if !all_read => {
+                read.map_err(ClientError::file(&file.path))?;
+                all_read = true;
+            }
         }
-    };
-    // The reader ends when the call does: nobody takes its chunks any more.
-    let read = reader.await.unwrap_or_else(|error| Err(std::io::Error::other(error)));
-    read.map_err(ClientError::file(&file.path))?;
-    Ok(answer.map(tonic::Response::into_inner))
+    }
 }
 
-fn spawn_reader(
-    file: Hashed,
+/// Hands the file's bytes from `offset` on to the call. A call that ends early knows why: that is no error here.
+async fn read_rest(
+    file: &Hashed,
     offset: u64,
     chunk: usize,
     messages: mpsc::Sender<UploadRequest>,
-    read: mpsc::UnboundedSender<u64>,
-) -> JoinHandle<std::io::Result<()>> {
-    tokio::spawn(async move {
-        let begin = UploadBegin { sha256: file.sha256.to_bytes(), size: file.size, offset };
-        let mut source = tokio::fs::File::open(&file.path).await?;
-        source.seek(SeekFrom::Start(offset)).await?;
-        let mut next = Step::Begin(begin);
-        let mut done = offset;
-        // A closed channel means that the call has ended; it knows why.
-        while messages.send(UploadRequest { step: Some(next) }).await.is_ok() {
-            let data = read_chunk(&mut source, chunk).await?;
-            if data.is_empty() {
-                break;
-            }
-            done += data.len() as u64;
-            let _ = read.send(done);
-            next = Step::Data(data);
+    progress: Progress<'_>,
+) -> std::io::Result<()> {
+    let begin = UploadBegin { sha256: file.sha256.to_bytes(), size: file.size, offset };
+    let mut source = tokio::fs::File::open(&file.path).await?;
+    source.seek(SeekFrom::Start(offset)).await?;
+    let (mut next, mut done) = (Step::Begin(begin), offset);
+    while messages.send(UploadRequest { step: Some(next) }).await.is_ok() {
+        progress(done, file.size);
+        let data = read_chunk(&mut source, chunk).await?;
+        if data.is_empty() {
+            break;
         }
-        Ok(())
-    })
+        done += data.len() as u64;
+        next = Step::Data(data);
+    }
+    Ok(())
 }
 
 async fn read_chunk(source: &mut tokio::fs::File, chunk: usize) -> std::io::Result<Bytes> {
@@ -197,18 +192,21 @@ mod tests {
         assert_eq!((file.size, file.sha256), (bytes.len() as u64, Digest::of(&bytes)));
 
         let (messages, mut receiver) = mpsc::channel(AHEAD);
-        let (read, _marks) = mpsc::unbounded_channel();
-        let reader = spawn_reader(file.clone(), 10, 1000, messages, read);
-        let begin = receiver.recv().await.and_then(|first| first.step);
-        let expected = UploadBegin { sha256: file.sha256.to_bytes(), size: file.size, offset: 10 };
-        assert_eq!(begin, Some(Step::Begin(expected)));
-        let mut sent = Vec::new();
-        while let Some(message) = receiver.recv().await {
-            let Some(Step::Data(data)) = message.step else { panic!("no data") };
-            assert!((1..=1000).contains(&data.len()));
-            sent.extend_from_slice(&data);
-        }
-        reader.await.expect("ends").expect("reads");
+        let reader = read_rest(&file, 10, 1000, messages, &|_, _| ());
+        let taker = async {
+            let begin = receiver.recv().await.and_then(|first| first.step);
+            let expected = UploadBegin { sha256: file.sha256.to_bytes(), size: file.size, offset: 10 };
+            assert_eq!(begin, Some(Step::Begin(expected)));
+            let mut sent = Vec::new();
+            while let Some(message) = receiver.recv().await {
+                let Some(Step::Data(data)) = message.step else { panic!("no data") };
+                assert!((1..=1000).contains(&data.len()));
+                sent.extend_from_slice(&data);
+            }
+            sent
+        };
+        let (read, sent) = tokio::join!(reader, taker);
+        read.expect("reads");
         assert!(sent == bytes[10..]);
     }
 

@@ -48,7 +48,8 @@ impl Story {
             ("twin.txt".to_owned(), b"first twin".to_vec()),
             ("twin.txt".to_owned(), b"second twin".to_vec()),
         ];
-        let payload = Bytes::from(manifest(&bodies).encode_to_vec());
+        let nonce = sender_keys[0].public_key().key_id().to_bytes().slice(..16);
+        let payload = Bytes::from(manifest(&bodies, nonce).encode_to_vec());
         let envelope = envelope::sign(MANIFEST, payload, &[&sender_keys[0], &sender_keys[1]]);
         let answer = envelope::sign(
             RECEIPT,
@@ -170,7 +171,7 @@ pub fn recipient_receipt(envelope: &SignedEnvelope, outcome: Outcome) -> Recipie
     }
 }
 
-fn manifest(bodies: &[(String, Vec<u8>)]) -> Manifest {
+fn manifest(bodies: &[(String, Vec<u8>)], nonce: Bytes) -> Manifest {
     let part = |(name, bytes): &(String, Vec<u8>)| Part {
         name: name.clone(),
         media_type: "application/octet-stream".into(),
@@ -180,7 +181,7 @@ fn manifest(bodies: &[(String, Vec<u8>)]) -> Manifest {
     Manifest {
         document_id: format!("{SENDER},2026,17"),
         revision: 2,
-        nonce: Bytes::from_static(&[9; 16]),
+        nonce,
         sender: SENDER.into(),
         recipients: vec![RECIPIENT.into()],
         issued_at_us: base().event_time_us,
