@@ -51,6 +51,7 @@ struct Cli {
 macro_rules! commands {
     ($($name:ident => $module:ident),* $(,)?) => {
         #[derive(Debug, clap::Subcommand)]
+        #[allow(clippy::large_enum_variant)] // one value in a process
         enum Command {
             $($name($module::Args),)*
         }
