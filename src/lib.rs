@@ -11,3 +11,4 @@ pub mod rpc;
 pub mod store;
 pub mod telemetry;
 pub mod tlog;
+pub mod verify;

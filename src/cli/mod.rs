@@ -13,6 +13,8 @@ mod moment;
 mod output;
 pub mod overview;
 pub mod pki;
+pub mod receipt;
+pub mod receipt_files;
 pub mod receive;
 pub mod report;
 pub mod send;
@@ -20,6 +22,7 @@ pub mod serve;
 mod signing;
 pub mod status;
 mod table;
+pub mod verify;
 pub mod watch;
 
 use std::process::ExitCode;
@@ -63,6 +66,7 @@ macro_rules! commands {
 }
 
 commands! {
+    Demo => demo,
     Serve => serve,
     Send => send,
     Address => address,
@@ -70,6 +74,8 @@ commands! {
     Report => report,
     Status => status,
     Watch => watch,
+    Receipt => receipt,
+    Verify => verify,
     Directory => directory,
     Overview => overview,
     Keygen => keygen,

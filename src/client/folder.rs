@@ -178,7 +178,8 @@ fn folder_name(name: &DocumentName) -> String {
 }
 
 /// File names for attachments: as the sender named them, where that is a plain name; repeats get a number.
-fn part_names(parts: &[Part]) -> Vec<String> {
+#[must_use]
+pub fn part_names(parts: &[Part]) -> Vec<String> {
     let mut taken = BTreeSet::new();
     parts
         .iter()

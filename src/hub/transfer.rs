@@ -49,7 +49,7 @@ impl Hub {
             let detail = format!("size: {} bytes, at most {max} are taken", begin.size);
             return Err(Refused::because(ReasonCode::TooLarge, detail));
         }
-        if !self.directory().node(node).is_some_and(|entry| !entry.revoked) {
+        if self.directory().node(node).is_none_or(|entry| entry.revoked) {
             return Err(Refused::because(ReasonCode::UnknownNode, node.to_string()));
         }
         let (hub, node, begin) = (Arc::clone(self), node.clone(), begin.clone());

@@ -188,7 +188,7 @@ impl<'a> Draft<'a> {
             evidence.manifest_sha256 = bytes::Bytes::new();
         }
         evidence.message_sha256 = rejection.message.to_bytes();
-        let (leaf, _) = self.add_leaf(&evidence.from_node(rejection.node.as_str()), None, Vec::new())?;
+        let (leaf, _) = self.add_leaf(&evidence.by_node(rejection.node.as_str()), None, Vec::new())?;
         Ok(Decision::Refused(rejection.reasons.clone(), Some(leaf)))
     }
 
