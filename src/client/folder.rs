@@ -285,7 +285,7 @@ mod tests {
         );
 
         folder.put(&[(RECEIPT, b"ours")]).expect("writes");
-        assert_eq!(Folder::unsettled(root.path()).expect("lists"), [folder.clone()]);
+        assert_eq!(Folder::unsettled(root.path()).expect("lists"), std::slice::from_ref(&folder));
         folder.put(&[(HANDOVER, b"receipt")]).expect("writes");
         assert_eq!(Folder::unsettled(root.path()).expect("lists"), []);
         assert_eq!(Folder::unsettled(&root.path().join("none")).expect("lists"), []);
