@@ -53,7 +53,7 @@ macro_rules! commands {
         #[derive(Debug, clap::Subcommand)]
         #[allow(clippy::large_enum_variant)] // one value in a process
         enum Command {
-            $($name($module::Args),)*
+            $($name(Box<$module::Args>),)*
         }
 
         impl Command {
