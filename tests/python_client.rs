@@ -121,18 +121,8 @@ impl Rig {
 
     fn proofs_are_exported_and_proven(&self, id: &str) {
         let out = self.path("exported");
-        let paths = Paths::of(&self.certs(), SENDER_NODE);
-        let (hub, ca) = (format!("https://{}", self.endpoint), self.certs().join("ca.pem"));
-        let connection = [
-            "--hub",
-            &hub,
-            "--ca",
-            text(&ca),
-            "--cert",
-            text(&paths.certificate),
-            "--cert-key",
-            text(&paths.key),
-        ];
+        let (hub, certs) = (format!("https://{}", self.endpoint), self.path("certs"));
+        let connection = ["--hub", &hub, "--pki", &certs, "--as", SENDER_NODE];
         let arguments =
             [&["receipt", id, "--sender", COMMUNE, "--out", &out, "--json"], &connection[..]].concat();
         for _ in 0..2 {

@@ -51,8 +51,9 @@ struct Cli {
 macro_rules! commands {
     ($($name:ident => $module:ident),* $(,)?) => {
         #[derive(Debug, clap::Subcommand)]
+        #[allow(clippy::large_enum_variant)] // one value in a process
         enum Command {
-            $($name($module::Args),)*
+            $($name(Box<$module::Args>),)*
         }
 
         impl Command {

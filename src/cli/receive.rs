@@ -90,7 +90,17 @@ fn tell(output: &Output, event: Event) -> usize {
         }
         Event::Ready(_) => {}
         Event::Taken(taken) => output.print(&line(&taken), shown),
-        Event::Interrupted(status) => eprintln!("interrupted, trying again: {}", Failure::from(status)),
+        Event::Interrupted(status) => {
+            let mut failure = Failure::from(status);
+            failure.message = format!("interrupted, trying again: {}", failure.message);
+            let _ = failure.report(output.json());
+        }
+        Event::Unsettled(error) => {
+            let mut failure = Failure::from(*error);
+            failure.message = format!("a receipt signed before: {}", failure.message);
+            let _ = failure.report(output.json());
+            return 1;
+        }
         Event::Failed { recipient, delivery_id, error } => {
             let mut failure = Failure::from(*error);
             failure.message = format!("delivery {delivery_id} for {recipient}: {}", failure.message);

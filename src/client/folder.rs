@@ -18,8 +18,8 @@ use crate::{
 
 /// Names longer than this get a digest instead of their end. Common file systems allow 255 bytes.
 const MAX_NAME: usize = 160;
-/// Largest envelope that is read: payload and signatures are bounded below it.
-const MAX_ENVELOPE: u64 = 4 << 20;
+/// Largest file that is read back: payload and signatures of an envelope are bounded below it.
+const MAX_FILE: u64 = 4 << 20;
 
 /// The signed envelope, as it was received.
 pub const ENVELOPE: &str = "envelope.pb";
@@ -27,6 +27,8 @@ pub const ENVELOPE: &str = "envelope.pb";
 pub const MANIFEST: &str = "manifest.json";
 /// Proof that the hub accepted the document from its sender.
 pub const ACCEPTANCE: &str = "acceptance.receipt";
+/// Our own signed receipt.
+pub const RECEIPT: &str = "receipt.pb";
 /// Proof that it was handed over to us. With this file the folder is complete.
 pub const HANDOVER: &str = "handover.receipt";
 /// The hub's verifier key.
@@ -61,6 +63,22 @@ impl Folder {
         Ok(folder)
     }
 
+    /// Folders below `root` where our receipt is signed, and the proof of the handover is missing.
+    pub fn unsettled(root: &Path) -> Result<Vec<Self>, ClientError> {
+        let entries = match fs::read_dir(root) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries.map_err(ClientError::file(root))?,
+        };
+        let mut unsettled = Vec::new();
+        for entry in entries {
+            let folder = Self { path: entry.map_err(ClientError::file(root))?.path() };
+            if folder.path.join(RECEIPT).exists() && !folder.is_complete() {
+                unsettled.push(folder);
+            }
+        }
+        Ok(unsettled)
+    }
+
     /// Where it is.
     #[must_use]
     pub fn path(&self) -> &Path {
@@ -90,6 +108,21 @@ impl Folder {
         fs::rename(&new, path)
     }
 
+    /// Reads one of its small files.
+    pub fn read(&self, name: &str) -> Result<Vec<u8>, ClientError> {
+        let path = self.path.join(name);
+        let mut bytes = Vec::new();
+        let file = File::open(&path).map_err(ClientError::file(&path))?;
+        file.take(MAX_FILE).read_to_end(&mut bytes).map_err(ClientError::file(&path))?;
+        Ok(bytes)
+    }
+
+    /// Removes one of its files.
+    pub fn remove(&self, name: &str) -> Result<(), ClientError> {
+        let path = self.path.join(name);
+        fs::remove_file(&path).map_err(ClientError::file(&path))
+    }
+
     /// Where each attachment goes, in the manifest's order.
     #[must_use]
     pub fn part_paths(&self, parts: &[Part]) -> Vec<PathBuf> {
@@ -112,13 +145,10 @@ impl Folder {
 
     /// Digest of the manifest whose envelope lies here.
     fn belongs_to(&self) -> Result<Option<Digest>, ClientError> {
-        let path = self.path.join(ENVELOPE);
-        let file = match File::open(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            file => file.map_err(ClientError::file(&path))?,
-        };
-        let mut bytes = Vec::new();
-        file.take(MAX_ENVELOPE).read_to_end(&mut bytes).map_err(ClientError::file(&path))?;
+        if !self.path.join(ENVELOPE).exists() {
+            return Ok(None);
+        }
+        let bytes = self.read(ENVELOPE)?;
         // What can't be read belongs to nobody who comes now.
         Ok(Some(SignedEnvelope::decode(bytes.as_slice()).map_or(Digest([0; 32]), |e| Digest::of(&e.payload))))
     }
@@ -254,7 +284,11 @@ mod tests {
             Some(&*format!("17-r0~{}", &others.to_string()[..16]))
         );
 
+        folder.put(&[(RECEIPT, b"ours")]).expect("writes");
+        assert_eq!(Folder::unsettled(root.path()).expect("lists"), std::slice::from_ref(&folder));
         folder.put(&[(HANDOVER, b"receipt")]).expect("writes");
+        assert_eq!(Folder::unsettled(root.path()).expect("lists"), []);
+        assert_eq!(Folder::unsettled(&root.path().join("none")).expect("lists"), []);
         folder.clone().discard().expect("kept");
         other.clone().discard().expect("removed");
         assert!(folder.is_complete() && !other.path().exists());

@@ -9,6 +9,7 @@ use tonic::{Status, Streaming};
 use super::{
     ClientError,
     receive::{Desk, Taken},
+    refusal::is_passing,
 };
 use crate::{
     domain::id::AgencyId,
@@ -47,6 +48,8 @@ pub enum Event {
         /// Why.
         error: Box<ClientError>,
     },
+    /// A receipt that was signed before a crash is not taken by the hub any more.
+    Unsettled(Box<ClientError>),
     /// The connection was lost or the hub is stopping; it is tried again.
     Interrupted(Status),
 }
@@ -59,7 +62,7 @@ enum End {
     Interrupted(Status),
 }
 
-/// Receives for all agencies of the desk, at most `credit` documents at the same time. Ends as `until` says, or
+/// Settles what an earlier run left, then receives for all agencies of the desk, at most `credit` documents at the same time. Ends as `until` says, or
 /// with the error that patience or the hub's refusal makes final.
 pub async fn receive(
     desk: Arc<Desk>,
@@ -67,6 +70,12 @@ pub async fn receive(
     until: Until,
     mut tell: impl FnMut(Event),
 ) -> Result<(), ClientError> {
+    for settled in desk.settle().await {
+        tell(match settled {
+            Ok(taken) => Event::Taken(Box::new(taken)),
+            Err(error) => Event::Unsettled(Box::new(error)),
+        });
+    }
     let mut failed = 0;
     loop {
         let outcome = run(&desk, credit.max(1), until, &mut failed, &mut tell).await;
@@ -75,7 +84,9 @@ pub async fn receive(
             Ok(End::Interrupted(status)) | Err(ClientError::Call(status)) => status,
             Err(error) => return Err(error),
         };
-        tell(Event::Interrupted(status.clone()));
+        if is_passing(&status) {
+            tell(Event::Interrupted(status.clone()));
+        }
         if !desk.patience.after(&status, &mut failed).await {
             return Err(status.into());
         }

@@ -115,7 +115,8 @@ pub fn sentence(facts: &Facts) -> String {
     let what = match facts.event() {
         EventKind::SubmissionAcceptance => {
             let count = facts.evidence().recipient_count;
-            format!("the hub {hub} accepted {document} for {count} recipients")
+            let ending = if count == 1 { "" } else { "s" };
+            format!("the hub {hub} accepted {document} for {count} recipient{ending}")
         }
         EventKind::SubmissionRejection => format!("the hub {hub} refused {document}"),
         EventKind::ContentConsignment => format!("{document} was at the disposal of {who}"),

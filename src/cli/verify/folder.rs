@@ -22,7 +22,7 @@ use crate::{
         readable,
     },
     domain::id::Digest,
-    proto::{Manifest, Receipt, SignedEnvelope},
+    proto::{Manifest, Outcome, Receipt, SignedEnvelope},
     tlog::{note::Verifier, proof::MAX_PROOF},
     verify::{self, Facts, FoundPart, VerifyError},
 };
@@ -84,14 +84,20 @@ pub fn proofs(dir: &Path, verifier: &Verifier, report: &mut Report) -> Result<()
 /// Verifies the folder of a document.
 pub fn document(dir: &Path, verifier: &Verifier, report: &mut Report) {
     let acceptance = receipt(&dir.join(ACCEPTANCE), verifier, report);
-    let handover = dir.join(HANDOVER);
-    let handover = handover.exists().then(|| receipt(&handover, verifier, report)).flatten();
+    let handover = match dir.join(HANDOVER) {
+        path if path.exists() => receipt(&path, verifier, report),
+        _ => {
+            report.not_proven("That the recipient took it over.");
+            None
+        }
+    };
     let Some(acceptance) = acceptance else { return };
     envelope(dir, &acceptance, report);
     if let Some(end) = handover {
         let outcome = verify::handover(&end, &acceptance);
-        report.check("recipient's receipt", outcome, |said| {
-            format!("{} says about this document: {}", said.recipient, said.outcome().as_str_name())
+        report.check("recipient's receipt", outcome, |said| match said.outcome() {
+            Outcome::Refused => format!("{} refuses this document", said.recipient),
+            _ => format!("{} took this document over", said.recipient),
         });
     }
 }

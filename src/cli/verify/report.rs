@@ -108,6 +108,11 @@ impl Report {
         self.proven.push(sentence.into());
     }
 
+    /// Notes that something is not proven.
+    pub fn not_proven(&mut self, sentence: impl Into<String>) {
+        self.not_proven.push(sentence.into());
+    }
+
     /// Notes a message with signatures.
     pub fn signed_message(&mut self, what: impl Into<String>, envelope: SignedEnvelope) {
         self.signed.push(Signed { what: what.into(), envelope, by_known_key: false });
@@ -144,7 +149,8 @@ impl Report {
             self.check("evidence", Err::<(), _>("there is none"), |()| String::new());
         }
         self.ok = self.checks.iter().all(|check| check.ok);
-        self.not_proven = self.not_proven();
+        let open = self.open_questions();
+        self.not_proven.extend(open);
         self
     }
 
@@ -160,7 +166,7 @@ impl Report {
         }
     }
 
-    fn not_proven(&self) -> Vec<String> {
+    fn open_questions(&self) -> Vec<String> {
         let mut list = Vec::new();
         if self.verifier_key_source == Some(KeySource::BesideTheFiles) {
             list.push(format!(
