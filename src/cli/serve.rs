@@ -104,10 +104,12 @@ async fn build(config: &Config) -> Result<(Arc<Hub>, Started), Failure> {
 /// Opens bodies and store of a configuration.
 pub fn open_store(config: &Config) -> Result<(Arc<Payload>, Opened), Failure> {
     let failed = |error: &dyn std::fmt::Display| {
-        Failure::new(Exit::File, format!("can't open {}: {error}", config.data_dir.display()))
-            .with_help("`truc fsck` names what is damaged; `truc rebuild` makes the index again from the journal.")
+        Failure::new(Exit::File, format!("can't open {}: {error}", config.data_dir.display())).with_help(
+            "`truc fsck` names what is damaged; `truc rebuild` makes the index again from the journal.",
+        )
     };
-    let bodies = PayloadOptions { max_body_bytes: config.submission.max_attachment, ..PayloadOptions::default() };
+    let bodies =
+        PayloadOptions { max_body_bytes: config.submission.max_attachment, ..PayloadOptions::default() };
     let payload = Payload::open(&config.data_dir.join("bodies"), bodies).map_err(|error| failed(&error))?;
     let payload = Arc::new(payload);
     let options = EmbeddedOptions {
@@ -170,7 +172,8 @@ fn tell_ready(output: &Output, config: &Config, listening: String, started: &Sta
         rebuilt: started.rebuilt.clone(),
     };
     output.print(&ready, |ready| {
-        let rebuilt = ready.rebuilt.as_ref().map(|why| format!(" (index made again: {why})")).unwrap_or_default();
+        let rebuilt =
+            ready.rebuilt.as_ref().map(|why| format!(" (index made again: {why})")).unwrap_or_default();
         format!("{} listens on {}, {} leaves{rebuilt}", ready.origin, ready.listening, ready.leaves)
     });
 }

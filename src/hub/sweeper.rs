@@ -26,6 +26,12 @@ async fn tick(hub: Weak<Hub>, stopping: tokio_util::sync::CancellationToken) {
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     while stopping.run_until_cancelled(interval.tick()).await.is_some() {
         let Some(hub) = hub.upgrade() else { return };
+        if let Err(error) = hub.store.health() {
+            // Said again each time: whoever must act on it may not listen yet.
+            tracing::error!(%error, "the store failed: the hub stops and must recover");
+            let _ = hub.notices.send(super::Notice::StoreFailed);
+            continue;
+        }
         hub.expire_due().await;
     }
 }

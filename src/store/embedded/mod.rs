@@ -6,6 +6,7 @@
 
 mod apply;
 pub mod array;
+pub mod check;
 mod frame;
 pub mod history;
 mod indexer;
@@ -16,8 +17,12 @@ mod overlay;
 mod query;
 
 use std::{
+    io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, RwLock},
+    sync::{
+        Arc, Mutex, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use apply::Place;
@@ -58,13 +63,17 @@ impl EmbeddedOptions {
 }
 
 /// The store over one folder. One process at a time: the folder is locked.
+///
+/// It stops for good at the first failure, be it of the journal or of the index: what is in memory must not grow
+/// away from what is on disk. The next start recovers.
 pub struct Embedded {
     writer: Mutex<Journal>,
+    stopped: AtomicBool,
     reader: JournalReader,
     shared: Arc<Shared>,
     payload: Arc<Payload>,
     indexer: Indexer,
-    _lock: std::fs::File,
+    _lock: Arc<std::fs::File>,
 }
 
 /// What readers, the writer and the indexer look at together.
@@ -79,29 +88,60 @@ struct Shared {
 }
 
 impl Embedded {
-    fn write(&self, mut commit: Commit) -> Result<(), CommitError> {
-        let mut journal = self.writer.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    fn write(&self, commit: Commit) -> Result<(), CommitError> {
+        let mut journal = self.writer.lock().map_err(|_| unknown(stopped()))?;
+        self.fit().map_err(unknown)?;
         let actual = self.shared.head().size;
         if commit.base_size != actual {
             return Err(CommitError::Stale { expected: commit.base_size, actual });
         }
+        let written = self.write_next(&mut journal, commit);
+        self.stopped.fetch_or(written.is_err(), Ordering::AcqRel);
+        written.map_err(CommitError::Unknown)
+    }
+
+    fn write_next(&self, journal: &mut Journal, mut commit: Commit) -> io::Result<()> {
+        replayable(&commit)?;
         // Bodies first: a commit without its bodies must not exist.
-        self.payload.sync().map_err(CommitError::Unknown)?;
+        self.payload.sync()?;
         let (payload, layout) = frame::encode(&commit);
-        let (seq, position) = journal.append(&payload).map_err(CommitError::Unknown)?;
+        let (seq, position) = journal.append(&payload)?;
         let nodes = std::mem::take(&mut commit.nodes);
-        let puts = self.shared.apply(seq, &commit, &nodes, position, &layout).map_err(unknown)?;
+        let puts = self.shared.apply(seq, &commit, &nodes, position, &layout).map_err(io::Error::other)?;
         self.indexer.send(seq, puts, position);
+        Ok(())
+    }
+
+    fn rest(&self) -> Result<(), CommitError> {
+        let mut journal = self.writer.lock().map_err(|_| unknown(stopped()))?;
+        let sealed = journal.seal();
+        self.stopped.fetch_or(sealed.is_err(), Ordering::AcqRel);
+        sealed.and_then(|()| journal.prepare()).map_err(CommitError::Unknown)
+    }
+
+    /// Whether commits may go on.
+    fn fit(&self) -> Result<(), StoreError> {
+        if self.stopped.load(Ordering::Acquire) || self.writer.is_poisoned() {
+            return Err(stopped());
+        }
+        if self.indexer.failed() || self.shared.history.is_damaged() {
+            let source = io::Error::other("it is made again from the journal at the next start");
+            return Err(StoreError::Io { what: "the history index failed".into(), source });
+        }
         Ok(())
     }
 }
 
 impl Shared {
     fn head(&self) -> Head {
-        self.head.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+        self.head.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Makes a commit visible to readers: arrays, overlay, and the head last.
+    fn set_head(&self, head: Head) {
+        *self.head.write().unwrap_or_else(PoisonError::into_inner) = head;
+    }
+
+    /// Makes a commit visible to readers: arrays first, then entries and head at once.
     fn apply(
         &self,
         seq: u64,
@@ -114,32 +154,59 @@ impl Shared {
         self.leaves.append_at(commit.base_size, &places).map_err(failed("writing leaf places"))?;
         let stored = merkle::stored_count(commit.base_size);
         self.nodes.append_at(stored, nodes).map_err(failed("writing tree hashes"))?;
-        let puts = apply::puts(commit, frame, layout, |key| matches!(self.get(key), Ok(Some(_))));
+        let puts = apply::puts(commit, frame, layout, |key| self.get(key).map(|v| v.is_some()))?;
         let puts = Arc::new(puts);
-        self.overlay.write().unwrap_or_else(std::sync::PoisonError::into_inner).insert(seq, &puts);
-        *self.head.write().unwrap_or_else(std::sync::PoisonError::into_inner) = commit.head.clone();
+        // Who finds an entry must find its leaf below the head.
+        let mut overlay = self.overlay.write().unwrap_or_else(PoisonError::into_inner);
+        overlay.insert(seq, &puts);
+        self.set_head(commit.head.clone());
         Ok(puts)
     }
 }
 
+/// A commit that replay would refuse must not be written: the next start could not get past it.
+fn replayable(commit: &Commit) -> io::Result<()> {
+    let leaves = commit.base_size.checked_add(commit.leaves.len() as u64);
+    let nodes = merkle::stored_count(commit.head.size).checked_sub(merkle::stored_count(commit.base_size));
+    if leaves == Some(commit.head.size) && nodes == Some(commit.nodes.len() as u64) {
+        return Ok(());
+    }
+    Err(io::Error::new(
+        io::ErrorKind::InvalidInput,
+        "leaves, tree hashes and head of the commit do not agree",
+    ))
+}
+
+fn stopped() -> StoreError {
+    let source = io::Error::other("an earlier commit or sync failed");
+    StoreError::Io { what: "the store has stopped".into(), source }
+}
+
 fn unknown(error: StoreError) -> CommitError {
-    CommitError::Unknown(std::io::Error::other(error))
+    CommitError::Unknown(io::Error::other(error))
 }
 
 impl Drop for Embedded {
     fn drop(&mut self) {
         self.indexer.finish();
-        let sealed = self.writer.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner).seal();
-        // The indexer has ended: nobody else holds this. Without the clean mark the next start rebuilds:
-        // slower, never wrong.
-        let Some(shared) = Arc::get_mut(&mut self.shared) else { return };
-        let arrays = shared.leaves.sync().and_then(|()| shared.nodes.sync());
-        if sealed.is_err() || arrays.is_err() || self.indexer.failed() {
-            return;
+        let fit = self.fit().is_ok();
+        let sealed = self.writer.get_mut().unwrap_or_else(PoisonError::into_inner).seal();
+        // Without the clean mark the next start rebuilds: slower, never wrong.
+        if fit && sealed.is_ok() {
+            close(&mut self.shared);
         }
-        if let Err(error) = shared.history.close() {
-            tracing::warn!(%error, "the history index could not be closed cleanly");
-        }
+    }
+}
+
+/// Leaves the projections so that the next start trusts them. The indexer has finished its work.
+fn close(shared: &mut Arc<Shared>) {
+    // The indexer has ended: nobody else holds this.
+    let Some(shared) = Arc::get_mut(shared) else { return };
+    let arrays = shared.leaves.sync().and_then(|()| shared.nodes.sync());
+    let closed = arrays.map_err(|error| error.to_string());
+    let closed = closed.and_then(|()| shared.history.close().map_err(|error| error.to_string()));
+    if let Err(error) = closed {
+        tracing::warn!(%error, "the history index could not be closed cleanly: the next start makes it again");
     }
 }
 
