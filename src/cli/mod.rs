@@ -4,9 +4,11 @@ pub mod config;
 mod connection;
 mod failure;
 pub mod files;
+pub mod fsck;
 pub mod keygen;
 mod output;
 pub mod pki;
+pub mod rebuild;
 pub mod serve;
 
 use std::process::ExitCode;
@@ -51,8 +53,10 @@ macro_rules! commands {
 
 commands! {
     Config => config,
+    Fsck => fsck,
     Keygen => keygen,
     Pki => pki,
+    Rebuild => rebuild,
     Serve => serve,
 }
 

@@ -131,6 +131,12 @@ impl History {
         self.was_clean
     }
 
+    /// True after [`close`](Self::close).
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.db.is_none()
+    }
+
     /// True once sled failed: it is not asked again, and must be made again.
     #[must_use]
     pub fn is_damaged(&self) -> bool {

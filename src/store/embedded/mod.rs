@@ -186,28 +186,41 @@ fn unknown(error: StoreError) -> CommitError {
     CommitError::Unknown(io::Error::other(error))
 }
 
+impl Embedded {
+    /// Waits for the index and closes everything so that the next start replays nothing. Dropping the store does
+    /// the same, but can't tell if it failed.
+    pub fn close(mut self) -> Result<(), StoreError> {
+        self.shut()
+    }
+
+    /// Without the clean mark the next start rebuilds: slower, never wrong. The second call does nothing.
+    fn shut(&mut self) -> Result<(), StoreError> {
+        self.indexer.finish();
+        let fit = self.fit();
+        let sealed = self.writer.get_mut().unwrap_or_else(PoisonError::into_inner).seal();
+        fit?;
+        sealed.map_err(failed("sealing the journal"))?;
+        close(&mut self.shared)
+    }
+}
+
 impl Drop for Embedded {
     fn drop(&mut self) {
-        self.indexer.finish();
-        let fit = self.fit().is_ok();
-        let sealed = self.writer.get_mut().unwrap_or_else(PoisonError::into_inner).seal();
-        // Without the clean mark the next start rebuilds: slower, never wrong.
-        if fit && sealed.is_ok() {
-            close(&mut self.shared);
+        if let Err(error) = self.shut() {
+            tracing::warn!(%error, "not closed cleanly: the next start makes the index again");
         }
     }
 }
 
 /// Leaves the projections so that the next start trusts them. The indexer has finished its work.
-fn close(shared: &mut Arc<Shared>) {
+fn close(shared: &mut Arc<Shared>) -> Result<(), StoreError> {
     // The indexer has ended: nobody else holds this.
-    let Some(shared) = Arc::get_mut(shared) else { return };
-    let arrays = shared.leaves.sync().and_then(|()| shared.nodes.sync());
-    let closed = arrays.map_err(|error| error.to_string());
-    let closed = closed.and_then(|()| shared.history.close().map_err(|error| error.to_string()));
-    if let Err(error) = closed {
-        tracing::warn!(%error, "the history index could not be closed cleanly: the next start makes it again");
+    let Some(shared) = Arc::get_mut(shared) else { return Ok(()) };
+    if shared.history.is_closed() {
+        return Ok(());
     }
+    shared.leaves.sync().and_then(|()| shared.nodes.sync()).map_err(failed("syncing the arrays"))?;
+    Ok(shared.history.close()?)
 }
 
 #[cfg(test)]

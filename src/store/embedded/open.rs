@@ -186,8 +186,10 @@ fn attempt(
         Err(error) => {
             // The clean mark stays: it is the witness that the journal was longer, should its end be missing.
             indexer.finish();
-            if !indexer.failed() {
-                close(&mut shared);
+            if !indexer.failed()
+                && let Err(error) = close(&mut shared)
+            {
+                tracing::warn!(%error, "the index could not be closed again");
             }
             return Err(refusal(options, error));
         }
