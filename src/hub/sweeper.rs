@@ -80,3 +80,46 @@ impl Hub {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        domain::{document::Limits, retry::Backoff, time::Timestamp},
+        hub::{LogIdentity, Notice, Settings, clock::Clock},
+        store::{
+            embedded::{Embedded, EmbeddedOptions},
+            payload::{Payload, PayloadOptions},
+        },
+        tlog::note::Signer,
+    };
+
+    #[tokio::test]
+    async fn a_store_that_failed_without_a_commit_stops_the_hub() {
+        let temp = tempfile::tempdir().unwrap();
+        let payload =
+            Arc::new(Payload::open(&temp.path().join("bodies"), PayloadOptions::default()).unwrap());
+        let options = EmbeddedOptions { segment_bytes: 1 << 16, ..EmbeddedOptions::new(temp.path()) };
+        let store = Arc::new(Embedded::open(&options, Arc::clone(&payload), &mut |_| {}).unwrap().store);
+        let settings = Settings {
+            limits: Limits::default(),
+            max_inline_bytes: 1 << 20,
+            upload_retention_us: 3_600_000_000,
+            lease_us: 60_000_000,
+            backoff: Backoff::default(),
+            max_credit: 1,
+            max_waiting_requests: 1,
+            max_batch_leaves: 1,
+        };
+        let log = LogIdentity {
+            origin: "hub.test".into(),
+            signer: Signer::from_seed("hub.test", &[1; 32]).unwrap(),
+        };
+        let clock = Clock::manual(Timestamp(1_790_000_000_000_000));
+        let hub = Hub::start(Arc::clone(&store) as _, payload, log, settings, clock).unwrap();
+        let mut notices = hub.notices();
+        store.fail_index();
+        assert!(matches!(notices.recv().await, Ok(Notice::StoreFailed)));
+        hub.stop().await;
+    }
+}

@@ -149,6 +149,13 @@ pub fn copy() -> Folder {
     Folder { dir, made }
 }
 
+/// Flips one bit of a byte.
+pub fn flip(path: &Path, at: u64) {
+    let mut bytes = fs::read(path).expect("read");
+    bytes[usize::try_from(at).expect("small")] ^= 1 << (at % 8);
+    fs::write(path, bytes).expect("write");
+}
+
 fn copy_into(from: &Path, to: &Path) {
     for entry in fs::read_dir(from).expect("list") {
         let entry = entry.expect("entry");
@@ -197,6 +204,14 @@ impl Folder {
 
     pub fn check(&self) -> (Counts, Vec<Finding>) {
         check(self.dir())
+    }
+
+    /// What is found while one bit of this byte is flipped; then it is as before.
+    pub fn check_flipped(&self, file: &Path, at: u64) -> Vec<Finding> {
+        flip(&self.path(file), at);
+        let (_, findings) = self.check();
+        flip(&self.path(file), at);
+        findings
     }
 
     /// Every leaf's receipt, from a start to a clean stop.

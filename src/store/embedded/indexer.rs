@@ -160,3 +160,50 @@ fn take_over(shared: &Shared, work: &Work) -> Result<(), super::StoreError> {
     overlay.forget(work.seq, &work.puts);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn indexer(max_entries: usize, work: impl FnOnce(&Channel) + Send + 'static) -> Indexer {
+        let channel = Arc::new(Channel { queue: Mutex::default(), changed: Condvar::new(), max_entries });
+        let inner = Ended(Arc::clone(&channel));
+        let thread = std::thread::spawn(move || work(&inner.0));
+        Indexer { channel, thread: Some(thread) }
+    }
+
+    fn send(indexer: &Indexer, entries: usize) {
+        let position = FramePosition { segment: 1, offset: 64 };
+        indexer.send(1, Arc::new(vec![(b"k".to_vec(), None); entries]), position);
+    }
+
+    #[test]
+    fn nobody_waits_for_a_thread_that_panicked() {
+        let mut indexer = indexer(1, |channel| {
+            next(channel);
+            panic!("a mistake of ours");
+        });
+        (0..3).for_each(|_| send(&indexer, 1));
+        indexer.finish();
+        assert!(indexer.failed());
+        assert_eq!(indexer.lag(), 0);
+    }
+
+    #[test]
+    fn work_without_entries_counts_too() {
+        let mut indexer = indexer(2, |channel| while !channel.lock().stop {});
+        send(&indexer, 0);
+        assert_eq!(indexer.channel.lock().entries, 1);
+        send(&indexer, 3);
+        assert_eq!(indexer.channel.lock().entries, 5);
+        indexer.finish();
+        assert!(indexer.failed(), "it ended with work left");
+    }
+
+    #[test]
+    fn the_end_that_was_asked_for_is_no_failure() {
+        let mut indexer = indexer(2, |channel| assert!(next(channel).is_none()));
+        indexer.finish();
+        assert!(!indexer.failed());
+    }
+}

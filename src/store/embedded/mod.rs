@@ -186,6 +186,14 @@ fn unknown(error: StoreError) -> CommitError {
     CommitError::Unknown(io::Error::other(error))
 }
 
+#[cfg(test)]
+impl Embedded {
+    /// Lets sled fail.
+    pub fn fail_index(&self) {
+        self.shared.history.fail();
+    }
+}
+
 impl Embedded {
     /// Waits for the index and closes everything so that the next start replays nothing. Dropping the store does
     /// the same, but can't tell if it failed.
@@ -287,23 +295,32 @@ mod tests {
 
     #[test]
     fn a_deleted_or_damaged_index_is_made_again() {
-        let spoil: [(&str, fn(&Bench)); 4] = [
-            ("deleted", |bench| fs::remove_dir_all(bench.0.path().join("history")).unwrap()),
-            ("not closed", |bench| {
-                for entry in fs::read_dir(bench.0.path().join("history/index")).unwrap() {
-                    let path = entry.unwrap().path();
-                    if path.file_name().is_some_and(|name| name.to_string_lossy().contains("clean")) {
-                        fs::remove_file(path).unwrap();
-                    }
-                }
-            }),
-            ("overwritten", |bench| {
-                let len = usize::try_from(fs::metadata(bench.index_file()).unwrap().len()).unwrap();
-                fs::write(bench.index_file(), vec![0xA5; len]).unwrap();
-            }),
-            ("without tree hashes", |bench| fs::write(bench.0.path().join("history/nodes"), []).unwrap()),
+        let remove = |bench: &Bench, name: &str| fs::remove_file(bench.0.path().join(name)).unwrap();
+        let spoil: [(&str, &dyn Fn(&Bench), bool); 7] = [
+            ("deleted", &|bench| fs::remove_dir_all(bench.0.path().join("history")).unwrap(), false),
+            (
+                "without arrays",
+                &|bench| fs::remove_dir_all(bench.0.path().join("history/index")).unwrap(),
+                false,
+            ),
+            ("not closed", &|bench| remove(bench, "history/index/clean"), false),
+            (
+                "overwritten",
+                &|bench| {
+                    let len = usize::try_from(fs::metadata(bench.index_file()).unwrap().len()).unwrap();
+                    fs::write(bench.index_file(), vec![0xA5; len]).unwrap();
+                },
+                true,
+            ),
+            (
+                "tree hashes empty",
+                &|bench| fs::write(bench.0.path().join("history/nodes"), []).unwrap(),
+                true,
+            ),
+            ("without tree hashes", &|bench| remove(bench, "history/nodes"), true),
+            ("without leaf places", &|bench| remove(bench, "history/leaves"), true),
         ];
-        for (how, spoil) in spoil {
+        for (how, spoil, kept_aside) in spoil {
             let bench = Bench::new();
             let edge = bench.filled(20);
             spoil(&bench);
@@ -312,7 +329,134 @@ mod tests {
             assert_eq!(opened.store.head().root[..], edge.root()[..], "{how}");
             assert_eq!(opened.store.waiting(None, 100).unwrap().len(), 40, "{how}");
             assert_eq!(opened.store.documents_with_id("doc-57", 9).unwrap(), [57], "{how}");
+            assert_eq!(bench.0.path().join("history.damaged-1").exists(), kept_aside, "{how}");
+            let mut next = samples::accept(60);
+            samples::grow(edge, &mut next);
+            opened.store.commit(next).unwrap();
+            assert!(opened.store.leaf(62).unwrap().is_some(), "{how}");
         }
+    }
+
+    #[test]
+    fn longer_arrays_are_cut_to_what_the_index_has() {
+        let bench = Bench::new();
+        let edge = bench.filled(3);
+        for (name, len) in [("leaves", 16), ("nodes", 32)] {
+            let path = bench.0.path().join("history").join(name);
+            let longer = [fs::read(&path).unwrap(), vec![7; 5 * len]].concat();
+            fs::write(path, longer).unwrap();
+        }
+        let opened = bench.opened().unwrap();
+        assert_eq!((opened.replayed, opened.rebuilt), (0, None));
+        assert_eq!(opened.store.shared.leaves.len(), 9);
+        assert_eq!(opened.store.shared.nodes.len(), merkle::stored_count(edge.size()));
+    }
+
+    #[test]
+    fn a_failed_index_stops_the_store_and_the_next_start_rebuilds() {
+        let bench = Bench::new();
+        let store = bench.opened().unwrap().store;
+        let mut first = samples::accept(0);
+        let edge = samples::grow(Edge::empty(), &mut first);
+        store.commit(first).unwrap();
+        store.health().unwrap();
+        store.fail_index();
+        let document = crate::domain::id::Digest::of(b"unknown");
+        let read = store.body(&document).unwrap_err();
+        assert!(matches!(read, StoreError::Io { .. }), "not damage: it is in the journal");
+        store.health().unwrap_err();
+        let mut second = samples::accept(3);
+        samples::grow(edge.clone(), &mut second);
+        for _ in 0..2 {
+            let refused = store.commit(second.clone()).unwrap_err();
+            assert!(matches!(refused, CommitError::Unknown(_)));
+        }
+        drop(store);
+        let opened = bench.opened().unwrap();
+        assert!(opened.rebuilt.is_some());
+        assert_eq!(opened.store.head().size, 3, "nothing was written after the failure");
+        opened.store.commit(second).unwrap();
+    }
+
+    #[test]
+    fn a_reader_that_meets_damage_stops_the_store() {
+        let bench = Bench::new();
+        let store = bench.opened().unwrap().store;
+        store.health().unwrap();
+        store.fail_index();
+        store.health().unwrap_err();
+        store.close().unwrap_err();
+        assert!(bench.opened().unwrap().rebuilt.is_some());
+    }
+
+    #[test]
+    fn what_replay_would_refuse_is_not_written_and_nothing_follows() {
+        let bench = Bench::new();
+        bench.filled(1);
+        let store = bench.opened().unwrap().store;
+        let mut good = samples::accept(3);
+        let mut first = samples::accept(0);
+        let edge = samples::grow(Edge::empty(), &mut first);
+        samples::grow(edge, &mut good);
+        let mut wrong = good.clone();
+        wrong.nodes.pop();
+        assert!(matches!(store.commit(wrong), Err(CommitError::Unknown(_))));
+        assert!(matches!(store.commit(good.clone()), Err(CommitError::Unknown(_))), "the store has stopped");
+        store.health().unwrap_err();
+        drop(store);
+        let store = bench.opened().unwrap().store;
+        assert_eq!(store.head().size, 3);
+        store.commit(good).unwrap();
+    }
+
+    #[test]
+    fn a_place_that_names_another_leaf_is_damage() {
+        let bench = Bench::new();
+        bench.filled(4);
+        let path = bench.0.path().join("history/leaves");
+        let mut places = fs::read(&path).unwrap();
+        // Leaves 0 and 3 are the acceptances of two documents, in frames of one shape.
+        places.copy_within(3 * 16..4 * 16, 0);
+        fs::write(path, places).unwrap();
+        let store = bench.opened().unwrap().store;
+        assert!(matches!(store.leaf(0), Err(StoreError::Damaged(_))));
+        assert!(store.leaf(3).unwrap().is_some());
+    }
+
+    #[test]
+    fn who_finds_a_document_finds_its_leaf() {
+        let bench = Bench::new();
+        let store = bench.opened().unwrap().store;
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for index in (0..600).step_by(3) {
+                    let id = format!("doc-{index}");
+                    while store.documents_with_id(&id, 1).unwrap().is_empty() {}
+                    assert!(store.leaf(index).unwrap().is_some(), "{id}");
+                }
+            });
+            let mut edge = Edge::empty();
+            for index in (0..600).step_by(3) {
+                let mut commit = samples::accept(index);
+                edge = samples::grow(edge, &mut commit);
+                store.commit(commit).unwrap();
+            }
+        });
+    }
+
+    #[test]
+    fn no_lag_at_all_is_a_lag_of_one() {
+        let bench = Bench::new();
+        let payload = Payload::open(&bench.0.path().join("bodies"), PayloadOptions::default()).unwrap();
+        let options = EmbeddedOptions { max_index_lag: 0, ..EmbeddedOptions::new(bench.0.path()) };
+        let store = Embedded::open(&options, Arc::new(payload), &mut |_| {}).unwrap().store;
+        let mut edge = Edge::empty();
+        for index in [0, 3, 6] {
+            let mut commit = samples::accept(index);
+            edge = samples::grow(edge, &mut commit);
+            store.commit(commit).unwrap();
+        }
+        assert_eq!(store.head().size, 9);
     }
 
     #[test]
