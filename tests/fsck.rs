@@ -4,7 +4,7 @@ mod folder;
 
 use std::{fs, path::Path, sync::Arc};
 
-use folder::{Folder, Kind, copy, flip, origin};
+use folder::{Desk, Folder, Kind, copy, flip, origin};
 use truc::{
     store::{
         Store, StoreError,
@@ -351,6 +351,27 @@ fn an_index_without_its_journal_starts_no_new_log() {
         assert!(what.contains("no journal"), "{what}");
         Embedded::rebuild(&folder.options(), Arc::new(folder.payload()), &mut |_| {}).err().expect("refused");
     }
+}
+
+#[tokio::test]
+async fn nothing_is_signed_over_tree_hashes_that_changed() {
+    let dir = tempfile::tempdir().expect("temporary folder");
+    let desk = Desk::start(dir.path());
+    desk.register().await;
+    desk.send_bare(1).await.expect("accepted");
+    let size = desk.hub.size();
+    let nodes = dir.path().join("history/nodes");
+    let len = nodes.metadata().expect("metadata").len();
+    (0..len).for_each(|at| flip(&nodes, at));
+    desk.send_bare(2).await.expect_err("the writer stopped");
+    desk.stop().await;
+
+    // The clean stop left the hashes as they are; the next start looks at them.
+    let desk = Desk::start(dir.path());
+    assert_eq!(desk.hub.size(), size);
+    desk.stop().await;
+    assert!(dir.path().join("history.damaged-1").exists());
+    assert_eq!(folder::check(dir.path()).1, []);
 }
 
 #[test]

@@ -110,6 +110,7 @@ pub fn open_store(config: &Config) -> Result<(Arc<Payload>, Opened), Failure> {
     };
     let bodies =
         PayloadOptions { max_body_bytes: config.submission.max_attachment, ..PayloadOptions::default() };
+    std::fs::create_dir_all(&config.data_dir).map_err(|error| failed(&error))?;
     let payload = Payload::open(&config.data_dir.join("bodies"), bodies).map_err(|error| failed(&error))?;
     let payload = Arc::new(payload);
     let options = EmbeddedOptions {

@@ -54,7 +54,6 @@ impl Hub {
     fn dry_import(&self, agencies: &[Agency]) -> ImportAgenciesResponse {
         let mut directory = (*self.directory()).clone();
         let mut response = ImportAgenciesResponse::default();
-        let leaf = directory.version();
         for (position, agency) in (0..).zip(agencies) {
             let change = super::sequencer::import_of(&directory, agency);
             let applied = match directory.prepare(&change, self.clock.now()) {
@@ -62,7 +61,10 @@ impl Hub {
                     response.unchanged += 1;
                     continue;
                 }
-                Ok(Prepared::Change(change)) => directory.apply(leaf, &change),
+                Ok(Prepared::Change(change)) => {
+                    let leaf = directory.version();
+                    directory.apply(leaf, &change)
+                }
                 Err(reason) => Err(reason),
             };
             match applied {

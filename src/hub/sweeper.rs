@@ -94,6 +94,9 @@ mod tests {
         tlog::note::Signer,
     };
 
+    /// Ends a test that hangs; nothing is measured with it.
+    const PATIENCE: Duration = Duration::from_secs(60);
+
     #[tokio::test]
     async fn a_store_that_failed_without_a_commit_stops_the_hub() {
         let temp = tempfile::tempdir().unwrap();
@@ -119,7 +122,8 @@ mod tests {
         let hub = Hub::start(Arc::clone(&store) as _, payload, log, settings, clock).unwrap();
         let mut notices = hub.notices();
         store.fail_index();
-        assert!(matches!(notices.recv().await, Ok(Notice::StoreFailed)));
+        let notice = tokio::time::timeout(PATIENCE, notices.recv()).await;
+        assert!(matches!(notice, Ok(Ok(Notice::StoreFailed))));
         hub.stop().await;
     }
 }

@@ -15,10 +15,10 @@ use crate::{
     store::payload::{self, PayloadError},
 };
 
-/// Bytes of one download message.
-const CHUNK: usize = 256 * 1024;
+/// Bytes of one download message: more of them wait in the transport for every slow reader.
+const CHUNK: usize = 64 * 1024;
 /// Messages that may wait for a slow reader.
-const AHEAD: usize = 4;
+const AHEAD: usize = 2;
 
 /// An upload under way.
 pub struct Upload(Option<payload::Upload>);
@@ -49,7 +49,7 @@ impl Hub {
             let detail = format!("size: {} bytes, at most {max} are taken", begin.size);
             return Err(Refused::because(ReasonCode::TooLarge, detail));
         }
-        if !self.directory().node(node).is_some_and(|entry| !entry.revoked) {
+        if self.directory().node(node).is_none_or(|entry| entry.revoked) {
             return Err(Refused::because(ReasonCode::UnknownNode, node.to_string()));
         }
         let (hub, node, begin) = (Arc::clone(self), node.clone(), begin.clone());

@@ -21,8 +21,8 @@ pub(super) fn make_dir(dir: &Path) -> io::Result<()> {
     make_dirs(std::slice::from_ref(&dir.to_owned()))
 }
 
-/// As [`make_dir`], for directories in one parent: one sync for all of them. The parent is synced also if nothing was
-/// made, since a process that was killed may have left names that are not durable.
+/// As [`make_dir`], for directories in one parent: one sync for all of them. The parent is synced also if
+/// nothing was made, since a process that was killed may have left names that are not durable.
 pub(super) fn make_dirs(dirs: &[PathBuf]) -> io::Result<()> {
     for dir in dirs {
         match DirBuilder::new().mode(0o700).create(dir) {

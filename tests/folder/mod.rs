@@ -20,7 +20,7 @@ use truc::{
         signature::{Algorithm, SigningKey},
         time::Timestamp,
     },
-    hub::{Hub, LogIdentity, Settings, clock::Clock, query},
+    hub::{Hub, LogIdentity, Settings, clock::Clock, intake::Accepted, query, refused::Refused},
     proto::{self, DirectoryChange, directory_change::Change},
     store::{
         Store, StoreError,
@@ -220,7 +220,7 @@ impl Folder {
     }
 }
 
-fn check(dir: &Path) -> (Counts, Vec<Finding>) {
+pub fn check(dir: &Path) -> (Counts, Vec<Finding>) {
     let mut findings = Vec::new();
     let counts =
         check::check(&options(dir), &payload(dir), Some(&verifier()), &mut |_, _| {}, &mut |finding| {
@@ -363,7 +363,7 @@ async fn make() -> Made {
     Made::look(dir, &opened.store, &sent)
 }
 
-type Sent = (Vec<Bytes>, proto::SignedEnvelope);
+pub type Sent = (Vec<Bytes>, proto::SignedEnvelope);
 
 impl Made {
     fn look(dir: TempDir, store: &Embedded, sent: &[Sent]) -> Self {
@@ -412,14 +412,14 @@ fn body(store: &Embedded, digest: &Digest, name: &DocumentName) -> Body {
 }
 
 /// A hub, and the keys of everyone who writes to it.
-struct Desk {
-    hub: Arc<Hub>,
+pub struct Desk {
+    pub hub: Arc<Hub>,
     node: NodeName,
     keys: BTreeMap<&'static str, SigningKey>,
 }
 
 impl Desk {
-    fn start(dir: &Path) -> Self {
+    pub fn start(dir: &Path) -> Self {
         let payload = Arc::new(payload(dir));
         let opened = Embedded::open(&options(dir), Arc::clone(&payload), &mut |_| {}).expect("opens");
         let settings = Settings {
@@ -440,13 +440,13 @@ impl Desk {
         Self { hub, node: NodeName::parse("node-1").expect("a name"), keys }
     }
 
-    async fn stop(self) {
+    pub async fn stop(self) {
         self.hub.stop().await;
         assert_eq!(Arc::strong_count(&self.hub), 1, "nobody else holds the store");
     }
 
     /// All agencies, on one node.
-    async fn register(&self) {
+    pub async fn register(&self) {
         let agency =
             |id: &&str| proto::Agency { organ_id: (*id).into(), name: (*id).into(), ..Default::default() };
         let names = self.keys.keys().map(ToString::to_string).collect();
@@ -473,17 +473,30 @@ impl Desk {
         assert!(upload.finish().await.expect("finished").complete);
     }
 
-    async fn send(&self, number: u8, parts: Vec<Bytes>, inline: Vec<Bytes>) -> Sent {
+    pub async fn send(&self, number: u8, parts: Vec<Bytes>, inline: Vec<Bytes>) -> Sent {
         let envelope = self.sign(SENDER, envelope::MANIFEST, &manifest(number, &parts));
-        self.hub.submit(&self.node, envelope.clone(), inline).await.expect("accepted");
+        self.try_send(envelope.clone(), inline).await.expect("accepted");
         (parts, envelope)
+    }
+
+    async fn try_send(
+        &self,
+        envelope: proto::SignedEnvelope,
+        inline: Vec<Bytes>,
+    ) -> Result<Accepted, Refused> {
+        self.hub.submit(&self.node, envelope, inline).await
+    }
+
+    /// A document without attachments.
+    pub async fn send_bare(&self, number: u8) -> Result<Accepted, Refused> {
+        self.try_send(self.sign(SENDER, envelope::MANIFEST, &manifest(number, &[])), Vec::new()).await
     }
 
     /// A submission without its attachment: refused, with evidence.
     async fn send_nonsense(&self) {
         let envelope =
             self.sign(SENDER, envelope::MANIFEST, &manifest(99, &[Bytes::from_static(b"nowhere")]));
-        self.hub.submit(&self.node, envelope, Vec::new()).await.expect_err("refused");
+        self.try_send(envelope, Vec::new()).await.expect_err("refused");
     }
 
     async fn receive(&self, document: &proto::SignedEnvelope, recipient: &str, outcome: proto::Outcome) {

@@ -65,7 +65,12 @@ impl<'a> Draft<'a> {
     /// Begins on top of the newest head.
     pub fn new(parts: &'a Parts) -> Result<Self, StoreError> {
         let store = &*parts.store;
-        let edge = Edge::load(store.head().size, &query::Nodes(store))?;
+        let head = store.head();
+        let edge = Edge::load(head.size, &query::Nodes(store))?;
+        // Whatever happened to the stored hashes, the log never signs two histories.
+        if head.size > 0 && edge.root()[..] != head.root[..] {
+            return Err(StoreError::Damaged("the stored tree hashes do not give the signed root".into()));
+        }
         let directory = Arc::clone(&parts.directory.read().unwrap_or_else(PoisonError::into_inner));
         Ok(Self {
             parts,
@@ -188,7 +193,7 @@ impl<'a> Draft<'a> {
             evidence.manifest_sha256 = bytes::Bytes::new();
         }
         evidence.message_sha256 = rejection.message.to_bytes();
-        let (leaf, _) = self.add_leaf(&evidence.from_node(rejection.node.as_str()), None, Vec::new())?;
+        let (leaf, _) = self.add_leaf(&evidence.by_node(rejection.node.as_str()), None, Vec::new())?;
         Ok(Decision::Refused(rejection.reasons.clone(), Some(leaf)))
     }
 

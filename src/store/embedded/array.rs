@@ -50,8 +50,8 @@ impl<const N: usize> FixedArray<N> {
         self.len() == 0
     }
 
-    /// Writes records from `index` on, over existing ones or right behind them; the same write may be repeated.
-    /// A gap is `InvalidInput`.
+    /// Writes records from `index` on, over existing ones or right behind them; the same write may be
+    /// repeated. A gap is `InvalidInput`.
     pub fn append_at(&self, index: u64, records: &[[u8; N]]) -> io::Result<()> {
         let len = self.len();
         if index > len {

@@ -1,8 +1,8 @@
 //! The projection for look-ups into the past: sled, guarded. It can always be rebuilt from the journal.
 //!
-//! sled 0.34 can panic on damaged files, at open or at any later read, and its `flush` is not an fsync. So every call
-//! is guarded (a panic is damage, and after damage sled is not called again), and its state is trusted only
-//! after a clean close, which syncs the files itself and leaves a marker.
+//! sled 0.34 can panic on damaged files, at open or at any later read, and its `flush` is not an fsync. So
+//! every call is guarded (a panic is damage, and after damage sled is not called again), and its state is
+//! trusted only after a clean close, which syncs the files itself and leaves a marker.
 
 use std::{
     any::Any,
@@ -33,7 +33,8 @@ const MARKER_MAGIC: &[u8; 8] = b"TRUCHST1";
 const KEPT_ASIDE: usize = 2;
 /// Bytes read at a time for the checksum of the files.
 const CHECKSUM_CHUNK: usize = 1 << 20;
-/// How often, and how long in between, sled's file lock is tried: its threads let go a little after the close.
+/// How often, and how long in between, sled's file lock is tried: its threads let go a little after the
+/// close.
 const LOCK_TRIES: usize = 300;
 const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
@@ -97,8 +98,8 @@ impl History {
         is_fresh(dir) || Marker::read(dir).is_some()
     }
 
-    /// Opens or creates the history in `dir` and removes its clean-close marker, durably. Reads all files once to compare
-    /// them with the marker's checksum.
+    /// Opens or creates the history in `dir` and removes its clean-close marker, durably. Reads all files
+    /// once to compare them with the marker's checksum.
     pub fn open(dir: &Path) -> Result<Self, HistoryDamage> {
         let fresh = is_fresh(dir);
         let marker = Marker::read(dir);
@@ -577,11 +578,13 @@ mod tests {
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(48))]
-        /// Whatever happens to its files: the right answer or damage, never a panic. (Without the marker the answer
-        /// may be wrong: that is why it is asked for.)
+        /// Whatever happens to its files: the right answer or damage, never a panic. (Without the marker the
+        /// answer may be wrong: that is why it is asked for.)
         #[test]
         fn damaged_files_end_in_an_answer_or_in_damage(
-            harm in prop_oneof![Just(Harm::Truncate), any::<u16>().prop_map(Harm::Noise), any::<u16>().prop_map(Harm::Zero)],
+            harm in prop_oneof![
+                Just(Harm::Truncate), any::<u16>().prop_map(Harm::Noise), any::<u16>().prop_map(Harm::Zero),
+            ],
             which in any::<prop::sample::Index>(), at in any::<prop::sample::Index>(), keep_marker: bool,
         ) {
             let temp = tempfile::tempdir().expect("temp");
@@ -597,7 +600,8 @@ mod tests {
             match harm {
                 Harm::Truncate => bytes.truncate(at),
                 Harm::Noise(len) => {
-                    bytes.iter_mut().skip(at).take(len.into()).enumerate().for_each(|(i, b)| *b ^= (i * 37 + 1) as u8);
+                    let harmed = bytes.iter_mut().skip(at).take(len.into());
+                    harmed.enumerate().for_each(|(i, byte)| *byte ^= (i * 37 + 1) as u8);
                 }
                 Harm::Zero(len) => bytes.iter_mut().skip(at).take(len.into()).for_each(|b| *b = 0),
             }

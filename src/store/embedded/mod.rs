@@ -295,11 +295,12 @@ mod tests {
 
     #[test]
     fn a_deleted_or_damaged_index_is_made_again() {
+        type Spoil<'a> = (&'a str, &'a dyn Fn(&Bench), bool);
         let remove = |bench: &Bench, name: &str| fs::remove_file(bench.0.path().join(name)).unwrap();
-        let spoil: [(&str, &dyn Fn(&Bench), bool); 7] = [
+        let spoil: [Spoil<'_>; 7] = [
             ("deleted", &|bench| fs::remove_dir_all(bench.0.path().join("history")).unwrap(), false),
             (
-                "without arrays",
+                "without sled",
                 &|bench| fs::remove_dir_all(bench.0.path().join("history/index")).unwrap(),
                 false,
             ),

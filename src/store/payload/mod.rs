@@ -1,4 +1,5 @@
-//! Bodies by their SHA-256: small ones in packs that share the group's sync, large ones in files of their own.
+//! Bodies by their SHA-256: small ones in packs that share the group's sync, large ones in files of their
+//! own.
 //!
 //! ```text
 //! packs/00000001.pack      small bodies, append-only
@@ -107,7 +108,8 @@ impl Payload {
 
     /// Appends a small body to the current pack. Readable at once, durable after [`sync`](Self::sync).
     ///
-    /// More than [`MAX_PACKED`] bytes are refused with `InvalidInput`. After an I/O error every later call fails.
+    /// More than [`MAX_PACKED`] bytes are refused with `InvalidInput`. After an I/O error every later call
+    /// fails.
     pub fn put_small(&self, bytes: &[u8]) -> io::Result<BodyRecord> {
         self.put_known(&Digest::of(bytes), bytes)
     }
@@ -130,7 +132,8 @@ impl Payload {
         Ok((len_if_there(&self.partial(node, sha256))?.unwrap_or(0), false))
     }
 
-    /// Begins or resumes an upload of `size` bytes at `offset`, which must be what [`query`](Self::query) tells.
+    /// Begins or resumes an upload of `size` bytes at `offset`, which must be what [`query`](Self::query)
+    /// tells.
     ///
     /// Resuming hashes again what is held. An upload that is complete may be begun at its end, and finished.
     pub fn begin(
@@ -148,8 +151,8 @@ impl Payload {
         upload::begin(claim, partial, self.staged(node, sha256), sha256, size, offset)
     }
 
-    /// Makes a complete upload of this node durable as a body, or tells `None` if this node holds none (whatever
-    /// others hold). To be followed by the commit, and then by [`release`](Self::release).
+    /// Makes a complete upload of this node durable as a body, or tells `None` if this node holds none
+    /// (whatever others hold). To be followed by the commit, and then by [`release`](Self::release).
     pub fn adopt(&self, node: &NodeName, sha256: &Digest) -> io::Result<Option<BodyRecord>> {
         let (staged, body) = (self.staged(node, sha256), self.body(sha256));
         let size = {

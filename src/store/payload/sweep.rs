@@ -21,9 +21,9 @@ pub struct Swept {
 }
 
 impl Payload {
-    /// Removes bodies in files of their own that are not reachable, and uploads, complete or not; all only if they
-    /// were not changed or adopted since `older_than`. That moment must lie so far back that every call of that
-    /// time has ended, with its commit. Packs are not swept.
+    /// Removes bodies in files of their own that are not reachable, and uploads, complete or not; all only if
+    /// they were not changed or adopted since `older_than`. That moment must lie so far back that every call
+    /// of that time has ended, with its commit. Packs are not swept.
     pub fn sweep(&self, is_reachable: &dyn Fn(&Digest) -> bool, older_than: SystemTime) -> io::Result<Swept> {
         let mut swept = Swept::default();
         for_each_in_folders(&self.dir.join("files"), &mut |path, digest| {

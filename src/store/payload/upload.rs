@@ -154,7 +154,8 @@ impl Partial {
         Ok(())
     }
 
-    /// A failed sync is not tried again on the same file: the bytes may be gone although a second one succeeds.
+    /// A failed sync is not tried again on the same file: the bytes may be gone although a second one
+    /// succeeds.
     fn sync(&mut self) -> io::Result<()> {
         if std::mem::take(&mut self.unsynced) == 0 {
             return Ok(());

@@ -1,4 +1,5 @@
-//! The bytes of frames and segment headers. Both headers are one 64-byte block, so neither straddles a disk sector.
+//! The bytes of frames and segment headers. Both headers are one 64-byte block, so neither straddles a disk
+//! sector.
 
 use std::fmt;
 

@@ -34,7 +34,8 @@ use crate::store::{
     files::{self, failed},
 };
 
-/// Room at the front of the write buffer: a segment header (if the frame is the segment's first) and the frame's.
+/// Room at the front of the write buffer: a segment header (if the frame is the segment's first) and the
+/// frame's.
 const HEADERS: usize = 2 * BLOCK;
 /// The write buffer is cut back to this after a large frame.
 const KEPT_BUFFER: usize = 4 << 20;
@@ -198,14 +199,14 @@ impl Journal {
         self.append_with(|buffer| buffer.extend_from_slice(payload))
     }
 
-    /// As [`append`](Self::append), but `encode` writes the payload behind what the buffer holds already, which
-    /// saves a copy.
+    /// As [`append`](Self::append), but `encode` writes the payload behind what the buffer holds already,
+    /// which saves a copy.
     pub fn append_with(&mut self, encode: impl FnOnce(&mut Vec<u8>)) -> io::Result<(u64, FramePosition)> {
         self.write(Kind::Commit, encode)
     }
 
-    /// Appends a seal if the newest frame is a commit. For moments when nothing waits: from now on a bad bit in
-    /// that commit is seen as damage and not taken for a torn tail.
+    /// Appends a seal if the newest frame is a commit. For moments when nothing waits: from now on a bad bit
+    /// in that commit is seen as damage and not taken for a torn tail.
     pub fn seal(&mut self) -> io::Result<()> {
         if self.sealed {
             return Ok(());
@@ -394,8 +395,8 @@ pub fn damaged_payload(dir: &Path, damage: &Damage) -> io::Result<Bytes> {
 
 /// Makes the directory fit for a scan and returns its segments.
 ///
-/// A process that was killed may have left frames in the page cache only. They will be acted upon, so they are
-/// synced first.
+/// A process that was killed may have left frames in the page cache only. They will be acted upon, so they
+/// are synced first.
 fn settle(dir: &Path, options: JournalOptions) -> io::Result<Vec<u32>> {
     files::make_dir(dir)?;
     segment::remove_unfinished(dir)?;
@@ -426,7 +427,8 @@ fn all_there(dir: &Path, segments: &[u32]) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Offsets stay below 4 GiB: a frame begins within its segment, which is at most 1 GiB long (see `SEGMENT_BYTES`).
+/// Offsets stay below 4 GiB: a frame begins within its segment, which is at most 1 GiB long (see
+/// `SEGMENT_BYTES`).
 fn offset(offset: u64) -> u32 {
     debug_assert!(offset <= u32::MAX.into());
     offset as u32

@@ -159,7 +159,8 @@ impl Drop for Next {
     }
 }
 
-/// A segment under inspection: positioned reads through a buffer, so that small frames cost no system call each.
+/// A segment under inspection: positioned reads through a buffer, so that small frames cost no system call
+/// each.
 pub(super) struct Window {
     pub number: u32,
     pub len: u64,

@@ -159,6 +159,32 @@ fn the_first_write_of_a_new_segment_may_be_torn_too() {
     }
 }
 
+#[test]
+fn only_what_a_torn_write_can_look_like_is_cut() {
+    let harm = |place: fn(usize, usize) -> usize| {
+        let dir = temp();
+        let (journal, at) = three(&dir, SMALL);
+        let (last, end) = (at[2].offset as usize, journal.end().offset as usize);
+        drop(journal);
+        change(&segment(&dir, 1), |bytes| {
+            bytes[last + 70] ^= 1;
+            bytes[place(last, end)] ^= 1;
+        });
+        try_open(dir.path(), SMALL, None).map(|(_, recovery, seen)| (seen.len(), recovery.cut.is_some()))
+    };
+    assert_eq!(harm(|last, _| last + 65).expect("a bad payload at the end"), (2, true));
+    assert_eq!(harm(|last, _| last + 10).expect("a bad header at the end"), (2, true));
+    harm(|_, end| end + 5).expect_err("bytes behind the frame, which no write put there");
+    harm(|_, _| 1024 - 1).expect_err("bytes far behind it");
+
+    let dir = temp();
+    let (journal, _) = three(&dir, SMALL);
+    let end = journal.end().offset as usize;
+    drop(journal);
+    change(&segment(&dir, 1), |bytes| bytes[end - 1] ^= 1);
+    assert!(try_open(dir.path(), SMALL, None).is_err(), "the frame is whole, its padding is not");
+}
+
 /// Flips one bit of every byte in `range`; each flip must be refused.
 fn every_flip_is_refused(dir: &TempDir, number: u32, range: std::ops::Range<usize>) {
     let path = segment(dir, number);
@@ -219,7 +245,8 @@ fn damage_names_the_frame_and_gives_what_is_left_of_it() {
     assert_eq!((bytes.len(), bytes.iter().filter(|byte| **byte == 7).count()), (100, 99));
     assert_eq!(
         damage.to_string(),
-        "journal segment 1 offset 192: frame 2: its payload is damaged (payload bytes 256..356, next good frame 3)"
+        "journal segment 1 offset 192: frame 2: its payload is damaged \
+         (payload bytes 256..356, next good frame 3)"
     );
 }
 
