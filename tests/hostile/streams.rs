@@ -65,7 +65,7 @@ async fn a_session_begins_with_a_hello_of_ones_own() {
         (hello(&[PROVINCE]), ReasonCode::NotAuthorised),
         (hello(&[DISTRICT, ""]), ReasonCode::BadIdentifier),
         (hello(&["H99"]), ReasonCode::UnknownAgency),
-        (hello(&vec![PROVINCE; 100_000]), ReasonCode::NotAuthorised),
+        (hello(&vec![PROVINCE; 50_000]), ReasonCode::NotAuthorised),
     ] {
         let status = Talk::open(&client, first).await.map(drop).unwrap_err();
         assert_eq!(reason(&status), code, "{status:?}");
@@ -112,7 +112,7 @@ async fn a_session_survives_wrong_steps() {
             ReasonCode::Malformed,
         ),
         (
-            Some(envelope::sign(envelope::RECEIPT, vec![7; 5 << 20].into(), &[rig.seal(DISTRICT)])),
+            Some(envelope::sign(envelope::RECEIPT, vec![7; 900_000].into(), &[rig.seal(DISTRICT)])),
             ReasonCode::TooLarge,
         ),
         (
