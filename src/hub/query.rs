@@ -90,6 +90,12 @@ impl Hub {
         blocking(move || receipt(&*hub.store, leaf)).await?
     }
 
+    /// True once a leaf is under the published head. An index entry may be seen a moment before its commit is
+    /// complete: to ask this after the entry was read makes it all or nothing.
+    pub(super) fn is_published(&self, leaf: u64) -> bool {
+        leaf < self.store.head().size
+    }
+
     /// The newest checkpoint; empty before the first leaf.
     #[must_use]
     pub fn checkpoint(&self) -> String {
@@ -160,7 +166,8 @@ impl Hub {
         limit: usize,
         sight: &Sight,
     ) -> Result<(Vec<proto::Receipt>, Option<u64>), Refused> {
-        let leaves = self.store.timeline(document, from, limit)?;
+        let mut leaves = self.store.timeline(document, from, limit)?;
+        leaves.retain(|leaf| self.is_published(*leaf));
         let (mut events, mut bytes) = (Vec::new(), 0);
         for leaf in &leaves {
             if bytes > MAX_PAGE_BYTES {

@@ -147,7 +147,8 @@ impl Follower {
 
 impl Hub {
     fn entries(&self, agency: &AgencyId, from: u64) -> Result<Vec<Entry>, Refused> {
-        let leaves = self.store.feed(agency, from, PAGE)?;
+        let mut leaves = self.store.feed(agency, from, PAGE)?;
+        leaves.retain(|leaf| self.is_published(*leaf));
         let entry =
             |leaf| Ok(Entry { cursor: cursor(leaf + 1), receipt: query::receipt(&*self.store, leaf)? });
         leaves.into_iter().map(entry).collect()

@@ -2,6 +2,7 @@
 //! that looks at every receipt.
 #![allow(dead_code)] // each test binary uses its part
 
+mod gate;
 mod messages;
 mod world;
 

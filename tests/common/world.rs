@@ -26,14 +26,21 @@ use truc::{
     tlog::{Hash, checkpoint::Checkpoint, merkle, note::Signer},
 };
 
-use super::messages::*;
+use super::{gate::Gate, messages::*};
 
 /// Real time that anything in these tests may take.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
 enum Backend {
-    Memory(Arc<Memory>),
+    Memory { memory: Arc<Memory>, gate: Arc<Gate> },
     Embedded,
+}
+
+impl Backend {
+    fn memory() -> Self {
+        let memory = Arc::<Memory>::default();
+        Self::Memory { gate: Arc::new(Gate::over(Arc::clone(&memory))), memory }
+    }
 }
 
 /// A hub that can be restarted.
@@ -112,7 +119,7 @@ pub fn settings() -> Settings {
 
 impl World {
     pub async fn in_memory() -> Self {
-        Self::new(Backend::Memory(Arc::default()), settings()).await
+        Self::new(Backend::memory(), settings()).await
     }
 
     pub async fn embedded() -> Self {
@@ -120,7 +127,7 @@ impl World {
     }
 
     pub async fn in_memory_with(edit: impl FnOnce(&mut Settings)) -> Self {
-        Self::new(Backend::Memory(Arc::default()), settings().with(edit)).await
+        Self::new(Backend::memory(), settings().with(edit)).await
     }
 
     async fn new(backend: Backend, settings: Settings) -> Self {
@@ -154,9 +161,25 @@ impl World {
         self.hub.as_ref().expect("the hub runs")
     }
 
-    pub fn memory(&self) -> &Memory {
+    pub fn memory(&self) -> &Arc<Memory> {
         match &self.backend {
-            Backend::Memory(memory) => memory,
+            Backend::Memory { memory, .. } => memory,
+            Backend::Embedded => panic!("this story needs the store in memory"),
+        }
+    }
+
+    /// Holds up commits from now on, and sees to it that the writer stands before the closed gate.
+    pub async fn close_gate(&self) -> tokio::task::JoinHandle<Result<Accepted, Refused>> {
+        self.gate().close();
+        let (hub, filler) = (Arc::clone(self.hub()), put_agency(&format!("H99.{}", fresh())));
+        let held = tokio::spawn(async move { hub.change_directory(filler).await });
+        eventually("the writer is held up", async || self.gate().is_waiting()).await;
+        held
+    }
+
+    pub fn gate(&self) -> &Gate {
+        match &self.backend {
+            Backend::Memory { gate, .. } => gate,
             Backend::Embedded => panic!("this story needs the store in memory"),
         }
     }
@@ -166,9 +189,9 @@ impl World {
         let payload = Payload::open(&self.dir.path().join("bodies"), PayloadOptions::default()).unwrap();
         let payload = Arc::new(payload);
         let store: Arc<dyn Store> = match &self.backend {
-            Backend::Memory(memory) => {
+            Backend::Memory { memory, gate } => {
                 memory.recover();
-                Arc::clone(memory) as Arc<dyn Store>
+                Arc::clone(gate) as Arc<dyn Store>
             }
             Backend::Embedded => Arc::new(open_embedded(self.dir.path(), &payload)),
         };

@@ -188,7 +188,7 @@ impl Hub {
         }
         let Some(name) = Claim::of(envelope).name else { return Ok(None) };
         let Some(index) = self.store.find_document(&name)? else { return Ok(None) };
-        if !self.is_same(index, envelope)? {
+        if !self.is_published(index) || !self.is_same(index, envelope)? {
             return Ok(None);
         }
         self.directory().may_act(node, &name.sender)?;
@@ -202,7 +202,8 @@ impl Hub {
 
     /// The leaf that answered exactly this message before, whatever became of keys and clocks since.
     fn answered(&self, node: &NodeName, envelope: &SignedEnvelope) -> Result<Option<u64>, Refused> {
-        let Some(leaf) = self.store.answered(&Digest::of(&envelope.payload))? else { return Ok(None) };
+        let answered = self.store.answered(&Digest::of(&envelope.payload))?;
+        let Some(leaf) = answered.filter(|leaf| self.is_published(*leaf)) else { return Ok(None) };
         let Some(agency) = Claim::of(envelope).agency else { return Ok(None) };
         self.directory().may_act(node, &agency)?;
         Ok(Some(leaf))

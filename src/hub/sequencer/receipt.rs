@@ -16,6 +16,12 @@ use crate::{
     store::{StoreError, Waiting, records::DeliveryRecord},
 };
 
+/// A delivery, and when its document was accepted.
+struct Found {
+    delivery: DeliveryRecord,
+    accepted_at_us: i64,
+}
+
 impl Draft<'_> {
     /// Moves the delivery to its end, returns the first receipt for a repeat, or refuses with evidence.
     pub fn receipt(
@@ -32,8 +38,8 @@ impl Draft<'_> {
             return self.reject(report.rejection(reason));
         }
         match self.receipt_effect(&report.checked, expansions)? {
-            Ok((delivery, Taken::Repeated)) => Ok(Decision::Known(final_leaf(&delivery)?)),
-            Ok((delivery, Taken::Moved(moved))) => self.end_delivery(&report, payload, delivery, moved),
+            Ok((ended, Taken::Repeated)) => Ok(Decision::Known(final_leaf(&ended.delivery)?)),
+            Ok((open, Taken::Moved(moved))) => self.end_delivery(&report, payload, open, moved),
             Err(reason) => self.reject(report.rejection(reason)),
         }
     }
@@ -42,11 +48,12 @@ impl Draft<'_> {
         &self,
         checked: &CheckedReceipt,
         expansions: &Expansions,
-    ) -> Result<Result<(DeliveryRecord, Taken), Reason>, Refused> {
+    ) -> Result<Result<(Found, Taken), Reason>, Refused> {
         let Some(index) = self.find_document(&checked.name)? else {
             return Ok(Err(Reason::new(ReasonCode::UnknownDocument, checked.name.to_string())));
         };
-        if self.document(index)?.manifest_sha256 != checked.manifest_sha256.as_bytes()[..] {
+        let document = self.document(index)?;
+        if document.manifest_sha256 != checked.manifest_sha256.as_bytes()[..] {
             let detail = "manifest_sha256: the accepted manifest has another digest";
             return Ok(Err(Reason::new(ReasonCode::DigestMismatch, detail)));
         }
@@ -56,14 +63,14 @@ impl Draft<'_> {
         };
         let deadline = Timestamp(delivery.deadline_us);
         let effect = delivery::on_receipt(transport(&delivery)?, checked.outcome, self.now, deadline);
-        Ok(effect.map(|effect| (delivery, effect)))
+        Ok(effect.map(|effect| (Found { delivery, accepted_at_us: document.accepted_at_us }, effect)))
     }
 
     fn end_delivery(
         &mut self,
         report: &Report<CheckedReceipt>,
         payload: Digest,
-        mut delivery: DeliveryRecord,
+        Found { mut delivery, accepted_at_us }: Found,
         moved: delivery::Moved,
     ) -> Result<Decision, Refused> {
         let checked = &report.checked;
@@ -74,7 +81,7 @@ impl Draft<'_> {
             .holding(&report.envelope)
             .after(&delivery.last_leaf_hash)
             .judged(self.verdict(&report.judgement));
-        evidence.submission_time_us = self.document(delivery.document)?.accepted_at_us;
+        evidence.submission_time_us = accepted_at_us;
         evidence.recipients[0].node = report.node.to_string();
         if moved.state == Transport::REFUSED {
             evidence =
