@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use prost::Message;
 use tonic::{Code, Status, body::Body, codegen::http};
 use tonic_types::{ErrorDetails, StatusExt};
@@ -9,7 +10,7 @@ use tonic_types::{ErrorDetails, StatusExt};
 use crate::{
     domain::reason::{GrpcCode, Reason, ReasonCode, Retry, entry},
     hub::refused::Refused,
-    proto::{Refusal, StreamRefusal},
+    proto::{self, Refusal, StreamRefusal},
 };
 
 /// `google.rpc.ErrorInfo.domain` of every refusal.
@@ -18,13 +19,24 @@ pub const DOMAIN: &str = "truc";
 /// Type of the `google.protobuf.Any` that holds the [`Refusal`].
 pub const REFUSAL_TYPE: &str = "type.googleapis.com/truc.v1.Refusal";
 
+/// Bytes of all details. Libraries take 8 KiB of headers, and details travel in base64, a third longer.
+const MAX_DETAILS: usize = 5_000;
+/// Of these, bytes of the reasons.
+const MAX_REASONS: usize = 1_300;
+/// Bytes of one reason's detail.
+const MAX_DETAIL: usize = 300;
+/// Bytes of the message in its header.
+const MAX_MESSAGE: usize = 700;
+
 /// Characters of the transport's own words that are passed on.
 const MAX_TRANSPORT_WORDS: usize = 200;
 
 /// What a client should wait before it tries again, where waiting helps.
 const RETRY_AFTER: Duration = Duration::from_millis(250);
 
-/// The status of a refused call: `ErrorInfo`, `RetryInfo` where waiting helps, and the [`Refusal`].
+/// The status of a refused call: `ErrorInfo`, `RetryInfo` where waiting helps, and the [`Refusal`]. All of it fits
+/// into the headers that gRPC libraries take unless told otherwise: many reasons are cut to the first ones, and a
+/// receipt too large for that is left out.
 #[must_use]
 pub fn status(refused: &Refused) -> Status {
     let code = refused.code();
@@ -33,7 +45,7 @@ pub fn status(refused: &Refused) -> Status {
     if entry.retry == Retry::Later {
         details.set_retry_info(Some(RETRY_AFTER));
     }
-    let message = refused.to_string();
+    let message = fit_message(&refused.to_string()).to_owned();
     let status = Status::with_error_details(grpc_code(entry.grpc), message.clone(), details);
     with_refusal(&status, message, refused)
 }
@@ -76,29 +88,64 @@ pub fn stream_refusal(refused: &Refused) -> StreamRefusal {
     StreamRefusal {
         status: grpc_code(entry(refused.code()).grpc) as i32,
         message: refused.to_string(),
-        refusal: refusal(refused).encode_to_vec().into(),
+        refusal: refusal(refused, usize::MAX).encode_to_vec().into(),
     }
 }
 
-/// Appends the refusal to the standard details.
+/// Appends the refusal to the standard details, as far as there is room.
 fn with_refusal(status: &Status, message: String, refused: &Refused) -> Status {
     let mut rich = tonic_types::pb::Status::decode(status.details()).unwrap_or_default();
-    let value = refusal(refused).encode_to_vec();
+    let room = MAX_DETAILS.saturating_sub(rich.encoded_len() + REFUSAL_TYPE.len() + 16);
+    let value = refusal(refused, room).encode_to_vec();
     rich.details.push(prost_types::Any { type_url: REFUSAL_TYPE.into(), value });
     Status::with_details(status.code(), message, rich.encode_to_vec().into())
 }
 
-fn refusal(refused: &Refused) -> Refusal {
-    let receipt = refused.receipt.as_ref();
-    Refusal {
-        reasons: refused.reasons.iter().take(20).map(Reason::to_proto).collect(),
-        receipt: receipt.map(|receipt| receipt.encode_to_vec().into()).unwrap_or_default(),
+fn refusal(refused: &Refused, room: usize) -> Refusal {
+    let mut refusal = Refusal { reasons: first_reasons(&refused.reasons), receipt: Bytes::new() };
+    let receipt = refused.receipt.as_ref().map(|receipt| receipt.encode_to_vec()).unwrap_or_default();
+    if refusal.encoded_len() + receipt.len() + 8 <= room {
+        refusal.receipt = receipt.into();
     }
+    refusal
+}
+
+/// At least one, and as many more as have room.
+fn first_reasons(reasons: &[Reason]) -> Vec<proto::Reason> {
+    let mut room = MAX_REASONS;
+    let mut first = Vec::new();
+    for reason in reasons {
+        let reason = proto::Reason { code: reason.code.into(), detail: cut(&reason.detail).to_owned() };
+        room = room.saturating_sub(reason.encoded_len() + 4);
+        if room == 0 && !first.is_empty() {
+            break;
+        }
+        first.push(reason);
+    }
+    first
 }
 
 fn metadata(reasons: &[Reason]) -> std::collections::HashMap<String, String> {
-    let detail = reasons.first().map(|reason| reason.detail.chars().take(300).collect());
+    let detail = reasons.first().map(|reason| cut(&reason.detail).to_owned());
     detail.map(|detail| ("detail".to_owned(), detail)).into_iter().collect()
+}
+
+fn cut(text: &str) -> &str {
+    &text[..text.floor_char_boundary(MAX_DETAIL)]
+}
+
+/// As much of the text as has room when each byte that is no plain character takes three (percent-encoding).
+fn fit_message(text: &str) -> &str {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:;,/()'=".contains(&byte);
+    let mut room = MAX_MESSAGE;
+    for (at, byte) in text.bytes().enumerate() {
+        let takes = if plain(byte) { 1 } else { 3 };
+        if takes > room {
+            return &text[..text.floor_char_boundary(at)];
+        }
+        room -= takes;
+    }
+    text
 }
 
 /// Both use gRPC's own numbers.
@@ -142,5 +189,33 @@ mod tests {
         assert_eq!(reason(&status).expect("typed").1, "MALFORMED");
         let good = typed_answer(http::Response::new(Body::empty()));
         assert!(Status::from_header_map(good.headers()).is_none());
+    }
+
+    /// Bytes of the headers as HTTP/2 counts them.
+    fn headers(status: Status) -> usize {
+        let answer: http::Response<Body> = status.into_http();
+        answer.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum()
+    }
+
+    #[test]
+    fn a_refusal_fits_into_the_headers_of_every_library() {
+        let reason = |text: &str, length| Reason::new(ReasonCode::InvalidField, text.repeat(length));
+        for (reasons, receipt, fits) in [
+            (vec![reason("x", 60); 2], 1_500, true),
+            (vec![reason("parts[0].sha256: has 0 bytes ", 2); 51], 2_500, true),
+            (vec![reason("ệ \"", 2_000); 1_000], 2_500, true),
+            (vec![reason("x", 60); 2], 9_000, false),
+            (vec![reason("", 1)], 60_000, false),
+        ] {
+            let receipt = proto::Receipt { evidence: vec![0xff; receipt].into(), ..Default::default() };
+            let refused = Refused { reasons, receipt: Some(Box::new(receipt)) };
+            let status = status(&refused);
+            let rich = tonic_types::pb::Status::decode(status.details()).expect("details");
+            let any = rich.details.iter().find(|any| any.type_url == REFUSAL_TYPE).expect("the refusal");
+            let refusal = Refusal::decode(&any.value[..]).expect("a refusal");
+            assert_eq!(!refusal.receipt.is_empty(), fits);
+            assert!(!refusal.reasons.is_empty());
+            assert!(headers(status) < 8_192);
+        }
     }
 }
