@@ -74,7 +74,7 @@ impl Rig {
     }
 
     pub async fn connect(&self, name: &str) -> Client {
-        self.world.connect(name).await.unwrap()
+        soon(self.world.connect(name)).await.unwrap()
     }
 
     pub fn seal(&self, agency: &str) -> &SigningKey {
