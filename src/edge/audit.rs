@@ -32,7 +32,7 @@ impl AuditService for Audit {
     ) -> Result<Response<GetReceiptResponse>, Status> {
         let caller = Caller::from_request(&request).map_err(refuse)?;
         caller.require_reader().map_err(refuse)?;
-        let receipt = self.0.receipt(request.get_ref().index).map_err(|refused| status(&refused))?;
+        let receipt = self.0.receipt(request.get_ref().index).await.map_err(|refused| status(&refused))?;
         Ok(Response::new(GetReceiptResponse { receipt: Some(receipt) }))
     }
 
@@ -42,6 +42,6 @@ impl AuditService for Audit {
     ) -> Result<Response<GetConsistencyResponse>, Status> {
         Caller::from_request(&request).map_err(refuse)?;
         let GetConsistencyRequest { first, second } = request.into_inner();
-        Ok(Response::new(self.0.consistency(first, second).map_err(|refused| status(&refused))?))
+        Ok(Response::new(self.0.consistency(first, second).await.map_err(|refused| status(&refused))?))
     }
 }

@@ -21,6 +21,6 @@ impl OperatorService for Operators {
     ) -> Result<Response<GetOverviewResponse>, Status> {
         let caller = Caller::from_request(&request).map_err(refuse)?;
         caller.require_operator().map_err(refuse)?;
-        Ok(Response::new(self.0.overview().map_err(|refused| status(&refused))?))
+        Ok(Response::new(self.0.overview().await.map_err(|refused| status(&refused))?))
     }
 }

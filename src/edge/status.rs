@@ -58,10 +58,11 @@ impl StatusService for Statuses {
     ) -> Result<Response<GetTimelineResponse>, Status> {
         let caller = Caller::from_request(&request).map_err(refuse)?;
         let viewer = match &caller.identity.role {
-            Role::Node(name) => Viewer::Node(name),
+            Role::Node(name) => Viewer::Node(name.clone()),
             Role::Operator(_) | Role::Auditor(_) => Viewer::Auditor,
         };
-        let timeline = self.0.timeline(&viewer, request.get_ref()).map_err(|refused| status(&refused))?;
+        let timeline = self.0.timeline(viewer, request.into_inner()).await;
+        let timeline = timeline.map_err(|refused| status(&refused))?;
         Ok(Response::new(timeline))
     }
 }

@@ -1,11 +1,13 @@
 //! Changing the directory.
 
+use std::sync::Arc;
+
 use prost::Message;
 
 use super::{
     Hub,
-    intake::{Accepted, accepted},
-    refused::Refused,
+    intake::Accepted,
+    refused::{Refused, blocking},
     sequencer::{Answer, Proposal},
 };
 use crate::{
@@ -21,19 +23,19 @@ const MAX_CHANGE: usize = 60_000;
 
 impl Hub {
     /// Applies one change.
-    pub async fn change_directory(&self, change: DirectoryChange) -> Result<Accepted, Refused> {
+    pub async fn change_directory(self: &Arc<Self>, change: DirectoryChange) -> Result<Accepted, Refused> {
         let len = change.encoded_len();
         if len > MAX_CHANGE {
             let detail =
                 format!("the change has {len} bytes, at most {MAX_CHANGE} fit into a leaf: split it");
             return Err(Refused::because(ReasonCode::TooLarge, detail));
         }
-        accepted(self.sequencer.propose(Proposal::Change(Box::new(change))).await?)
+        self.settle(Proposal::Change(Box::new(change))).await
     }
 
     /// Adds many agencies; bad ones are quarantined.
     pub async fn import_agencies(
-        &self,
+        self: &Arc<Self>,
         agencies: Vec<Agency>,
         dry_run: bool,
     ) -> Result<ImportAgenciesResponse, Refused> {
@@ -42,7 +44,8 @@ impl Hub {
             return Err(Refused::because(ReasonCode::TooLarge, detail));
         }
         if dry_run {
-            return Ok(self.dry_import(&agencies));
+            let hub = Arc::clone(self);
+            return blocking(move || hub.dry_import(&agencies)).await;
         }
         match self.sequencer.propose(Proposal::Import(agencies)).await? {
             Answer::Imported(response) => Ok(response),
@@ -54,7 +57,6 @@ impl Hub {
     fn dry_import(&self, agencies: &[Agency]) -> ImportAgenciesResponse {
         let mut directory = (*self.directory()).clone();
         let mut response = ImportAgenciesResponse::default();
-        let leaf = directory.version();
         for (position, agency) in (0..).zip(agencies) {
             let change = super::sequencer::import_of(&directory, agency);
             let applied = match directory.prepare(&change, self.clock.now()) {
@@ -62,7 +64,7 @@ impl Hub {
                     response.unchanged += 1;
                     continue;
                 }
-                Ok(Prepared::Change(change)) => directory.apply(leaf, &change),
+                Ok(Prepared::Change(change)) => directory.apply(directory.version(), &change),
                 Err(reason) => Err(reason),
             };
             match applied {

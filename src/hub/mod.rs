@@ -1,5 +1,7 @@
 //! Tasks, channels, timers. One writer (`sequencer`), many handles.
 
+pub mod bells;
+mod claim;
 pub mod clock;
 pub mod directory;
 pub mod dispatcher;
@@ -25,6 +27,7 @@ use crate::{
         note::{Signer, Verifier},
     },
 };
+use bells::Bells;
 use clock::Clock;
 use dispatcher::Dispatcher;
 use sequencer::Sequencer;
@@ -42,7 +45,7 @@ pub struct Settings {
     pub lease_us: i64,
     /// Pause before the next offer after a failed one.
     pub backoff: Backoff,
-    /// Unanswered offers that one session may have.
+    /// Largest credit of one session. It never holds more than twice as many unanswered offers.
     pub max_credit: u32,
     /// Requests that may wait for the sequencer; one more is BUSY.
     pub max_waiting_requests: usize,
@@ -107,7 +110,8 @@ pub struct Hub {
     directory: Arc<RwLock<Arc<Directory>>>,
     dispatcher: Arc<Dispatcher>,
     sequencer: Sequencer,
-    head: tokio::sync::watch::Receiver<u64>,
+    /// Rings when something comes into an agency's watch.
+    feeds: Arc<Bells>,
     notices: tokio::sync::broadcast::Sender<Notice>,
     /// Open two-way sessions.
     sessions: std::sync::atomic::AtomicUsize,
@@ -127,7 +131,7 @@ impl Hub {
         check_head(&*store, &log)?;
         let directory = Arc::new(RwLock::new(Arc::new(load_directory(&*store)?)));
         let dispatcher = Arc::new(Dispatcher::load(&*store, settings.lease_us, settings.backoff)?);
-        let (head_sender, head) = tokio::sync::watch::channel(store.head().size);
+        let feeds = Arc::new(Bells::default());
         let (notices, _) = tokio::sync::broadcast::channel(256);
         let log = Arc::new(log);
         let sequencer = Sequencer::start(sequencer::Parts {
@@ -136,7 +140,7 @@ impl Hub {
             directory: Arc::clone(&directory),
             dispatcher: Arc::clone(&dispatcher),
             clock: clock.clone(),
-            head: head_sender,
+            feeds: Arc::clone(&feeds),
             notices: notices.clone(),
             max_waiting_requests: settings.max_waiting_requests,
             max_batch_leaves: settings.max_batch_leaves,
@@ -151,7 +155,7 @@ impl Hub {
             directory,
             dispatcher,
             sequencer,
-            head,
+            feeds,
             notices,
             sessions: std::sync::atomic::AtomicUsize::new(0),
             stopping: CancellationToken::new(),
@@ -220,7 +224,10 @@ impl Hub {
 
 fn check_head(store: &dyn Store, log: &LogIdentity) -> Result<(), StartError> {
     let head = store.head();
-    if head.checkpoint.is_empty() {
+    if log.origin != log.signer.name() {
+        return Err(StartError::ForeignLog(format!("the key is named for {}", log.signer.name())));
+    }
+    if head.checkpoint.is_empty() && head.size == 0 {
         return Ok(());
     }
     let checkpoint = Checkpoint::open(&head.checkpoint, &log.verifier())

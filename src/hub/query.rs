@@ -1,12 +1,17 @@
 //! Questions about what is in the log.
 
+use std::sync::Arc;
+
 use prost::Message;
 
-use super::{Hub, refused::Refused};
+use super::{
+    Hub,
+    refused::{Refused, blocking},
+};
 use crate::{
     domain::{
-        id::{AgencyId, Digest, DocumentName},
-        reason::{Reason, ReasonCode},
+        id::{AgencyId, Digest, DocumentName, NodeName},
+        reason::ReasonCode,
     },
     proto::{self, Evidence},
     store::{Store, StoreError, records::DocumentRecord},
@@ -20,6 +25,10 @@ use crate::{
 const DEFAULT_PAGE: u32 = 200;
 /// Events of one page at most.
 const MAX_PAGE: u32 = 1_000;
+/// A page with more bytes than this ends early: a message of 4 MiB is what most clients take.
+const MAX_PAGE_BYTES: usize = 1024 * 1024;
+/// Documents of one id that are looked at when the sender is not named.
+const MAX_SAME_ID: usize = 200;
 /// Recipients whose state is shown on the first page.
 const MAX_RECIPIENTS: usize = 1_000;
 
@@ -60,11 +69,12 @@ fn damaged(leaf: u64) -> Refused {
 }
 
 /// Who asks for a timeline.
-pub enum Viewer<'a> {
+#[derive(Clone, Debug)]
+pub enum Viewer {
     /// Sees everything.
     Auditor,
     /// Sees documents of its agencies: all of a sender's, its own part of a recipient's.
-    Node(&'a crate::domain::id::NodeName),
+    Node(NodeName),
 }
 
 /// What of a document a viewer sees.
@@ -75,8 +85,15 @@ enum Sight {
 
 impl Hub {
     /// One leaf with its proof.
-    pub fn receipt(&self, leaf: u64) -> Result<proto::Receipt, Refused> {
-        receipt(&*self.store, leaf)
+    pub async fn receipt(self: &Arc<Self>, leaf: u64) -> Result<proto::Receipt, Refused> {
+        let hub = Arc::clone(self);
+        blocking(move || receipt(&*hub.store, leaf)).await?
+    }
+
+    /// True once a leaf is under the published head. An index entry may be seen a moment before its commit is
+    /// complete: to ask this after the entry was read makes it all or nothing.
+    pub(super) fn is_published(&self, leaf: u64) -> bool {
+        leaf < self.store.head().size
     }
 
     /// The newest checkpoint; empty before the first leaf.
@@ -86,7 +103,16 @@ impl Hub {
     }
 
     /// Consistency of two sizes; `second` 0 means the newest.
-    pub fn consistency(&self, first: u64, second: u64) -> Result<proto::GetConsistencyResponse, Refused> {
+    pub async fn consistency(
+        self: &Arc<Self>,
+        first: u64,
+        second: u64,
+    ) -> Result<proto::GetConsistencyResponse, Refused> {
+        let hub = Arc::clone(self);
+        blocking(move || hub.consistency_now(first, second)).await?
+    }
+
+    fn consistency_now(&self, first: u64, second: u64) -> Result<proto::GetConsistencyResponse, Refused> {
         let newest = self.store.head().size;
         let second = if second == 0 { newest } else { second };
         if first == 0 || first > second || second > newest {
@@ -98,27 +124,26 @@ impl Hub {
         Ok(proto::GetConsistencyResponse { first, second, path })
     }
 
-    /// All events of a document that the viewer may see.
-    pub fn timeline(
+    /// A page of the events of a document that the viewer may see.
+    pub async fn timeline(
+        self: &Arc<Self>,
+        viewer: Viewer,
+        request: proto::GetTimelineRequest,
+    ) -> Result<proto::GetTimelineResponse, Refused> {
+        let hub = Arc::clone(self);
+        blocking(move || hub.timeline_now(&viewer, &request)).await?
+    }
+
+    fn timeline_now(
         &self,
-        viewer: &Viewer<'_>,
+        viewer: &Viewer,
         request: &proto::GetTimelineRequest,
     ) -> Result<proto::GetTimelineResponse, Refused> {
         let index = self.find(request)?;
         let record = self.store.document(index)?.ok_or_else(|| damaged(index))?;
         let sight = self.sight(viewer, index, &record)?;
         let from = parse_token(&request.page_token)?;
-        let limit = page_size(request.page_size);
-        let leaves = self.store.timeline(index, from, limit)?;
-        let next =
-            (leaves.len() == limit).then(|| leaves.last().map(|leaf| (leaf + 1).to_string())).flatten();
-        let mut events = Vec::new();
-        for leaf in leaves {
-            let receipt = self.receipt(leaf)?;
-            if sight.covers(&receipt)? {
-                events.push(receipt);
-            }
-        }
+        let (events, next) = self.events(index, from, page_size(request.page_size), &sight)?;
         let recipients = if from == 0 { self.states(index, &sight)? } else { Vec::new() };
         Ok(proto::GetTimelineResponse {
             document_id: record.document_id,
@@ -128,9 +153,34 @@ impl Hub {
             accepted_at_us: record.accepted_at_us,
             recipient_count: self.recipient_count(index)?,
             events,
-            next_page_token: next.unwrap_or_default(),
+            next_page_token: next.map(|leaf| leaf.to_string()).unwrap_or_default(),
             recipients,
         })
+    }
+
+    /// Visible events from a leaf on, and the leaf where the next page begins.
+    fn events(
+        &self,
+        document: u64,
+        from: u64,
+        limit: usize,
+        sight: &Sight,
+    ) -> Result<(Vec<proto::Receipt>, Option<u64>), Refused> {
+        let mut leaves = self.store.timeline(document, from, limit)?;
+        leaves.retain(|leaf| self.is_published(*leaf));
+        let (mut events, mut bytes) = (Vec::new(), 0);
+        for leaf in &leaves {
+            if bytes > MAX_PAGE_BYTES {
+                return Ok((events, Some(*leaf)));
+            }
+            let receipt = receipt(&*self.store, *leaf)?;
+            if sight.covers(&receipt)? {
+                bytes += receipt.encoded_len();
+                events.push(receipt);
+            }
+        }
+        let next = if leaves.len() == limit { leaves.last().map(|leaf| leaf + 1) } else { None };
+        Ok((events, next))
     }
 
     fn find(&self, request: &proto::GetTimelineRequest) -> Result<u64, Refused> {
@@ -141,29 +191,22 @@ impl Hub {
             let name = DocumentName::parse(&request.sender, &request.document_id, request.revision)?;
             return self.store.find_document(&name)?.ok_or_else(unknown);
         }
-        let found = self.store.documents_with_id(&request.document_id, 50)?;
-        match found[..] {
+        let mut found = Vec::new();
+        for index in self.store.documents_with_id(&request.document_id, MAX_SAME_ID)? {
+            let record = self.store.document(index)?;
+            found.extend(record.filter(|record| record.revision == request.revision));
+        }
+        match &found[..] {
             [] => Err(unknown()),
-            [only] => Ok(only),
-            _ => self.newest_revision(&found),
+            [only] => Ok(only.index),
+            _ => Err(Refused::because(
+                ReasonCode::InvalidField,
+                "document_id: several agencies use this id, name the sender",
+            )),
         }
     }
 
-    /// Several revisions of one sender: the asked one is 0 unless named, so the first; several senders: say which.
-    fn newest_revision(&self, found: &[u64]) -> Result<u64, Refused> {
-        let mut records = Vec::new();
-        for index in found {
-            records.extend(self.store.document(*index)?);
-        }
-        let first = records.first().map(|record| record.sender.clone()).unwrap_or_default();
-        if records.iter().any(|record| record.sender != first) {
-            let detail = "document_id: several agencies use this id, name the sender";
-            return Err(Reason::new(ReasonCode::InvalidField, detail).into());
-        }
-        found.first().copied().ok_or_else(|| Refused::because(ReasonCode::UnknownDocument, "none"))
-    }
-
-    fn sight(&self, viewer: &Viewer<'_>, index: u64, record: &DocumentRecord) -> Result<Sight, Refused> {
+    fn sight(&self, viewer: &Viewer, index: u64, record: &DocumentRecord) -> Result<Sight, Refused> {
         let Viewer::Node(node) = viewer else { return Ok(Sight::All) };
         let directory = self.directory();
         let sender = AgencyId::parse(&record.sender)?;
@@ -227,7 +270,12 @@ impl Hub {
     }
 
     /// What the hub holds and does, in numbers.
-    pub fn overview(&self) -> Result<proto::GetOverviewResponse, Refused> {
+    pub async fn overview(self: &Arc<Self>) -> Result<proto::GetOverviewResponse, Refused> {
+        let hub = Arc::clone(self);
+        blocking(move || hub.overview_now()).await?
+    }
+
+    fn overview_now(&self) -> Result<proto::GetOverviewResponse, Refused> {
         let directory = self.directory();
         let (waiting, leased) = self.dispatcher.counts();
         let head = self.store.head();

@@ -64,3 +64,16 @@ impl From<&CommitError> for Refused {
         Self::because(ReasonCode::StoreFailed, "the outcome is unknown: repeat the same message")
     }
 }
+
+/// Runs CPU or disk work off the async threads.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Refused> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| {
+        tracing::error!(%error, "a worker ended unexpectedly");
+        Refused::because(
+            ReasonCode::StoreFailed,
+            "a worker of the hub ended unexpectedly: repeat the same message",
+        )
+    })
+}

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Hub, intake::blocking, sequencer::Proposal};
+use super::{Hub, refused::blocking, sequencer::Proposal};
 use crate::domain::{id::Digest, reason::ReasonCode};
 
 /// How often leases and deadlines are looked at.
@@ -14,6 +14,8 @@ const TICK: Duration = Duration::from_millis(100);
 const SWEEP: Duration = Duration::from_secs(3600);
 /// Deliveries ended in one commit.
 const MAX_EXPIRED: usize = 256;
+/// Commits of one look: deliveries whose end can't be recorded must not keep the clockwork busy.
+const MAX_ROUNDS: usize = 100;
 
 /// Starts both tasks; they end when the hub stops.
 pub fn spawn(hub: &Arc<Hub>) {
@@ -40,7 +42,7 @@ async fn sweep(hub: Weak<Hub>, stopping: tokio_util::sync::CancellationToken) {
 
 impl Hub {
     async fn expire_due(&self) {
-        loop {
+        for _ in 0..MAX_ROUNDS {
             let due = self.dispatcher.tick(self.clock.now(), MAX_EXPIRED);
             let full = due.len() == MAX_EXPIRED;
             if due.is_empty() {
@@ -49,8 +51,10 @@ impl Hub {
             match self.sequencer.propose(Proposal::Expire(due)).await {
                 Ok(_) if full => {}
                 Ok(_) => return,
-                // Traffic goes first; the deadline stays passed.
-                Err(refused) if refused.code() == ReasonCode::Busy => return,
+                // Traffic goes first, and a hub that stops says so elsewhere; the deadline stays passed.
+                Err(refused) if matches!(refused.code(), ReasonCode::Busy | ReasonCode::ShuttingDown) => {
+                    return;
+                }
                 Err(refused) => {
                     tracing::error!(%refused, "deadlines could not be recorded");
                     return;

@@ -4,15 +4,19 @@ use std::{io::Read, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
-use super::{Hub, intake::blocking, refused::Refused};
+use super::{
+    Hub,
+    refused::{Refused, blocking},
+};
 use crate::{
     domain::{
-        id::{Digest, NodeName},
+        id::{AgencyId, Digest, NodeName},
         reason::ReasonCode,
     },
     proto::{TransportState, UploadBegin, UploadResponse},
-    store::payload::{self, PayloadError},
+    store::payload::{self, BodyReader, PayloadError},
 };
 
 /// Bytes of one download message.
@@ -49,7 +53,7 @@ impl Hub {
             let detail = format!("size: {} bytes, at most {max} are taken", begin.size);
             return Err(Refused::because(ReasonCode::TooLarge, detail));
         }
-        if !self.directory().node(node).is_some_and(|entry| !entry.revoked) {
+        if self.directory().node(node).is_none_or(|entry| entry.revoked) {
             return Err(Refused::because(ReasonCode::UnknownNode, node.to_string()));
         }
         let (hub, node, begin) = (Arc::clone(self), node.clone(), begin.clone());
@@ -67,31 +71,70 @@ impl Hub {
     ) -> Result<mpsc::Receiver<Result<Bytes, Refused>>, Refused> {
         let (document, recipient) = super::session::parse_delivery_id(delivery_id)?;
         self.directory().may_act(node, &recipient)?;
+        let (hub, name) = (Arc::clone(self), delivery_id.to_owned());
+        let reader = blocking(move || hub.open_part(&name, document, &recipient, &digest, offset)).await??;
+        let (sender, receiver) = mpsc::channel(AHEAD);
+        self.tasks.spawn(stream(reader, sender, self.stopping.clone()));
+        Ok(receiver)
+    }
+
+    fn open_part(
+        &self,
+        delivery_id: &str,
+        document: u64,
+        recipient: &AgencyId,
+        digest: &Digest,
+        offset: u64,
+    ) -> Result<BodyReader, Refused> {
         let unknown = || {
             Refused::because(ReasonCode::NotARecipient, format!("no delivery {delivery_id} is open to you"))
         };
-        let delivery = self.store.delivery(document, &recipient)?.ok_or_else(unknown)?;
+        let delivery = self.store.delivery(document, recipient)?.ok_or_else(unknown)?;
         if !matches!(delivery.transport_state(), TransportState::Ready | TransportState::HandedOver) {
             return Err(unknown());
         }
         let record = self.store.document(document)?.ok_or_else(unknown)?;
         if !record.parts.iter().any(|part| part[..] == digest.as_bytes()[..]) {
-            return Err(Refused::because(
-                ReasonCode::BodyMissing,
-                format!("{digest} is no part of this document"),
-            ));
+            let detail = format!("{digest} is no part of this document");
+            return Err(Refused::because(ReasonCode::BodyMissing, detail));
         }
-        let body = self.store.body(&digest)?.ok_or_else(unknown)?;
-        let (hub, (sender, receiver)) = (Arc::clone(self), mpsc::channel(AHEAD));
-        let mut reader = blocking(move || hub.payload.open_body(&body, offset)).await??;
-        self.tasks.spawn_blocking(move || {
-            while let Some(chunk) = next_chunk(&mut reader).transpose() {
-                if sender.blocking_send(chunk).is_err() {
-                    return; // the reader went away
-                }
-            }
+        let body = self.store.body(digest)?.ok_or_else(unknown)?;
+        if offset > body.size {
+            let detail = format!("offset: {offset}, the part has {} bytes", body.size);
+            return Err(Refused::because(ReasonCode::WrongOffset, detail));
+        }
+        Ok(self.payload.open_body(&body, offset)?)
+    }
+}
+
+/// Sends a body chunk by chunk. A slow reader holds neither a thread nor the hub's stop.
+async fn stream(
+    mut reader: BodyReader,
+    sender: mpsc::Sender<Result<Bytes, Refused>>,
+    stopping: CancellationToken,
+) {
+    loop {
+        let read = blocking(move || {
+            let chunk = next_chunk(&mut reader).transpose();
+            (reader, chunk)
         });
-        Ok(receiver)
+        let chunk = match read.await {
+            Ok((back, chunk)) => {
+                reader = back;
+                chunk
+            }
+            Err(refused) => {
+                // Without a reader there is nothing more to say; a client that went away needs no word.
+                let _ = sender.try_send(Err(refused));
+                return;
+            }
+        };
+        let Some(chunk) = chunk else { return };
+        let failed = chunk.is_err();
+        let sent = stopping.run_until_cancelled(sender.send(chunk)).await;
+        if failed || !matches!(sent, Some(Ok(()))) {
+            return;
+        }
     }
 }
 

@@ -4,7 +4,11 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use super::{Hub, query, refused::Refused, sequencer::Proposal};
+use super::{
+    Hub, query,
+    refused::{Refused, blocking},
+    sequencer::Proposal,
+};
 use crate::{
     domain::{
         id::{AgencyId, NodeName},
@@ -52,7 +56,8 @@ impl Hub {
             cursor => self.parse_cursor(cursor)?,
         };
         let (sender, receiver) = mpsc::channel(AHEAD);
-        self.tasks.spawn(follow(Arc::clone(self), node.clone(), agency, from, until, sender));
+        let (hub, node) = (Arc::clone(self), node.clone());
+        self.tasks.spawn(Follower { hub, node, agency, from, until, sender }.run());
         Ok(receiver)
     }
 
@@ -68,7 +73,7 @@ impl Hub {
         let bad = || Refused::because(ReasonCode::BadCursor, "cursor: not one of this hub");
         let next =
             text.strip_prefix('c').and_then(|digits| u64::from_str_radix(digits, 16).ok()).ok_or_else(bad)?;
-        if next > self.store.head().size { Err(bad()) } else { Ok(next) }
+        if next > self.store.head().size || cursor(next) != text { Err(bad()) } else { Ok(next) }
     }
 }
 
@@ -76,45 +81,76 @@ fn cursor(next: u64) -> String {
     format!("c{next:x}")
 }
 
-async fn follow(
+/// One watch under way.
+struct Follower {
     hub: Arc<Hub>,
     node: NodeName,
     agency: AgencyId,
-    mut from: u64,
+    from: u64,
     until: Until,
     sender: mpsc::Sender<Result<Entry, Refused>>,
-) {
-    let mut head = hub.head.clone();
-    loop {
-        // Seen before reading, so that a commit in between wakes the wait below at once.
-        head.mark_unchanged();
-        let page = match hub.store.feed(&agency, from, PAGE) {
-            Ok(page) => page,
-            Err(error) => {
-                let _ = sender.send(Err(error.into())).await;
+}
+
+impl Follower {
+    async fn run(mut self) {
+        // Before the first look, so that a commit in between rings.
+        let listening = self.hub.feeds.listen(std::slice::from_ref(&self.agency));
+        let stopping = self.hub.stopping.clone();
+        loop {
+            let page = match self.page().await {
+                Ok(page) => page,
+                Err(refused) => {
+                    self.say(Err(refused)).await;
+                    return;
+                }
+            };
+            let full = page.len() == PAGE;
+            for entry in page {
+                if !self.say(Ok(entry)).await {
+                    return;
+                }
+            }
+            if full {
+                continue;
+            }
+            if self.until == Until::Now {
                 return;
             }
-        };
-        let full = page.len() == PAGE;
-        for leaf in page {
-            from = leaf + 1;
-            let entry =
-                query::receipt(&*hub.store, leaf).map(|receipt| Entry { cursor: cursor(from), receipt });
-            let failed = entry.is_err();
-            if sender.send(entry).await.is_err() || failed {
-                return;
+            tokio::select! {
+                () = listening.rung() => {}
+                () = self.sender.closed() => return,
+                () = stopping.cancelled() => return,
             }
         }
-        if full {
-            continue;
+    }
+
+    /// The next entries. The node's right is asked each time: it may end during a watch.
+    async fn page(&mut self) -> Result<Vec<Entry>, Refused> {
+        self.hub.directory().may_act(&self.node, &self.agency)?;
+        let (hub, agency, from) = (Arc::clone(&self.hub), self.agency.clone(), self.from);
+        let page = blocking(move || hub.entries(&agency, from)).await??;
+        if let Some(last) = page.last() {
+            self.from = last.receipt.index + 1;
         }
-        if until == Until::Now || hub.directory().may_act(&node, &agency).is_err() {
-            return;
-        }
+        Ok(page)
+    }
+
+    /// False when nobody listens, or the hub stops: a slow reader goes on from its cursor later.
+    async fn say(&self, entry: Result<Entry, Refused>) -> bool {
         tokio::select! {
-            changed = head.changed() => if changed.is_err() { return },
-            () = sender.closed() => return,
-            () = hub.stopping.cancelled() => return,
+            biased;
+            sent = self.sender.send(entry) => sent.is_ok(),
+            () = self.hub.stopping.cancelled() => false,
         }
+    }
+}
+
+impl Hub {
+    fn entries(&self, agency: &AgencyId, from: u64) -> Result<Vec<Entry>, Refused> {
+        let mut leaves = self.store.feed(agency, from, PAGE)?;
+        leaves.retain(|leaf| self.is_published(*leaf));
+        let entry =
+            |leaf| Ok(Entry { cursor: cursor(leaf + 1), receipt: query::receipt(&*self.store, leaf)? });
+        leaves.into_iter().map(entry).collect()
     }
 }

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, PoisonError},
 };
 
-use super::{Answer, Decision, Parts, Proposal, Rejection, expansion::Expansions};
+use super::{Answer, Decision, Parts, Proof, Proposal, Rejection, expansion::Expansions, refusals::Refusals};
 use crate::{
     domain::{
         directory::Directory,
@@ -15,7 +15,7 @@ use crate::{
         time::Timestamp,
     },
     hub::{query, refused::Refused},
-    proto::{self, EventKind, Evidence, Verdict},
+    proto::{self, EventKind, Evidence, Party, Verdict},
     store::{
         Commit, Store, StoreError,
         records::{
@@ -47,6 +47,7 @@ pub struct Draft<'a> {
     deliveries: BTreeMap<(u64, AgencyId), DeliveryRecord>,
     messages: HashMap<Digest, u64>,
     revoked: Vec<NodeName>,
+    refusals: &'a mut Refusals,
 }
 
 /// A decided group: the commit, and what is needed to answer.
@@ -63,7 +64,7 @@ pub struct Done {
 
 impl<'a> Draft<'a> {
     /// Begins on top of the newest head.
-    pub fn new(parts: &'a Parts) -> Result<Self, StoreError> {
+    pub fn new(parts: &'a Parts, refusals: &'a mut Refusals) -> Result<Self, StoreError> {
         let store = &*parts.store;
         let edge = Edge::load(store.head().size, &query::Nodes(store))?;
         let directory = Arc::clone(&parts.directory.read().unwrap_or_else(PoisonError::into_inner));
@@ -81,6 +82,7 @@ impl<'a> Draft<'a> {
             deliveries: BTreeMap::new(),
             messages: HashMap::new(),
             revoked: Vec::new(),
+            refusals,
         })
     }
 
@@ -89,17 +91,23 @@ impl<'a> Draft<'a> {
         self.commit.leaves.len() < max_leaves && self.bytes < MAX_BATCH_BYTES
     }
 
+    /// True when no delivery may join either. They have room of their own, so that heavy requests can't keep a
+    /// circular waiting.
+    pub fn is_full(&self) -> bool {
+        self.bytes >= 2 * MAX_BATCH_BYTES
+    }
+
     /// Lets the rules decide one request.
     pub fn decide(&mut self, proposal: Proposal, expansions: &mut Expansions) -> Result<Decision, Refused> {
         match proposal {
             Proposal::Submit(submission) => self.submit(*submission, expansions),
             Proposal::Add(addition) => self.add(*addition, expansions),
-            Proposal::Reject(rejection) => self.reject(&rejection),
-            Proposal::Receipt(report) => self.receipt(&report, expansions),
-            Proposal::Status(report) => self.status(&report, expansions),
+            Proposal::Reject(rejection) => self.reject(*rejection),
+            Proposal::Receipt(report) => self.receipt(*report, expansions),
+            Proposal::Status(report) => self.status(*report, expansions),
             Proposal::Change(change) => self.change(&change),
             Proposal::Import(agencies) => self.import(&agencies),
-            Proposal::Expire(waiting) => self.expire(&waiting),
+            Proposal::Expire(waiting) => Ok(self.expire(&waiting)),
             Proposal::SaveCursor(agency, next) => {
                 self.commit.cursors.push(CursorRecord { agency: agency.to_string(), next });
                 Ok(Decision::Done)
@@ -180,16 +188,21 @@ impl<'a> Draft<'a> {
         Ok((index, hash))
     }
 
-    /// Records a refusal; the caller is told the reasons with the proof.
-    pub fn reject(&mut self, rejection: &Rejection) -> Result<Decision, Refused> {
+    /// Records a refusal; the caller is told the reasons with the proof. The same refusal again is answered
+    /// with the first one's proof.
+    pub fn reject(&mut self, rejection: Rejection) -> Result<Decision, Refused> {
+        if let Some(leaf) = self.refusals.find(&rejection) {
+            return Ok(Decision::Refused(rejection.reasons, leaf));
+        }
         let mut evidence = self.event(rejection.event)?.because(&rejection.reasons);
-        if let Some(name) = &rejection.name {
+        if let Some(name) = &rejection.claim.name {
             evidence = evidence.about(name, &Digest([0; 32]));
             evidence.manifest_sha256 = bytes::Bytes::new();
         }
         evidence.message_sha256 = rejection.message.to_bytes();
-        let (leaf, _) = self.add_leaf(&evidence.from_node(rejection.node.as_str()), None, Vec::new())?;
-        Ok(Decision::Refused(rejection.reasons.clone(), Some(leaf)))
+        let (leaf, _) = self.add_leaf(&spoken(evidence, &rejection), None, Vec::new())?;
+        self.refusals.remember(&rejection, leaf);
+        Ok(Decision::Refused(rejection.reasons, leaf))
     }
 
     /// Document of this name, staged or stored.
@@ -212,7 +225,7 @@ impl<'a> Draft<'a> {
 
     /// Stages a document.
     pub fn put_document(&mut self, name: DocumentName, document: DocumentRecord) {
-        self.bytes += 512;
+        self.bytes += 512 + document.parts.len() * 100;
         self.documents.insert(name, document.index);
         let natural =
             (document.sender.clone(), document.year, document.number.clone(), document.notation.clone());
@@ -249,6 +262,7 @@ impl<'a> Draft<'a> {
 
     /// Stages the new state of a delivery.
     pub fn put_delivery(&mut self, recipient: AgencyId, delivery: DeliveryRecord) {
+        self.bytes += 128;
         self.deliveries.insert((delivery.document, recipient), delivery);
     }
 
@@ -315,31 +329,40 @@ fn sign_head(parts: &Parts, growth: &Growth, documents: u64) -> Head {
     }
 }
 
+/// Names the node that spoke, beside the agency it spoke for.
+fn spoken(mut evidence: Evidence, rejection: &Rejection) -> Evidence {
+    let sender = rejection.claim.name.as_ref().map(|name| &name.sender);
+    let by_sender = sender.is_some() && sender == rejection.claim.agency.as_ref();
+    if rejection.event == EventKind::SubmissionRejection || by_sender {
+        return evidence.from_node(rejection.node.as_str());
+    }
+    let agency = rejection.claim.agency.as_ref().map(ToString::to_string).unwrap_or_default();
+    evidence.recipients = vec![Party { agency, node: rejection.node.to_string(), ..Party::default() }];
+    evidence
+}
+
 impl Done {
     /// What the caller is told, now that the commit is durable.
-    pub fn answer(&self, store: &dyn Store, decision: Decision) -> Result<Answer, Refused> {
+    pub fn answer(&self, decision: Decision) -> Answer {
         match decision {
-            Decision::Leaf(leaf) => {
-                Ok(Answer::Receipt { receipt: self.receipt(store, leaf)?, repeat: leaf < self.base_size })
-            }
-            Decision::Refused(reasons, leaf) => {
-                let receipt = leaf.map(|leaf| self.receipt(store, leaf)).transpose()?;
-                Err(Refused { reasons, receipt: receipt.map(Box::new) })
-            }
-            Decision::Imported(response) => Ok(Answer::Imported(response)),
-            Decision::Done => Ok(Answer::Done),
+            Decision::New(leaf) => Answer::Receipt { proof: self.proof(leaf), repeat: false },
+            Decision::Known(leaf) => Answer::Receipt { proof: self.proof(leaf), repeat: true },
+            Decision::Refused(reasons, leaf) => Answer::Refused { reasons, proof: self.proof(leaf) },
+            Decision::Imported(response) => Answer::Imported(response),
+            Decision::Done => Answer::Done,
         }
     }
 
-    fn receipt(&self, store: &dyn Store, leaf: u64) -> Result<proto::Receipt, Refused> {
-        let fresh = leaf.checked_sub(self.base_size).and_then(|at| {
-            let commit = self.commit.as_ref()?;
-            Some((commit, commit.leaves.get(usize::try_from(at).ok()?)?))
-        });
-        let Some((commit, record)) = fresh else { return query::receipt(store, leaf) };
-        let path = self.paths.inclusion(leaf).unwrap_or_default();
-        Ok(proto::Receipt {
-            evidence: record.evidence.clone(),
+    fn proof(&self, leaf: u64) -> Proof {
+        self.fresh(leaf).map_or(Proof::Stored(leaf), Proof::Fresh)
+    }
+
+    fn fresh(&self, leaf: u64) -> Option<proto::Receipt> {
+        let at = usize::try_from(leaf.checked_sub(self.base_size)?).ok()?;
+        let commit = self.commit.as_ref()?;
+        let path = self.paths.inclusion(leaf)?;
+        Some(proto::Receipt {
+            evidence: commit.leaves.get(at)?.evidence.clone(),
             index: leaf,
             path: path.iter().map(|hash| bytes::Bytes::copy_from_slice(hash)).collect(),
             checkpoint: commit.head.checkpoint.clone(),

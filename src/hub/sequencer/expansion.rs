@@ -4,6 +4,7 @@
 use std::{
     collections::{HashSet, VecDeque},
     sync::Arc,
+    time::{Duration, Instant},
 };
 
 use prost::Message;
@@ -13,10 +14,11 @@ use crate::{
     domain::{
         evidence::Tell,
         id::{AgencyId, Digest, DocumentName},
+        reason::{Reason, ReasonCode},
         status::{self, Business, Effect},
     },
     hub::refused::Refused,
-    proto::{self, EventKind, Evidence, Operation, TransportState},
+    proto::{EventKind, Evidence, Operation, TransportState},
     store::{
         Store, StoreError,
         records::{DeliveryRecord, DocumentRecord, ExpansionRecord, ParkedRecord, RecipientList},
@@ -27,6 +29,10 @@ use crate::{
 const STEP: usize = 512;
 /// Of these, at most so many for one list while others wait.
 const SHARE: usize = 128;
+/// A list that meets something unreadable rests this long, then tries again; the others go on.
+const REST: Duration = Duration::from_secs(60);
+/// When no list rests, there is nothing to wake up for.
+const FOREVER: Duration = Duration::from_secs(3600);
 
 /// A list that is being expanded.
 struct Expansion {
@@ -37,7 +43,10 @@ struct Expansion {
 
 /// All lists that are being expanded, served in turn.
 #[derive(Default)]
-pub struct Expansions(VecDeque<Expansion>);
+pub struct Expansions {
+    active: VecDeque<Expansion>,
+    resting: Vec<(Instant, Expansion)>,
+}
 
 impl Expansions {
     /// Takes up what a stop left unfinished.
@@ -48,54 +57,75 @@ impl Expansions {
                 |what: &str| StoreError::Damaged(format!("{what} of expansion {} is missing", marker.list));
             let list = store.recipient_list(marker.list)?.ok_or_else(|| missing("the recipient list"))?;
             let document = store.document(list.document)?.ok_or_else(|| missing("the document"))?;
-            expansions.0.push_back(Expansion {
+            let next = usize::try_from(marker.next).unwrap_or(usize::MAX).min(list.recipients.len());
+            expansions.active.push_back(Expansion {
                 list: Arc::new(list),
                 document: Arc::new(document),
-                next: usize::try_from(marker.next).unwrap_or(usize::MAX),
+                next,
             });
         }
         Ok(expansions)
     }
 
-    /// True when nothing is left to expand.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+    /// True when deliveries can be made now.
+    pub fn are_due(&mut self) -> bool {
+        let now = Instant::now();
+        let (due, resting) = self.resting.drain(..).partition(|(until, _)| *until <= now);
+        self.resting = resting;
+        self.active.extend(Vec::into_iter(due).map(|(_, expansion): (Instant, Expansion)| expansion));
+        !self.active.is_empty()
+    }
+
+    /// How long the writer may sleep.
+    pub fn longest_rest(&self) -> Duration {
+        if self.resting.is_empty() { FOREVER } else { REST }
     }
 
     /// Adds a list that this draft accepts.
     pub fn begin(&mut self, draft: &mut Draft<'_>, list: RecipientList, document: DocumentRecord) {
         draft.commit.expansions.push(marker(&list, 0));
-        self.0.push_back(Expansion { list: Arc::new(list), document: Arc::new(document), next: 0 });
+        self.active.push_back(Expansion { list: Arc::new(list), document: Arc::new(document), next: 0 });
     }
 
     /// Recipients of a document whose delivery does not exist yet.
     pub fn pending_recipients(&self, document: u64) -> HashSet<String> {
-        let mine = self.0.iter().filter(|expansion| expansion.list.document == document);
-        mine.flat_map(|expansion| expansion.list.recipients[expansion.next..].iter().cloned()).collect()
+        self.of(document).flat_map(Expansion::pending).cloned().collect()
     }
 
     /// True when the delivery will exist soon.
     pub fn is_pending(&self, document: u64, recipient: &AgencyId) -> bool {
-        let mine = self.0.iter().filter(|expansion| expansion.list.document == document);
-        mine.into_iter().any(|expansion| {
-            expansion.list.recipients[expansion.next..].iter().any(|to| to == recipient.as_str())
-        })
+        self.of(document).flat_map(Expansion::pending).any(|to| to == recipient.as_str())
+    }
+
+    fn of(&self, document: u64) -> impl Iterator<Item = &Expansion> {
+        let all = self.active.iter().chain(self.resting.iter().map(|(_, expansion)| expansion));
+        all.filter(move |expansion| expansion.list.document == document)
     }
 
     /// Makes the next deliveries, each list in turn.
     pub fn advance(&mut self, draft: &mut Draft<'_>) {
         let mut left = STEP;
         while left > 0
-            && let Some(mut expansion) = self.0.pop_front()
+            && !draft.is_full()
+            && let Some(mut expansion) = self.active.pop_front()
         {
-            let share = if self.0.is_empty() { left } else { SHARE.min(left) };
-            let done = expansion.advance(draft, share);
+            let share = if self.active.is_empty() { left } else { SHARE.min(left) };
+            let before = expansion.next;
+            let advanced = expansion.advance(draft, share);
+            let done = expansion.next - before;
             left -= done.min(left);
-            let marker = marker(&expansion.list, expansion.next as u64);
-            draft.commit.expansions.retain(|older| older.list != marker.list);
-            draft.commit.expansions.push(marker);
-            if expansion.next < expansion.list.recipients.len() {
-                self.0.push_back(expansion);
+            if done > 0 {
+                let marker = marker(&expansion.list, expansion.next as u64);
+                draft.commit.expansions.retain(|older| older.list != marker.list);
+                draft.commit.expansions.push(marker);
+            }
+            match advanced {
+                Err(refused) => {
+                    tracing::error!(%refused, list = expansion.list.index, "a delivery can't be made, trying later");
+                    self.resting.push((Instant::now() + REST, expansion));
+                }
+                Ok(()) if expansion.pending().is_empty() => {}
+                Ok(()) => self.active.push_back(expansion),
             }
         }
     }
@@ -106,29 +136,28 @@ fn marker(list: &RecipientList, next: u64) -> ExpansionRecord {
 }
 
 impl Expansion {
-    fn advance(&mut self, draft: &mut Draft<'_>, share: usize) -> usize {
-        let end = (self.next + share).min(self.list.recipients.len());
-        let recipients = &self.list.recipients[self.next..end];
-        for recipient in recipients {
-            if let Err(error) = self.consign(draft, recipient) {
-                // Identifiers came from the directory: this can only be a read error. The marker stays before it.
-                tracing::error!(%error, %recipient, "a delivery could not be made, trying again");
-                let done = recipients.iter().position(|to| to == recipient).unwrap_or(0);
-                self.next += done;
-                return share;
-            }
-        }
-        let done = end - self.next;
-        self.next = end;
-        done
+    fn pending(&self) -> &[String] {
+        &self.list.recipients[self.next..]
     }
 
+    /// Makes up to `share` deliveries. An error leaves `next` at the one that could not be made.
+    fn advance(&mut self, draft: &mut Draft<'_>, share: usize) -> Result<(), Refused> {
+        let end = (self.next + share).min(self.list.recipients.len());
+        while self.next < end && !draft.is_full() {
+            self.consign(draft, &self.list.recipients[self.next])?;
+            self.next += 1;
+        }
+        Ok(())
+    }
+
+    /// Makes one delivery. Everything is read before anything is staged.
     fn consign(&self, draft: &mut Draft<'_>, recipient: &str) -> Result<(), Refused> {
         let recipient = AgencyId::parse(recipient)?;
         let document = &*self.document;
         let name = DocumentName::parse(&document.sender, &document.document_id, document.revision)?;
         let manifest = Digest::from_slice(&document.manifest_sha256).unwrap_or(Digest([0; 32]));
         let acceptance = draft_leaf_hash(draft, self.list.index)?;
+        let parked = read_parked(draft, &name, &recipient)?;
         let mut evidence = draft
             .event(EventKind::ContentConsignment)?
             .about(&name, &manifest)
@@ -147,8 +176,8 @@ impl Expansion {
             deadline_us: document.deadline_us,
             ..DeliveryRecord::default()
         };
-        for parked in draft.parked(&name, &recipient)? {
-            apply_parked(draft, &name, &manifest, &recipient, &mut delivery, parked)?;
+        for status in parked {
+            apply_parked(draft, &name, document, &mut delivery, status)?;
         }
         draft.put_delivery(recipient, delivery);
         Ok(())
@@ -169,35 +198,58 @@ fn draft_leaf_hash(draft: &Draft<'_>, leaf: u64) -> Result<crate::tlog::Hash, Re
     Ok(draft.store.node(merkle::stored_index(0, leaf))?)
 }
 
-/// A status that came before its document moves the delivery now.
+/// A status that came before its document.
+struct Parked {
+    record: ParkedRecord,
+    evidence: Evidence,
+    code: u32,
+}
+
+fn read_parked(
+    draft: &Draft<'_>,
+    name: &DocumentName,
+    recipient: &AgencyId,
+) -> Result<Vec<Parked>, StoreError> {
+    draft.parked(name, recipient)?.into_iter().map(|record| read_one(draft, record)).collect()
+}
+
+fn read_one(draft: &Draft<'_>, record: ParkedRecord) -> Result<Parked, StoreError> {
+    let damaged = |error: prost::DecodeError| StoreError::Damaged(format!("leaf {}: {error}", record.leaf));
+    let evidence = Evidence::decode(draft.evidence_bytes(record.leaf)?).map_err(damaged)?;
+    Ok(Parked { code: evidence.status_code, evidence, record })
+}
+
+/// It moves the delivery now, as its agency signed it then.
 fn apply_parked(
     draft: &mut Draft<'_>,
     name: &DocumentName,
-    manifest: &Digest,
-    recipient: &AgencyId,
+    document: &DocumentRecord,
     delivery: &mut DeliveryRecord,
-    parked: ParkedRecord,
+    parked: Parked,
 ) -> Result<(), Refused> {
-    let evidence = Evidence::decode(draft.evidence_bytes(parked.leaf)?)
-        .map_err(|error| StoreError::Damaged(format!("leaf {}: {error}", parked.leaf)))?;
-    let envelope = evidence.recipient_receipt.unwrap_or_default();
-    let said = proto::BusinessStatus::decode(envelope.payload.clone())
-        .map_err(|error| StoreError::Damaged(format!("the status in leaf {}: {error}", parked.leaf)))?;
-    let effect = status::on_status(&business(delivery), said.code);
+    let Parked { record, evidence: kept, code } = parked;
+    let effect = status::on_status(&business(delivery), code);
     let (event, reasons) = take_effect(delivery, &effect);
-    let mut applied = draft
-        .event(event)?
-        .about(name, manifest)
-        .to(recipient)
-        .holding(&envelope)
-        .because(&reasons)
-        .after(&delivery.last_leaf_hash);
-    applied.status_code = said.code;
-    applied.verdict = evidence.verdict;
-    let feeds = vec![name.sender.to_string()];
+    let recipient = AgencyId::parse(&delivery.recipient)?;
+    let applied = draft.event(event)?.because(&reasons).after(&delivery.last_leaf_hash);
+    let applied = Evidence {
+        submission_time_us: document.accepted_at_us,
+        manifest_sha256: document.manifest_sha256.clone(),
+        // The same words of the same node, judged when they came.
+        sender: kept.sender,
+        recipients: kept.recipients,
+        document_id: kept.document_id,
+        revision: kept.revision,
+        verdict: kept.verdict,
+        recipient_receipt: kept.recipient_receipt,
+        message_sha256: kept.message_sha256,
+        status_code: code,
+        ..applied
+    };
+    let feeds = super::status::feeds(name, &recipient, code);
     let (_, hash) = draft.add_leaf(&applied, Some(delivery.document), feeds)?;
     delivery.last_leaf_hash = bytes::Bytes::copy_from_slice(&hash);
-    draft.commit.parked.push(ParkedRecord { applied: true, ..parked });
+    draft.commit.parked.push(ParkedRecord { applied: true, ..record });
     Ok(())
 }
 
@@ -206,16 +258,15 @@ pub fn business(delivery: &DeliveryRecord) -> Business {
     Business { code: delivery.status_code, change_pending: delivery.change_pending }
 }
 
-/// Moves the delivery as the rules say; returns the event and its warnings.
-pub fn take_effect(
-    delivery: &mut DeliveryRecord,
-    effect: &Effect,
-) -> (EventKind, Vec<crate::domain::reason::Reason>) {
+/// Moves the delivery as the rules say; returns the event and why, where the event needs a reason.
+pub fn take_effect(delivery: &mut DeliveryRecord, effect: &Effect) -> (EventKind, Vec<Reason>) {
     match effect {
         Effect::Moves { state, event } => {
             delivery.status_code = state.code;
             delivery.change_pending = state.change_pending;
-            (*event, Vec::new())
+            let refused = *event == EventKind::ConsignmentRejection;
+            let reason = Reason::new(ReasonCode::RefusedByRecipient, "see the signed status");
+            (*event, if refused { vec![reason] } else { Vec::new() })
         }
         Effect::Recorded { reason, event } => (*event, vec![reason.clone()]),
     }

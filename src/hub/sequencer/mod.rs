@@ -3,12 +3,13 @@
 mod draft;
 mod expansion;
 mod receipt;
+mod refusals;
 mod register;
-pub use register::{import_of, quarantined};
 mod status;
 mod submission;
 
 use std::{
+    collections::BTreeSet,
     sync::{
         Arc, Mutex, PoisonError, RwLock,
         mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel},
@@ -17,16 +18,22 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::{broadcast, oneshot, watch};
+use tokio::sync::{broadcast, oneshot};
 
-use self::{draft::Draft, expansion::Expansions};
-use super::{LogIdentity, Notice, clock::Clock, dispatcher::Dispatcher, refused::Refused};
+use self::{draft::Draft, expansion::Expansions, refusals::Refusals};
+pub use self::{
+    register::{import_of, quarantined},
+    submission::for_information,
+};
+use super::{
+    LogIdentity, Notice, bells::Bells, claim::Claim, clock::Clock, dispatcher::Dispatcher, refused::Refused,
+};
 use crate::{
     domain::{
         directory::Directory,
         document::{CheckedAddressing, CheckedManifest, CheckedReceipt, CheckedStatus},
         envelope::Judgement,
-        id::{AgencyId, Digest, DocumentName, NodeName},
+        id::{AgencyId, Digest, NodeName},
         reason::{Reason, ReasonCode},
     },
     proto::{self, EventKind, SignedEnvelope},
@@ -82,8 +89,6 @@ pub struct Report<T> {
     pub checked: T,
     /// How its signatures were judged.
     pub judgement: Judgement,
-    /// Version of the directory used.
-    pub as_of: u64,
 }
 
 /// A refusal that becomes evidence.
@@ -92,12 +97,20 @@ pub struct Rejection {
     pub event: EventKind,
     /// Node that was refused.
     pub node: NodeName,
-    /// The document, if it could be read that far.
-    pub name: Option<DocumentName>,
+    /// What the message says of itself.
+    pub claim: Claim,
     /// Digest of what was handed in.
     pub message: Digest,
     /// Why.
     pub reasons: Vec<Reason>,
+}
+
+impl Rejection {
+    /// A signed message of this node is refused.
+    pub fn of(event: EventKind, node: &NodeName, envelope: &SignedEnvelope, reasons: Vec<Reason>) -> Self {
+        let (claim, message) = (Claim::of(envelope), Digest::of(&envelope.payload));
+        Self { event, node: node.clone(), claim, message, reasons }
+    }
 }
 
 /// What the writer is asked to do.
@@ -122,15 +135,31 @@ pub enum Proposal {
     SaveCursor(AgencyId, u64),
 }
 
+/// A leaf with its proof, or where it is to be read: the writer reads nothing for others.
+#[derive(Debug)]
+pub enum Proof {
+    /// Made by this group.
+    Fresh(proto::Receipt),
+    /// A leaf of an earlier one.
+    Stored(u64),
+}
+
 /// What the writer answers.
 #[derive(Debug)]
 pub enum Answer {
     /// Evidence with proof; `repeat` when it was made for an earlier request.
     Receipt {
         /// The proof.
-        receipt: proto::Receipt,
+        proof: Proof,
         /// True for a repeat.
         repeat: bool,
+    },
+    /// Refused, with the evidence of it.
+    Refused {
+        /// Why.
+        reasons: Vec<Reason>,
+        /// The proof.
+        proof: Proof,
     },
     /// Result of an import.
     Imported(proto::ImportAgenciesResponse),
@@ -152,7 +181,7 @@ pub struct Parts {
     pub directory: Arc<RwLock<Arc<Directory>>>,
     pub dispatcher: Arc<Dispatcher>,
     pub clock: Clock,
-    pub head: watch::Sender<u64>,
+    pub feeds: Arc<Bells>,
     pub notices: broadcast::Sender<Notice>,
     pub max_waiting_requests: usize,
     pub max_batch_leaves: usize,
@@ -170,7 +199,7 @@ impl Sequencer {
     pub fn start(parts: Parts) -> Result<Self, super::StartError> {
         let (requests, receiver) = sync_channel(parts.max_waiting_requests);
         let expansions = Expansions::load(&*parts.store)?;
-        let writer = Writer { parts, expansions };
+        let writer = Writer { parts, expansions, refusals: Refusals::default() };
         let thread =
             std::thread::Builder::new().name("truc-sequencer".into()).spawn(move || writer.run(&receiver))?;
         Ok(Self { requests, thread: Mutex::new(Some(thread)) })
@@ -211,14 +240,26 @@ fn stopping() -> Refused {
 struct Writer {
     parts: Parts,
     expansions: Expansions,
+    refusals: Refusals,
+}
+
+/// What the writer does next.
+enum Next {
+    /// A group, which begins with this request or with an expansion alone.
+    Group(Option<Request>),
+    /// Nothing waits.
+    Rest,
+    Stop,
 }
 
 /// What a request comes to, before the commit that makes it true.
 enum Decision {
-    /// A leaf answers it: a new one of this draft, or an old one.
-    Leaf(u64),
+    /// A new leaf of this draft answers it.
+    New(u64),
+    /// The leaf that answered the same request before.
+    Known(u64),
     /// Refused; the leaf is the evidence.
-    Refused(Vec<Reason>, Option<u64>),
+    Refused(Vec<Reason>, u64),
     /// Import result.
     Imported(proto::ImportAgenciesResponse),
     /// Nothing to prove.
@@ -231,74 +272,73 @@ impl Writer {
     fn run(mut self, requests: &Receiver<Request>) {
         let mut rested = false;
         loop {
-            let Some((first, stop)) = self.next(requests, &mut rested) else { continue };
-            if stop {
-                return;
-            }
-            let stop = match self.batch(first, requests) {
-                Ok(stop) => stop,
-                Err(error) => {
-                    tracing::error!(%error, "the store failed: the hub stops and must recover");
-                    // No receiver means that nobody is left to tell.
-                    let _ = self.parts.notices.send(Notice::StoreFailed);
-                    return;
+            let stop = match self.next(requests, rested) {
+                Next::Stop => return,
+                Next::Rest => {
+                    self.rest();
+                    rested = true;
+                    continue;
                 }
+                Next::Group(first) => self.group(first, requests),
             };
-            if stop {
-                return;
+            rested = false;
+            match stop {
+                Ok(false) => {}
+                Ok(true) => return,
+                Err(error) => return self.fail(&error),
             }
         }
     }
 
-    /// Waits for work; `None` when there was none and the store took a rest.
-    fn next(&mut self, requests: &Receiver<Request>, rested: &mut bool) -> Option<(Option<Request>, bool)> {
-        if !self.expansions.is_empty() {
-            *rested = false;
-            return Some((requests.try_recv().ok(), false));
+    /// Waits for work.
+    fn next(&mut self, requests: &Receiver<Request>, rested: bool) -> Next {
+        if self.expansions.are_due() {
+            return Next::Group(requests.try_recv().ok());
         }
-        let wait = if *rested { Duration::from_secs(3600) } else { IDLE };
+        let wait = if rested { self.expansions.longest_rest() } else { IDLE };
         match requests.recv_timeout(wait) {
-            Ok(Request::Stop) | Err(RecvTimeoutError::Disconnected) => Some((None, true)),
-            Ok(request) => {
-                *rested = false;
-                Some((Some(request), false))
-            }
-            Err(RecvTimeoutError::Timeout) => {
-                *rested = true;
-                if let Err(error) = self.parts.store.idle() {
-                    tracing::error!(%error, "housekeeping of the store failed");
-                }
-                None
-            }
+            Ok(Request::Stop) | Err(RecvTimeoutError::Disconnected) => Next::Stop,
+            Ok(request) => Next::Group(Some(request)),
+            Err(RecvTimeoutError::Timeout) => Next::Rest,
         }
     }
 
-    /// One group: everything that waits, up to the bounds, in one commit.
-    fn batch(&mut self, first: Option<Request>, requests: &Receiver<Request>) -> Result<bool, WriteError> {
-        let mut draft = Draft::new(&self.parts)?;
+    fn rest(&self) {
+        if let Err(error) = self.parts.store.idle() {
+            tracing::error!(%error, "housekeeping of the store failed");
+        }
+    }
+
+    /// Nobody knows what is on disk: the process has to recover.
+    fn fail(&self, error: &WriteError) {
+        tracing::error!(%error, "the store failed: the hub stops and must recover");
+        // No receiver means that nobody is left to tell.
+        let _ = self.parts.notices.send(Notice::StoreFailed);
+    }
+
+    /// One group: everything that waits, up to the bounds, in one commit. True when it is the last.
+    fn group(&mut self, first: Option<Request>, requests: &Receiver<Request>) -> Result<bool, WriteError> {
+        let max = self.parts.max_batch_leaves;
+        let mut draft = Draft::new(&self.parts, &mut self.refusals)?;
         let mut decided: Decided = Vec::new();
         let mut stop = false;
         let mut next = first;
         while let Some(request) = next {
-            match request {
-                Request::Stop => {
-                    stop = true;
-                    break;
-                }
-                Request::Propose(proposal, reply) => {
-                    let decision = draft.decide(proposal, &mut self.expansions);
-                    decided.push((reply, decision));
-                }
-            }
-            next = draft.has_room(self.parts.max_batch_leaves).then(|| requests.try_recv().ok()).flatten();
+            let Request::Propose(proposal, reply) = request else {
+                stop = true;
+                break;
+            };
+            decided.push((reply, draft.decide(proposal, &mut self.expansions)));
+            let room = draft.has_room(max) && decided.len() < max;
+            next = room.then(|| requests.try_recv().ok()).flatten();
         }
         self.expansions.advance(&mut draft);
-        self.finish(draft, decided)?;
+        let done = draft.finish();
+        self.finish(&done, decided)?;
         Ok(stop)
     }
 
-    fn finish(&self, draft: Draft<'_>, decided: Decided) -> Result<(), WriteError> {
-        let done = draft.finish();
+    fn finish(&self, done: &draft::Done, decided: Decided) -> Result<(), WriteError> {
         if let Some(commit) = &done.commit {
             if let Err(error) = self.parts.store.commit(commit.clone()) {
                 for (reply, _) in decided {
@@ -306,12 +346,11 @@ impl Writer {
                 }
                 return Err(error.into());
             }
-            self.publish(commit, &done);
+            self.publish(commit, done);
         }
         for (reply, decision) in decided {
-            let answer = decision.and_then(|decision| done.answer(&*self.parts.store, decision));
             // A caller that went away repeats and gets the same receipt.
-            let _ = reply.send(answer);
+            let _ = reply.send(decision.map(|decision| done.answer(decision)));
         }
         Ok(())
     }
@@ -322,7 +361,9 @@ impl Writer {
             *self.parts.directory.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(directory);
         }
         self.parts.dispatcher.update(&commit.deliveries, self.parts.clock.now());
-        self.parts.head.send_replace(commit.head.size);
+        let heard: BTreeSet<&str> =
+            commit.leaves.iter().flat_map(|leaf| &leaf.feeds).map(String::as_str).collect();
+        heard.into_iter().for_each(|agency| self.parts.feeds.ring(agency));
         for node in &done.revoked {
             let _ = self.parts.notices.send(Notice::NodeRevoked(node.clone()));
         }

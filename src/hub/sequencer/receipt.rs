@@ -16,60 +16,61 @@ use crate::{
     store::{StoreError, Waiting, records::DeliveryRecord},
 };
 
+/// A delivery, and when its document was accepted.
+struct Found {
+    delivery: DeliveryRecord,
+    accepted_at_us: i64,
+}
+
 impl Draft<'_> {
     /// Moves the delivery to its end, returns the first receipt for a repeat, or refuses with evidence.
     pub fn receipt(
         &mut self,
-        report: &Report<CheckedReceipt>,
+        mut report: Report<CheckedReceipt>,
         expansions: &Expansions,
     ) -> Result<Decision, Refused> {
         let payload = Digest::of(&report.envelope.payload);
         if let Some(leaf) = self.answered(&payload)? {
-            return Ok(Decision::Leaf(leaf));
+            return Ok(Decision::Known(leaf));
         }
-        match self.receipt_effect(report, expansions)? {
-            Ok((delivery, Taken::Repeated)) => Ok(match delivery.final_leaf_plus_one.checked_sub(1) {
-                Some(leaf) => Decision::Leaf(leaf),
-                None => Decision::Refused(vec![Reason::new(ReasonCode::AlreadyFinal, "no final leaf")], None),
-            }),
-            Ok((delivery, Taken::Moved(moved))) => self.end_delivery(report, payload, delivery, moved),
-            Err(reason) => self.reject(&rejection(report, payload, vec![reason])),
+        let recipient = report.checked.recipient.clone();
+        if let Err(reason) = self.recheck_report(&mut report, &recipient) {
+            return self.reject(report.rejection(reason));
+        }
+        match self.receipt_effect(&report.checked, expansions)? {
+            Ok((ended, Taken::Repeated)) => Ok(Decision::Known(final_leaf(&ended.delivery)?)),
+            Ok((open, Taken::Moved(moved))) => self.end_delivery(&report, payload, open, moved),
+            Err(reason) => self.reject(report.rejection(reason)),
         }
     }
 
     fn receipt_effect(
         &self,
-        report: &Report<CheckedReceipt>,
+        checked: &CheckedReceipt,
         expansions: &Expansions,
-    ) -> Result<Result<(DeliveryRecord, Taken), Reason>, Refused> {
-        let checked = &report.checked;
-        if let Err(reason) = self.recheck_report(report, &checked.recipient) {
-            return Ok(Err(reason));
-        }
+    ) -> Result<Result<(Found, Taken), Reason>, Refused> {
         let Some(index) = self.find_document(&checked.name)? else {
             return Ok(Err(Reason::new(ReasonCode::UnknownDocument, checked.name.to_string())));
         };
-        if self.document(index)?.manifest_sha256 != checked.manifest_sha256.as_bytes()[..] {
+        let document = self.document(index)?;
+        if document.manifest_sha256 != checked.manifest_sha256.as_bytes()[..] {
             let detail = "manifest_sha256: the accepted manifest has another digest";
             return Ok(Err(Reason::new(ReasonCode::DigestMismatch, detail)));
         }
         let Some(delivery) = self.delivery(index, &checked.recipient)? else {
-            return Ok(Err(no_delivery(
-                &checked.name,
-                &checked.recipient,
-                expansions.is_pending(index, &checked.recipient),
-            )));
+            let pending = expansions.is_pending(index, &checked.recipient);
+            return Ok(Err(no_delivery(&checked.name, &checked.recipient, pending)));
         };
         let deadline = Timestamp(delivery.deadline_us);
         let effect = delivery::on_receipt(transport(&delivery)?, checked.outcome, self.now, deadline);
-        Ok(effect.map(|effect| (delivery, effect)))
+        Ok(effect.map(|effect| (Found { delivery, accepted_at_us: document.accepted_at_us }, effect)))
     }
 
     fn end_delivery(
         &mut self,
         report: &Report<CheckedReceipt>,
         payload: Digest,
-        mut delivery: DeliveryRecord,
+        Found { mut delivery, accepted_at_us }: Found,
         moved: delivery::Moved,
     ) -> Result<Decision, Refused> {
         let checked = &report.checked;
@@ -80,6 +81,7 @@ impl Draft<'_> {
             .holding(&report.envelope)
             .after(&delivery.last_leaf_hash)
             .judged(self.verdict(&report.judgement));
+        evidence.submission_time_us = accepted_at_us;
         evidence.recipients[0].node = report.node.to_string();
         if moved.state == Transport::REFUSED {
             evidence =
@@ -92,29 +94,37 @@ impl Draft<'_> {
         delivery.last_leaf_hash = bytes::Bytes::copy_from_slice(&hash);
         self.put_delivery(checked.recipient.clone(), delivery);
         self.put_answer(payload, leaf);
-        Ok(Decision::Leaf(leaf))
+        Ok(Decision::New(leaf))
     }
 
-    /// The directory may have changed between verification and now.
-    pub fn recheck_report<T>(&self, report: &Report<T>, agency: &AgencyId) -> Result<(), Reason> {
-        if report.as_of == self.directory.version() {
-            return Ok(());
-        }
+    /// The clock went on and the directory may have changed since verification.
+    pub fn recheck_report<T>(&self, report: &mut Report<T>, agency: &AgencyId) -> Result<(), Reason> {
         self.directory.may_act(&report.node, agency)?;
-        envelope::recheck(&report.envelope, &report.judgement, agency, &*self.directory, self.now).map(drop)
+        report.judgement =
+            envelope::recheck(&report.envelope, &report.judgement, agency, &*self.directory, self.now)?;
+        Ok(())
     }
 
-    /// Ends deliveries whose deadline passed: silence becomes signed evidence.
-    pub fn expire(&mut self, waiting: &[Waiting]) -> Result<Decision, Refused> {
+    /// Ends deliveries whose deadline passed: silence becomes signed evidence. One that can't be read stops
+    /// no other.
+    pub fn expire(&mut self, waiting: &[Waiting]) -> Decision {
         for entry in waiting {
-            let recipient = AgencyId::parse(&entry.recipient)?;
-            let Some(delivery) = self.delivery(entry.document, &recipient)? else { continue };
-            let deadline = Timestamp(delivery.deadline_us);
-            if let Some(moved) = delivery::on_deadline(transport(&delivery)?, self.now, deadline) {
-                self.expire_one(recipient, delivery, moved)?;
+            if let Err(refused) = self.expire_if_due(entry) {
+                let Waiting { document, recipient, .. } = entry;
+                tracing::error!(%refused, document, %recipient, "a passed deadline can't be recorded");
             }
         }
-        Ok(Decision::Done)
+        Decision::Done
+    }
+
+    fn expire_if_due(&mut self, entry: &Waiting) -> Result<(), Refused> {
+        let recipient = AgencyId::parse(&entry.recipient)?;
+        let Some(delivery) = self.delivery(entry.document, &recipient)? else { return Ok(()) };
+        let deadline = Timestamp(delivery.deadline_us);
+        match delivery::on_deadline(transport(&delivery)?, self.now, deadline) {
+            Some(moved) => self.expire_one(recipient, delivery, moved),
+            None => Ok(()),
+        }
     }
 
     fn expire_one(
@@ -158,28 +168,19 @@ fn no_delivery(name: &DocumentName, recipient: &AgencyId, pending: bool) -> Reas
     Reason::new(ReasonCode::NotARecipient, format!("{name} is not addressed to {recipient}"))
 }
 
-/// Evidence of a refused receipt or status.
-fn rejection<T>(report: &Report<T>, message: Digest, reasons: Vec<Reason>) -> Rejection
-where
-    T: Named,
-{
-    Rejection {
-        event: EventKind::ReportRejection,
-        node: report.node.clone(),
-        name: Some(report.checked.name().clone()),
-        message,
-        reasons,
-    }
+/// The leaf that ended a delivery.
+fn final_leaf(delivery: &DeliveryRecord) -> Result<u64, StoreError> {
+    delivery.final_leaf_plus_one.checked_sub(1).ok_or_else(|| {
+        StoreError::Damaged(format!(
+            "delivery {}/{} ended without a leaf",
+            delivery.document, delivery.recipient
+        ))
+    })
 }
 
-/// Something that names a document.
-pub trait Named {
-    /// The document.
-    fn name(&self) -> &DocumentName;
-}
-
-impl Named for CheckedReceipt {
-    fn name(&self) -> &DocumentName {
-        &self.name
+impl<T> Report<T> {
+    /// Evidence that this report was refused.
+    pub fn rejection(&self, reason: Reason) -> Rejection {
+        Rejection::of(EventKind::ReportRejection, &self.node, &self.envelope, vec![reason])
     }
 }

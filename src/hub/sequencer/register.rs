@@ -18,8 +18,8 @@ impl Draft<'_> {
     /// Applies one change; one that changes nothing is answered with the leaf that made it so.
     pub fn change(&mut self, change: &DirectoryChange) -> Result<Decision, Refused> {
         match self.directory.prepare(change, self.now)? {
-            Prepared::Unchanged { leaf } => Ok(Decision::Leaf(leaf)),
-            Prepared::Change(change) => Ok(Decision::Leaf(self.record_change(&change)?)),
+            Prepared::Unchanged { leaf } => Ok(Decision::Known(leaf)),
+            Prepared::Change(change) => Ok(Decision::New(self.record_change(&change)?)),
         }
     }
 

@@ -3,14 +3,15 @@
 use super::{Addition, Decision, Rejection, Submission, draft::Draft, expansion::Expansions};
 use crate::{
     domain::{
-        document, envelope,
+        document,
+        envelope::{self, Judgement},
         evidence::{Tell, recipients_digest},
-        id::{AgencyId, Digest},
+        id::{AgencyId, Digest, NodeName},
         policy,
         reason::{Reason, ReasonCode},
     },
     hub::refused::Refused,
-    proto::{EventKind, LegalValue},
+    proto::{EventKind, LegalValue, SignedEnvelope},
     store::records::{DocumentRecord, RecipientList},
 };
 
@@ -25,41 +26,43 @@ impl Draft<'_> {
         let name = &submission.checked.name;
         if let Some(known) = self.find_document(name)? {
             if self.document(known)?.manifest_sha256 == manifest_sha256.as_bytes()[..] {
-                return Ok(Decision::Leaf(known));
+                return Ok(Decision::Known(known));
             }
             let conflict =
                 Reason::new(ReasonCode::Conflict, format!("{name} was accepted with other content"));
-            return self.reject(&rejection(&submission, vec![conflict]));
+            return self.reject(rejection(&submission.node, &submission.envelope, vec![conflict]));
         }
         if let Err(reasons) = self.recheck_submission(&mut submission) {
-            return self.reject(&rejection(&submission, reasons));
+            return self.reject(rejection(&submission.node, &submission.envelope, reasons));
         }
         self.accept(submission, manifest_sha256, expansions)
     }
 
-    /// The directory may have changed between verification and now: states are judged again.
+    /// The clock went on and the directory may have changed since verification: states are judged again.
     fn recheck_submission(&self, submission: &mut Submission) -> Result<(), Vec<Reason>> {
-        if submission.as_of == self.directory.version() {
-            return Ok(());
+        let Submission { node, envelope, checked, judgement, .. } = submission;
+        let (sender, manifest) = (&checked.name.sender, &checked.manifest);
+        *judgement = self.recheck_sender(node, envelope, judgement, sender)?;
+        if submission.as_of != self.directory.version() {
+            submission.recipients = self.directory.expand(
+                sender,
+                &manifest.recipients,
+                &manifest.groups,
+                self.parts.max_recipients,
+            )?;
         }
-        let sender = &submission.checked.name.sender;
-        policy::may_send(&self.directory, &submission.node, sender).map_err(|reason| vec![reason])?;
-        submission.judgement = envelope::recheck(
-            &submission.envelope,
-            &submission.judgement,
-            sender,
-            &*self.directory,
-            self.now,
-        )
-        .map_err(|reason| vec![reason])?;
-        let manifest = &submission.checked.manifest;
-        submission.recipients = self.directory.expand(
-            sender,
-            &manifest.recipients,
-            &manifest.groups,
-            self.parts.max_recipients,
-        )?;
         Ok(())
+    }
+
+    fn recheck_sender(
+        &self,
+        node: &NodeName,
+        envelope: &SignedEnvelope,
+        before: &Judgement,
+        sender: &AgencyId,
+    ) -> Result<Judgement, Vec<Reason>> {
+        policy::may_send(&self.directory, node, sender).map_err(|reason| vec![reason])?;
+        envelope::recheck(envelope, before, sender, &*self.directory, self.now).map_err(|reason| vec![reason])
     }
 
     fn accept(
@@ -106,7 +109,7 @@ impl Draft<'_> {
         self.put_document(checked.name, record.clone());
         self.commit.bodies.extend(bodies);
         self.put_list(index, record, &recipients, expansions);
-        Ok(Decision::Leaf(index))
+        Ok(Decision::New(index))
     }
 
     fn warnings(
@@ -117,51 +120,67 @@ impl Draft<'_> {
     ) -> Result<Vec<Reason>, Refused> {
         let mut warnings = Vec::new();
         let natural = self.natural_key(&checked.name.sender, checked.year, &info.number, &info.notation)?;
-        if let Some(older) = natural
-            && self.document(older)?.document_id != *checked.name.document_id
+        let older = natural.map(|older| self.document(older)).transpose()?;
+        if let Some(older) = older
+            && older.document_id != *checked.name.document_id
         {
-            let older = self.document(older)?.document_id;
-            warnings.push(Reason::new(
-                ReasonCode::NaturalKeyRepeated,
-                format!("the same number, notation and year stand in {older}"),
-            ));
+            warnings.push(number_repeated(&older.document_id));
         }
         if legal_value == LegalValue::Information {
-            warnings.push(Reason::new(
-                ReasonCode::ForInformation,
-                "the envelope does not carry the signatures of a person and of the agency",
-            ));
+            warnings.push(for_information());
         }
         Ok(warnings)
     }
 
     /// Sends an accepted document to more recipients. Who has it already does not get it twice.
-    pub fn add(&mut self, addition: Addition, expansions: &mut Expansions) -> Result<Decision, Refused> {
+    pub fn add(&mut self, mut addition: Addition, expansions: &mut Expansions) -> Result<Decision, Refused> {
         let payload = Digest::of(&addition.envelope.payload);
         if let Some(leaf) = self.answered(&payload)? {
-            return Ok(Decision::Leaf(leaf));
+            return Ok(Decision::Known(leaf));
         }
         let (index, document) = match self.addressed(&addition)? {
             Ok(found) => found,
-            Err(reason) => return self.reject(&addition_rejection(&addition, payload, vec![reason])),
-        };
-        let mut recipients = addition.recipients.clone();
-        if addition.as_of != self.directory.version() {
-            match self.recheck_addition(&addition) {
-                Ok(fresh) => recipients = fresh,
-                Err(reasons) => return self.reject(&addition_rejection(&addition, payload, reasons)),
+            Err(reason) => {
+                return self.reject(rejection(&addition.node, &addition.envelope, vec![reason]));
             }
+        };
+        if let Err(reasons) = self.recheck_addition(&mut addition) {
+            return self.reject(rejection(&addition.node, &addition.envelope, reasons));
         }
-        let already = expansions.pending_recipients(index);
+        let fresh = self.without_delivery(index, &addition.recipients, expansions)?;
+        if fresh.is_empty() {
+            self.put_answer(payload, index);
+            return Ok(Decision::Known(index));
+        }
+        let leaf = self.record_addition(&addition, &document, &fresh)?;
+        self.put_answer(payload, leaf);
+        self.put_list(leaf, document, &fresh, expansions);
+        Ok(Decision::New(leaf))
+    }
+
+    /// Recipients who neither have the document nor are about to get it.
+    fn without_delivery(
+        &self,
+        document: u64,
+        recipients: &[AgencyId],
+        expansions: &Expansions,
+    ) -> Result<Vec<AgencyId>, Refused> {
+        let pending = expansions.pending_recipients(document);
         let mut fresh = Vec::new();
         for recipient in recipients {
-            if !already.contains(recipient.as_str()) && self.delivery(index, &recipient)?.is_none() {
-                fresh.push(recipient);
+            if !pending.contains(recipient.as_str()) && self.delivery(document, recipient)?.is_none() {
+                fresh.push(recipient.clone());
             }
         }
-        if fresh.is_empty() {
-            return Ok(Decision::Leaf(index));
-        }
+        Ok(fresh)
+    }
+
+    fn record_addition(
+        &mut self,
+        addition: &Addition,
+        document: &DocumentRecord,
+        fresh: &[AgencyId],
+    ) -> Result<u64, Refused> {
         let mut evidence = self
             .event(EventKind::SubmissionAcceptance)?
             .about(&addition.checked.name, &addition.checked.manifest_sha256)
@@ -169,13 +188,12 @@ impl Draft<'_> {
             .holding(&addition.envelope)
             .judged(self.verdict(&addition.judgement));
         evidence.submission_time_us = document.accepted_at_us;
+        evidence.signature_sha256 = envelope::signature_digests(&addition.envelope);
         evidence.recipient_count = fresh.len() as u64;
-        evidence.recipients_sha256 = digest(&fresh);
+        evidence.recipients_sha256 = digest(fresh);
         evidence.delivery_deadline_us = document.deadline_us;
-        let (leaf, _) = self.add_leaf(&evidence, Some(index), vec![document.sender.clone()])?;
-        self.put_answer(payload, leaf);
-        self.put_list(leaf, document, &fresh, expansions);
-        Ok(Decision::Leaf(leaf))
+        let (leaf, _) = self.add_leaf(&evidence, Some(document.index), vec![document.sender.clone()])?;
+        Ok(leaf)
     }
 
     fn addressed(&self, addition: &Addition) -> Result<Result<(u64, DocumentRecord), Reason>, Refused> {
@@ -195,13 +213,19 @@ impl Draft<'_> {
         Ok(Ok((index, document)))
     }
 
-    fn recheck_addition(&self, addition: &Addition) -> Result<Vec<AgencyId>, Vec<Reason>> {
-        let sender = &addition.checked.name.sender;
-        policy::may_send(&self.directory, &addition.node, sender).map_err(|reason| vec![reason])?;
-        envelope::recheck(&addition.envelope, &addition.judgement, sender, &*self.directory, self.now)
-            .map_err(|reason| vec![reason])?;
-        let wanted = &addition.checked.addressing;
-        self.directory.expand(sender, &wanted.recipients, &wanted.groups, self.parts.max_recipients)
+    fn recheck_addition(&self, addition: &mut Addition) -> Result<(), Vec<Reason>> {
+        let Addition { node, envelope, checked, judgement, .. } = addition;
+        let (sender, wanted) = (&checked.name.sender, &checked.addressing);
+        *judgement = self.recheck_sender(node, envelope, judgement, sender)?;
+        if addition.as_of != self.directory.version() {
+            addition.recipients = self.directory.expand(
+                sender,
+                &wanted.recipients,
+                &wanted.groups,
+                self.parts.max_recipients,
+            )?;
+        }
+        Ok(())
     }
 
     fn put_list(
@@ -216,7 +240,7 @@ impl Draft<'_> {
             document: document.index,
             recipients: recipients.iter().map(ToString::to_string).collect(),
         };
-        self.weigh(recipients.len() * 16);
+        self.weigh(recipients.iter().map(|recipient| recipient.as_str().len() + 2).sum());
         self.commit.lists.push(list.clone());
         expansions.begin(self, list, document);
     }
@@ -226,22 +250,20 @@ fn digest(recipients: &[AgencyId]) -> bytes::Bytes {
     recipients_digest(recipients.iter().map(AgencyId::as_str)).to_bytes()
 }
 
-fn rejection(submission: &Submission, reasons: Vec<Reason>) -> Rejection {
-    Rejection {
-        event: EventKind::SubmissionRejection,
-        node: submission.node.clone(),
-        name: Some(submission.checked.name.clone()),
-        message: Digest::of(&submission.envelope.payload),
-        reasons,
-    }
+fn rejection(node: &NodeName, envelope: &SignedEnvelope, reasons: Vec<Reason>) -> Rejection {
+    Rejection::of(EventKind::SubmissionRejection, node, envelope, reasons)
 }
 
-fn addition_rejection(addition: &Addition, message: Digest, reasons: Vec<Reason>) -> Rejection {
-    Rejection {
-        event: EventKind::SubmissionRejection,
-        node: addition.node.clone(),
-        name: Some(addition.checked.name.clone()),
-        message,
-        reasons,
-    }
+/// Warning: the number stands in another document of the same year.
+pub fn number_repeated(document_id: &str) -> Reason {
+    Reason::new(
+        ReasonCode::NaturalKeyRepeated,
+        format!("the same number, notation and year stand in {document_id}"),
+    )
+}
+
+/// Warning: not an original by Decision 28/2018 art. 4.
+pub fn for_information() -> Reason {
+    let detail = "the envelope does not carry the signatures of a person and of the agency";
+    Reason::new(ReasonCode::ForInformation, detail)
 }

@@ -1,0 +1,282 @@
+//! What waits for whom: ready queues by recipient, leases, pauses, deadlines. All in memory, made from the store.
+//! A recipient that is away or slow has its own queue and holds up nobody.
+
+mod board;
+
+use std::{
+    cmp::Reverse,
+    collections::BinaryHeap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use self::board::Board;
+use super::bells::{Bells, Listening};
+use crate::{
+    domain::{id::AgencyId, reason::Reason, retry::Backoff, time::Timestamp},
+    proto::TransportState,
+    store::{Store, StoreError, Waiting, rank, records::DeliveryRecord},
+};
+
+/// Deliveries read from the store at a time when the hub starts.
+const PAGE: usize = 10_000;
+
+/// A delivery given to one session for a time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// Names this lease.
+    pub id: u64,
+    /// Recipient agency.
+    pub recipient: AgencyId,
+    /// Document index.
+    pub document: u64,
+    /// 1 for the first offer since the hub started.
+    pub attempt: u32,
+    /// End of the lease.
+    pub until: Timestamp,
+}
+
+/// How a delivery in memory stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// In the ready queue.
+    Ready,
+    /// Leased.
+    Leased {
+        /// Lease id.
+        id: u64,
+        /// End.
+        until: Timestamp,
+    },
+    /// Waits before the next offer.
+    Paused {
+        /// Next offer.
+        until: Timestamp,
+    },
+}
+
+/// Handle of the queues.
+pub struct Dispatcher {
+    board: Mutex<Board>,
+    bells: Arc<Bells>,
+    lease_us: i64,
+}
+
+impl Dispatcher {
+    /// Reads what waits.
+    pub fn load(store: &dyn Store, lease_us: i64, backoff: Backoff) -> Result<Self, StoreError> {
+        let bells = Arc::new(Bells::default());
+        let mut board = Board::new(backoff, Arc::clone(&bells));
+        let mut after: Option<Waiting> = None;
+        loop {
+            let page = store.waiting(after.as_ref(), PAGE)?;
+            let Some(last) = page.last() else { break };
+            after = Some(last.clone());
+            for waiting in page {
+                let recipient = AgencyId::parse(&waiting.recipient)
+                    .map_err(|reason| StoreError::Damaged(reason.to_string()))?;
+                board.add(recipient, waiting.rank, waiting.document, Timestamp(waiting.deadline_us));
+            }
+        }
+        Ok(Self { board: Mutex::new(board), bells, lease_us })
+    }
+
+    /// Takes over what a commit changed, and wakes the sessions concerned.
+    pub fn update(&self, deliveries: &[DeliveryRecord], now: Timestamp) {
+        let mut board = self.board();
+        for delivery in deliveries {
+            let Ok(recipient) = AgencyId::parse(&delivery.recipient) else { continue };
+            if delivery.transport_state() == TransportState::Ready {
+                let deadline = Timestamp(delivery.deadline_us);
+                board.add(recipient, rank(delivery.urgency), delivery.document, deadline);
+            } else {
+                board.remove(&recipient, delivery.document);
+            }
+        }
+        board.tick(now);
+    }
+
+    /// Leases the most urgent, then oldest, deliveries of these agencies, at most `max`.
+    pub fn lease(&self, agencies: &[AgencyId], max: usize, now: Timestamp) -> Vec<Lease> {
+        let mut board = self.board();
+        let until = now.plus_us(self.lease_us);
+        let heads = agencies.iter().filter_map(|agency| board.head(agency)).map(Reverse);
+        let mut heads: BinaryHeap<_> = heads.collect();
+        let mut leases = Vec::new();
+        while leases.len() < max
+            && let Some(Reverse((_, document, agency))) = heads.pop()
+        {
+            leases.push(board.lease(agency.clone(), document, until));
+            heads.extend(board.head(agency).map(Reverse));
+        }
+        leases
+    }
+
+    /// Gives a lease back: offered again after a pause, which grows with the attempts.
+    pub fn release(
+        &self,
+        recipient: &AgencyId,
+        document: u64,
+        lease: u64,
+        now: Timestamp,
+    ) -> Result<(), Reason> {
+        self.board().pause(recipient, document, lease, now)
+    }
+
+    /// Gives leases back at once: their session ended before it could answer. The attempt counts.
+    pub fn give_back(&self, leases: &[Lease]) {
+        let mut board = self.board();
+        leases.iter().for_each(|lease| board.give_back(lease));
+    }
+
+    /// Prolongs a lease.
+    pub fn extend(
+        &self,
+        recipient: &AgencyId,
+        document: u64,
+        lease: u64,
+        now: Timestamp,
+    ) -> Result<Timestamp, Reason> {
+        self.board().extend(recipient, document, lease, now.plus_us(self.lease_us))
+    }
+
+    /// Rings whenever something becomes ready, or a lease ends, for one of these agencies.
+    pub fn listen(&self, agencies: &[AgencyId]) -> Listening {
+        self.bells.listen(agencies)
+    }
+
+    /// Ends leases and pauses that are over; returns deliveries whose deadline passed, at most `max`.
+    pub fn tick(&self, now: Timestamp, max: usize) -> Vec<Waiting> {
+        let mut board = self.board();
+        board.tick(now);
+        board.deadlines.iter().take_while(|(deadline, _, _)| *deadline <= now).take(max).map(due).collect()
+    }
+
+    /// Forgets leases that live no more.
+    pub fn retain_held(&self, leases: &mut Vec<Lease>) {
+        let board = self.board();
+        leases.retain(|lease| board.held(&lease.recipient, lease.document, lease.id).is_ok());
+    }
+
+    /// Standing and attempts of one delivery that waits.
+    pub fn standing(&self, recipient: &AgencyId, document: u64) -> Option<(Standing, u32)> {
+        let board = self.board();
+        let entry = board.queues.get(recipient)?.entries.get(&document)?;
+        Some((entry.standing, entry.attempts))
+    }
+
+    /// Deliveries that wait, and how many of them are leased.
+    pub fn counts(&self) -> (usize, usize) {
+        let board = self.board();
+        (board.deadlines.len(), board.leased)
+    }
+
+    fn board(&self) -> MutexGuard<'_, Board> {
+        self.board.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn due((deadline, recipient, document): &(Timestamp, AgencyId, u64)) -> Waiting {
+    Waiting { recipient: recipient.to_string(), rank: 0, document: *document, deadline_us: deadline.0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::reason::ReasonCode;
+
+    fn agency(text: &str) -> AgencyId {
+        AgencyId::parse(text).unwrap()
+    }
+
+    fn delivery(document: u64, recipient: &str, urgency: u32, state: TransportState) -> DeliveryRecord {
+        DeliveryRecord {
+            document,
+            recipient: recipient.into(),
+            transport: state.into(),
+            urgency,
+            deadline_us: 1_000_000,
+            ..DeliveryRecord::default()
+        }
+    }
+
+    fn dispatcher(deliveries: &[DeliveryRecord]) -> Dispatcher {
+        let backoff = Backoff::new(1_000, 10_000, 2).unwrap();
+        let dispatcher = Dispatcher::load(&crate::store::memory::Memory::default(), 1_000, backoff).unwrap();
+        dispatcher.update(deliveries, Timestamp(0));
+        dispatcher
+    }
+
+    const READY: TransportState = TransportState::Ready;
+
+    #[test]
+    fn urgent_first_then_older() {
+        let d = dispatcher(&[
+            delivery(1, "H53", 0, READY),
+            delivery(2, "H53", 3, READY),
+            delivery(3, "H54", 3, READY),
+        ]);
+        let leases = d.lease(&[agency("H54"), agency("H53")], 10, Timestamp(0));
+        assert_eq!(leases.iter().map(|lease| lease.document).collect::<Vec<_>>(), [2, 3, 1]);
+    }
+
+    #[test]
+    fn a_lease_is_held_by_one_and_comes_back_after_a_pause() {
+        let d = dispatcher(&[delivery(1, "H53", 0, READY)]);
+        let mine = [agency("H53")];
+        let lease = d.lease(&mine, 1, Timestamp(0)).remove(0);
+        assert!(d.lease(&mine, 1, Timestamp(999)).is_empty());
+        d.tick(Timestamp(1_000), 10);
+        assert!(matches!(d.standing(&mine[0], 1), Some((Standing::Paused { .. }, 1))));
+        assert_eq!(
+            d.release(&mine[0], 1, lease.id, Timestamp(1_000)).unwrap_err().code,
+            ReasonCode::LeaseLost
+        );
+        d.tick(Timestamp(20_000), 10);
+        assert_eq!(d.lease(&mine, 1, Timestamp(20_000))[0].attempt, 2);
+        assert_eq!(d.counts(), (1, 1));
+    }
+
+    #[test]
+    fn an_extended_lease_lives_on() {
+        let d = dispatcher(&[delivery(1, "H53", 0, READY)]);
+        let mine = agency("H53");
+        let lease = d.lease(std::slice::from_ref(&mine), 1, Timestamp(0)).remove(0);
+        d.extend(&mine, 1, lease.id, Timestamp(900)).unwrap();
+        d.tick(Timestamp(1_500), 10);
+        assert!(matches!(d.standing(&mine, 1), Some((Standing::Leased { .. }, 1))));
+    }
+
+    #[test]
+    fn what_ends_is_gone_and_deadlines_are_told_until_then() {
+        let d = dispatcher(&[delivery(1, "H53", 0, READY), delivery(2, "H53", 0, READY)]);
+        d.lease(&[agency("H53")], 2, Timestamp(0));
+        assert_eq!(d.tick(Timestamp(1_000_000), 10).len(), 2);
+        d.update(&[delivery(1, "H53", 0, TransportState::Expired)], Timestamp(1_000_000));
+        assert_eq!(d.tick(Timestamp(1_000_000), 10).len(), 1);
+        assert_eq!(d.counts(), (1, 0), "the other one is paused");
+    }
+
+    #[tokio::test]
+    async fn listeners_hear_of_new_work_and_of_ended_leases() {
+        let d = dispatcher(&[]);
+        let mine = [agency("H53")];
+        let listening = d.listen(&mine);
+        d.update(&[delivery(1, "H53", 0, READY)], Timestamp(0));
+        listening.rung().await;
+        d.lease(&mine, 1, Timestamp(0));
+        d.update(&[delivery(1, "H53", 0, TransportState::HandedOver)], Timestamp(0));
+        listening.rung().await;
+        assert!(d.board().queues.is_empty() && d.board().deadlines.is_empty());
+    }
+
+    #[test]
+    fn what_is_given_back_is_ready_at_once_and_ended_leases_are_forgotten() {
+        let d = dispatcher(&[delivery(1, "H53", 0, READY), delivery(2, "H53", 0, READY)]);
+        let mine = [agency("H53")];
+        let mut leases = d.lease(&mine, 2, Timestamp(0));
+        d.give_back(&leases[..1]);
+        d.retain_held(&mut leases);
+        assert_eq!(leases.iter().map(|lease| lease.document).collect::<Vec<_>>(), [2]);
+        assert_eq!(d.lease(&mine, 2, Timestamp(0))[0].attempt, 2);
+    }
+}

@@ -1,0 +1,288 @@
+//! Taking documents in: everything that can be checked before the one writer is checked here, in parallel.
+
+mod parts;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use prost::Message;
+
+use super::{
+    Hub,
+    claim::Claim,
+    refused::{Refused, blocking},
+    sequencer::{Addition, Answer, Proof, Proposal, Rejection, Submission, for_information},
+};
+use crate::{
+    domain::{
+        directory::Directory,
+        document::{self, CheckedManifest},
+        envelope::{self, Judgement},
+        evidence::{MAX_LEAF, RULES},
+        id::{AgencyId, Digest, NodeName},
+        policy,
+        reason::{Reason, ReasonCode},
+    },
+    proto::{self, EventKind, SignedEnvelope},
+};
+
+/// Refusals that are about this moment, not about the message: they become no evidence.
+const PASSING: [ReasonCode; 4] =
+    [ReasonCode::Busy, ReasonCode::ShuttingDown, ReasonCode::StoreFailed, ReasonCode::Damaged];
+
+/// Largest envelope that stands in a leaf, beside names, verdict and reasons.
+const MAX_HELD: usize = MAX_LEAF - 8 * 1024;
+
+/// The answer to a submission: the same receipt bytes for every repeat.
+#[derive(Debug)]
+pub struct Accepted {
+    /// Evidence with proof.
+    pub receipt: proto::Receipt,
+    /// True when an earlier request was answered with it already.
+    pub repeat: bool,
+}
+
+/// What verification made of a signed message.
+pub(super) enum Prepared {
+    /// Answered before, with this leaf.
+    Known(u64),
+    /// To be decided by the writer.
+    New(Proposal),
+}
+
+/// What a manifest comes to without its bodies.
+struct Examined {
+    checked: CheckedManifest,
+    judgement: Judgement,
+    recipients: Vec<AgencyId>,
+    as_of: u64,
+}
+
+impl Hub {
+    /// Accepts a document, or refuses it with evidence.
+    pub async fn submit(
+        self: &Arc<Self>,
+        node: &NodeName,
+        envelope: SignedEnvelope,
+        inline: Vec<Bytes>,
+    ) -> Result<Accepted, Refused> {
+        let (hub, owner, signed) = (Arc::clone(self), node.clone(), envelope.clone());
+        let prepared = blocking(move || hub.prepare(owner, signed, &inline)).await?;
+        let parts = match &prepared {
+            Ok(Prepared::New(Proposal::Submit(submission))) => submission.checked.manifest.parts.clone(),
+            _ => Vec::new(),
+        };
+        let accepted = self.conclude(EventKind::SubmissionRejection, node, &envelope, prepared).await?;
+        self.release_uploads(node, parts);
+        Ok(accepted)
+    }
+
+    /// All checks of [`Hub::submit`] but for the bodies; nothing is stored.
+    pub async fn validate(
+        self: &Arc<Self>,
+        node: &NodeName,
+        envelope: SignedEnvelope,
+    ) -> Result<proto::ValidateResponse, Refused> {
+        let (hub, node) = (Arc::clone(self), node.clone());
+        blocking(move || hub.validate_now(&node, &envelope)).await?
+    }
+
+    /// Sends an accepted document to more recipients.
+    pub async fn add_recipients(
+        self: &Arc<Self>,
+        node: &NodeName,
+        envelope: SignedEnvelope,
+    ) -> Result<Accepted, Refused> {
+        self.take(EventKind::SubmissionRejection, node, envelope, Self::prepare_addition).await
+    }
+
+    /// Verifies a signed message off the async threads, lets the writer decide it, and proves the outcome.
+    pub(super) async fn take(
+        self: &Arc<Self>,
+        refusal: EventKind,
+        node: &NodeName,
+        envelope: SignedEnvelope,
+        prepare: impl FnOnce(&Self, NodeName, SignedEnvelope) -> Result<Proposal, Refused> + Send + 'static,
+    ) -> Result<Accepted, Refused> {
+        let (hub, owner, signed) = (Arc::clone(self), node.clone(), envelope.clone());
+        let prepared = blocking(move || match hub.answered(&owner, &signed)? {
+            Some(leaf) => Ok(Prepared::Known(leaf)),
+            None => prepare(&hub, owner, signed).map(Prepared::New),
+        });
+        let prepared = prepared.await?;
+        self.conclude(refusal, node, &envelope, prepared).await
+    }
+
+    /// The outcome of a prepared message. A refusal becomes evidence, unless it is about this moment rather
+    /// than about the message.
+    async fn conclude(
+        self: &Arc<Self>,
+        refusal: EventKind,
+        node: &NodeName,
+        envelope: &SignedEnvelope,
+        prepared: Result<Prepared, Refused>,
+    ) -> Result<Accepted, Refused> {
+        let proposal = match prepared {
+            Ok(Prepared::Known(leaf)) => {
+                return Ok(Accepted { receipt: self.receipt(leaf).await?, repeat: true });
+            }
+            Ok(Prepared::New(proposal)) => proposal,
+            Err(refused) if PASSING.contains(&refused.code()) => return Err(refused),
+            Err(refused) => {
+                let rejection = Rejection::of(refusal, node, envelope, refused.reasons);
+                Proposal::Reject(Box::new(rejection))
+            }
+        };
+        self.settle(proposal).await
+    }
+
+    /// Lets the writer decide, and reads the proof where it is an old one.
+    pub(super) async fn settle(self: &Arc<Self>, proposal: Proposal) -> Result<Accepted, Refused> {
+        match self.sequencer.propose(proposal).await? {
+            Answer::Receipt { proof, repeat } => Ok(Accepted { receipt: self.proven(proof).await?, repeat }),
+            Answer::Refused { reasons, proof } => {
+                let receipt = Some(Box::new(self.proven(proof).await?));
+                Err(Refused { reasons, receipt })
+            }
+            _ => Err(Refused::because(ReasonCode::StoreFailed, "the writer gave no receipt")),
+        }
+    }
+
+    async fn proven(self: &Arc<Self>, proof: Proof) -> Result<proto::Receipt, Refused> {
+        match proof {
+            Proof::Fresh(receipt) => Ok(receipt),
+            Proof::Stored(leaf) => self.receipt(leaf).await,
+        }
+    }
+
+    fn prepare(
+        &self,
+        node: NodeName,
+        envelope: SignedEnvelope,
+        inline: &[Bytes],
+    ) -> Result<Prepared, Refused> {
+        if let Some(leaf) = self.known(&node, &envelope)? {
+            return Ok(Prepared::Known(leaf));
+        }
+        let examined = self.examine(&self.directory(), &node, &envelope)?;
+        let mut bodies = self.collect_parts(&node, &examined.checked.manifest.parts, inline)?;
+        let encoded = Bytes::from(envelope.encode_to_vec());
+        let envelope_sha256 = Digest::of(&encoded);
+        bodies.push(self.keep(&encoded, &envelope_sha256)?);
+        Ok(Prepared::New(Proposal::Submit(Box::new(Submission {
+            node,
+            envelope,
+            checked: examined.checked,
+            judgement: examined.judgement,
+            recipients: examined.recipients,
+            as_of: examined.as_of,
+            bodies,
+            envelope_sha256,
+        }))))
+    }
+
+    /// The leaf that accepted exactly this manifest before: before any rule that may have changed since.
+    fn known(&self, node: &NodeName, envelope: &SignedEnvelope) -> Result<Option<u64>, Refused> {
+        if envelope.payload_type != envelope::MANIFEST {
+            return Ok(None);
+        }
+        let Some(name) = Claim::of(envelope).name else { return Ok(None) };
+        let Some(index) = self.store.find_document(&name)? else { return Ok(None) };
+        if !self.is_published(index) || !self.is_same(index, envelope)? {
+            return Ok(None);
+        }
+        self.directory().may_act(node, &name.sender)?;
+        Ok(Some(index))
+    }
+
+    fn is_same(&self, document: u64, envelope: &SignedEnvelope) -> Result<bool, Refused> {
+        let document = self.store.document(document)?;
+        Ok(document.is_some_and(|d| d.manifest_sha256 == Digest::of(&envelope.payload).as_bytes()[..]))
+    }
+
+    /// The leaf that answered exactly this message before, whatever became of keys and clocks since.
+    fn answered(&self, node: &NodeName, envelope: &SignedEnvelope) -> Result<Option<u64>, Refused> {
+        let answered = self.store.answered(&Digest::of(&envelope.payload))?;
+        let Some(leaf) = answered.filter(|leaf| self.is_published(*leaf)) else { return Ok(None) };
+        let Some(agency) = Claim::of(envelope).agency else { return Ok(None) };
+        self.directory().may_act(node, &agency)?;
+        Ok(Some(leaf))
+    }
+
+    fn examine(
+        &self,
+        directory: &Directory,
+        node: &NodeName,
+        envelope: &SignedEnvelope,
+    ) -> Result<Examined, Refused> {
+        let now = self.clock.now();
+        let limits = &self.settings.limits;
+        envelope::check_form(envelope, envelope::MANIFEST)?;
+        let checked = document::check_manifest(&envelope.payload, limits, &self.log.origin, now)?;
+        let sender = &checked.name.sender;
+        policy::may_send(directory, node, sender)?;
+        let judgement = envelope::judge(envelope, envelope::MANIFEST, sender, directory, now)?;
+        let wanted = &checked.manifest;
+        let recipients =
+            directory.expand(sender, &wanted.recipients, &wanted.groups, limits.max_recipients)?;
+        Ok(Examined { judgement, recipients, as_of: directory.version(), checked })
+    }
+
+    fn validate_now(
+        &self,
+        node: &NodeName,
+        envelope: &SignedEnvelope,
+    ) -> Result<proto::ValidateResponse, Refused> {
+        let examined = self.examine(&self.directory(), node, envelope)?;
+        let Examined { checked, judgement, recipients, .. } = examined;
+        if let Some(index) = self.store.find_document(&checked.name)?
+            && !self.is_same(index, envelope)?
+        {
+            let detail = format!("{} was accepted with other content", checked.name);
+            return Err(Refused::because(ReasonCode::Conflict, detail));
+        }
+        let mut warnings = Vec::new();
+        if judgement.legal_value == proto::LegalValue::Information {
+            warnings.push(for_information().to_proto());
+        }
+        let verdict = proto::Verdict {
+            rules: RULES,
+            as_of_index: self.store.head().size,
+            signatures: judgement.reports,
+            legal_value: judgement.legal_value.into(),
+        };
+        Ok(proto::ValidateResponse {
+            verdict: Some(verdict),
+            recipient_count: recipients.len() as u64,
+            warnings,
+        })
+    }
+
+    fn prepare_addition(&self, node: NodeName, envelope: SignedEnvelope) -> Result<Proposal, Refused> {
+        let now = self.clock.now();
+        let limits = &self.settings.limits;
+        envelope::check_form(&envelope, envelope::ADDRESSING)?;
+        refuse_what_no_leaf_holds(&envelope)?;
+        let checked = document::check_addressing(&envelope.payload, limits, &self.log.origin, now)?;
+        let directory = self.directory();
+        let sender = &checked.name.sender;
+        policy::may_send(&directory, &node, sender)?;
+        let judgement = envelope::judge(&envelope, envelope::ADDRESSING, sender, &*directory, now)?;
+        let wanted = &checked.addressing;
+        let recipients =
+            directory.expand(sender, &wanted.recipients, &wanted.groups, limits.max_recipients)?;
+        let as_of = directory.version();
+        let addition = Addition { as_of, node, envelope, judgement, recipients, checked };
+        Ok(Proposal::Add(Box::new(addition)))
+    }
+}
+
+/// Addressings, receipts and statuses stand whole in the evidence, and leaves are bounded.
+pub(super) fn refuse_what_no_leaf_holds(envelope: &SignedEnvelope) -> Result<(), Reason> {
+    let len = envelope.encoded_len();
+    if len <= MAX_HELD {
+        return Ok(());
+    }
+    let detail = format!("envelope: {len} bytes, at most {MAX_HELD} for a message of this kind; use groups");
+    Err(Reason::new(ReasonCode::TooLarge, detail))
+}

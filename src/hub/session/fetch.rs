@@ -1,0 +1,47 @@
+//! Plain fetching for simple clients.
+
+use std::{sync::Arc, time::Duration};
+
+use super::offers::Held;
+use crate::{
+    domain::id::NodeName,
+    hub::{Hub, refused::Refused},
+    proto::Offer,
+};
+
+/// Offers of one Fetch at most.
+const MAX_FETCH: usize = 100;
+/// Longest wait of a Fetch.
+const MAX_FETCH_WAIT: Duration = Duration::from_secs(60);
+
+impl Hub {
+    /// Leases and returns what waits, at most `max`; waits up to `wait` for the first. A caller that goes away
+    /// while it waits leaves nothing behind.
+    pub async fn fetch(
+        self: &Arc<Self>,
+        node: &NodeName,
+        agencies: &[String],
+        max: u32,
+        wait: Duration,
+    ) -> Result<Vec<Offer>, Refused> {
+        let max = (max as usize).clamp(1, MAX_FETCH);
+        let end = tokio::time::Instant::now() + wait.min(MAX_FETCH_WAIT);
+        let listening = self.dispatcher.listen(&self.agencies_of(node, agencies)?);
+        loop {
+            // Asked each time: the directory may change during the wait.
+            let agencies = self.agencies_of(node, agencies)?;
+            let mut held = Held::new(self);
+            held.leases = self.dispatcher.lease(&agencies, max, self.clock.now());
+            if !held.leases.is_empty() {
+                let offers = self.offers(held.leases.clone()).await?;
+                held.leases.clear();
+                return Ok(offers);
+            }
+            tokio::select! {
+                () = listening.rung() => {}
+                () = tokio::time::sleep_until(end) => return Ok(Vec::new()),
+                () = self.stopping.cancelled() => return Ok(Vec::new()),
+            }
+        }
+    }
+}

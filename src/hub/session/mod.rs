@@ -1,0 +1,141 @@
+//! Offering documents to recipients: the two-way session, and plain fetching for simple clients.
+
+mod fetch;
+mod offers;
+mod worker;
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use super::{Hub, intake::Accepted, refused::Refused};
+use crate::{
+    domain::{
+        id::{AgencyId, NodeName},
+        reason::ReasonCode,
+    },
+    proto::{Offer, SignedEnvelope},
+};
+
+/// Commands and events that may wait in a session's channels.
+const CHANNEL: usize = 64;
+
+/// What a client says in its session.
+#[derive(Debug)]
+pub enum Command {
+    /// More offers may come.
+    Credit(u32),
+    /// A signed receipt.
+    Acknowledge(SignedEnvelope),
+    /// A lease back.
+    Release {
+        /// Names the delivery.
+        delivery_id: String,
+        /// Names the lease.
+        lease: u64,
+    },
+    /// More time.
+    Extend {
+        /// Names the delivery.
+        delivery_id: String,
+        /// Names the lease.
+        lease: u64,
+    },
+}
+
+/// What the hub says in a session.
+#[derive(Debug)]
+pub enum Event {
+    /// A document.
+    Offer(Box<Offer>),
+    /// Answer to a receipt.
+    Acknowledged(Accepted),
+    /// A lease lives on until then.
+    Extended {
+        /// Names the delivery.
+        delivery_id: String,
+        /// End of the lease.
+        until_us: i64,
+    },
+    /// Answer to a command that was refused.
+    Refused {
+        /// Names the delivery, when known.
+        delivery_id: String,
+        /// Why.
+        refused: Refused,
+    },
+    /// The hub is stopping.
+    Goodbye,
+}
+
+/// Both ends of a session, for the door.
+pub struct Session {
+    /// Agencies this session receives for.
+    pub agencies: Vec<AgencyId>,
+    /// To the session. Dropping it ends the session.
+    pub commands: mpsc::Sender<Command>,
+    /// From the session.
+    pub events: mpsc::Receiver<Event>,
+}
+
+impl Hub {
+    /// Opens a session for `agencies`, or for all agencies of the node when there are none.
+    pub fn open_session(self: &Arc<Self>, node: &NodeName, agencies: &[String]) -> Result<Session, Refused> {
+        if self.stopping.is_cancelled() {
+            return Err(Refused::because(ReasonCode::ShuttingDown, "the hub is stopping: connect again"));
+        }
+        let agencies = self.agencies_of(node, agencies)?;
+        let (commands, command_receiver) = mpsc::channel(CHANNEL);
+        let (event_sender, events) = mpsc::channel(CHANNEL);
+        let worker = worker::Worker::new(self, node, &agencies, event_sender);
+        self.tasks.spawn(worker.run(command_receiver));
+        Ok(Session { agencies, commands, events })
+    }
+
+    /// Gives a lease back unanswered.
+    pub fn release(&self, node: &NodeName, delivery_id: &str, lease: u64) -> Result<(), Refused> {
+        let (document, recipient) = parse_delivery_id(delivery_id)?;
+        self.directory().may_act(node, &recipient)?;
+        Ok(self.dispatcher.release(&recipient, document, lease, self.clock.now())?)
+    }
+
+    /// Prolongs a lease; returns its new end.
+    pub fn extend_lease(&self, node: &NodeName, delivery_id: &str, lease: u64) -> Result<i64, Refused> {
+        let (document, recipient) = parse_delivery_id(delivery_id)?;
+        self.directory().may_act(node, &recipient)?;
+        Ok(self.dispatcher.extend(&recipient, document, lease, self.clock.now())?.0)
+    }
+
+    fn agencies_of(&self, node: &NodeName, asked: &[String]) -> Result<Vec<AgencyId>, Refused> {
+        let directory = self.directory();
+        let entry = directory
+            .node(node)
+            .filter(|entry| !entry.revoked)
+            .ok_or_else(|| Refused::because(ReasonCode::UnknownNode, node.to_string()))?;
+        if asked.is_empty() {
+            return Ok(entry.agencies.iter().cloned().collect());
+        }
+        let mut agencies = Vec::new();
+        for text in asked {
+            let agency = AgencyId::parse(text)?;
+            directory.may_act(node, &agency)?;
+            agencies.push(agency);
+        }
+        agencies.sort();
+        agencies.dedup();
+        Ok(agencies)
+    }
+}
+
+/// Names a delivery in this hub.
+#[must_use]
+pub fn delivery_id(document: u64, recipient: &AgencyId) -> String {
+    format!("{document}/{recipient}")
+}
+
+/// Reads a name made by [`delivery_id`].
+pub fn parse_delivery_id(text: &str) -> Result<(u64, AgencyId), Refused> {
+    let bad = || Refused::because(ReasonCode::InvalidField, "delivery_id: not one of this hub");
+    let (document, recipient) = text.split_once('/').ok_or_else(bad)?;
+    Ok((document.parse().map_err(|_| bad())?, AgencyId::parse(recipient)?))
+}

@@ -1,0 +1,83 @@
+//! From leases to offers.
+
+use std::sync::Arc;
+
+use prost::Message;
+
+use super::delivery_id;
+use crate::{
+    domain::id::Digest,
+    hub::{
+        Hub,
+        dispatcher::{Dispatcher, Lease},
+        query,
+        refused::{Refused, blocking},
+    },
+    proto::{Offer, SignedEnvelope},
+    store::StoreError,
+};
+
+/// Leases in somebody's hand. Those that still live when it is dropped go back into the queue at once.
+pub(super) struct Held {
+    dispatcher: Arc<Dispatcher>,
+    pub leases: Vec<Lease>,
+}
+
+impl Held {
+    pub fn new(hub: &Hub) -> Self {
+        Self { dispatcher: Arc::clone(&hub.dispatcher), leases: Vec::new() }
+    }
+
+    /// Forgets leases that ended.
+    pub fn forget_ended(&mut self) {
+        self.dispatcher.retain_held(&mut self.leases);
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.dispatcher.give_back(&self.leases);
+    }
+}
+
+impl Hub {
+    /// Builds the offers of leases; a lease whose offer can't be built goes back after a pause and is reported.
+    pub(super) async fn offers(self: &Arc<Self>, leases: Vec<Lease>) -> Result<Vec<Offer>, Refused> {
+        let hub = Arc::clone(self);
+        blocking(move || leases.iter().filter_map(|lease| hub.offer_or_release(lease)).collect()).await
+    }
+
+    fn offer_or_release(&self, lease: &Lease) -> Option<Offer> {
+        match self.offer(lease) {
+            Ok(offer) => Some(offer),
+            Err(refused) => {
+                tracing::error!(%refused, document = lease.document, "a document can't be offered");
+                let now = self.clock.now();
+                // Lost meanwhile means that somebody else has it.
+                let _ = self.dispatcher.release(&lease.recipient, lease.document, lease.id, now);
+                None
+            }
+        }
+    }
+
+    fn offer(&self, lease: &Lease) -> Result<Offer, Refused> {
+        let missing = |what: &str| StoreError::Damaged(format!("{what} of document {}", lease.document));
+        let record = self.store.document(lease.document)?.ok_or_else(|| missing("the record"))?;
+        let digest =
+            Digest::from_slice(&record.envelope_sha256).ok_or_else(|| missing("the envelope digest"))?;
+        let body = self.store.body(&digest)?.ok_or_else(|| missing("the envelope"))?;
+        let envelope = SignedEnvelope::decode(self.payload.read(&body)?).map_err(|error| {
+            StoreError::Damaged(format!("the envelope of document {}: {error}", lease.document))
+        })?;
+        Ok(Offer {
+            delivery_id: delivery_id(lease.document, &lease.recipient),
+            recipient: lease.recipient.to_string(),
+            envelope: Some(envelope),
+            acceptance: Some(query::receipt(&*self.store, lease.document)?),
+            attempt: lease.attempt,
+            lease_until_us: lease.until.0,
+            delivery_deadline_us: record.deadline_us,
+            lease_id: lease.id,
+        })
+    }
+}
