@@ -1,4 +1,13 @@
-//! Trục, the document interconnection hub: the map.
+//! Trục, the document interconnection hub: the map. Arrows point inward; `tests/arrows.rs` guards them.
+//!
+//! ```text
+//!  cli         wires everything, decides nothing
+//!    edge        gRPC doors, TLS, callers          client   the Rust client that cli, demo and tests use
+//!      hub         one writer, queues, sessions, watches
+//!        store       what survives a crash
+//!          domain      meaning and rules           tlog     log mathematics           (no clock, no I/O)
+//!  verify      the offline verifier: domain and tlog only
+//! ```
 
 pub mod cli;
 pub mod client;
@@ -6,8 +15,11 @@ pub mod config;
 pub mod domain;
 pub mod edge;
 pub mod hub;
+/// The wire's messages, for every ring.
 pub mod proto;
+/// The wire's services, for `edge` and `client`.
 pub mod rpc;
 pub mod store;
 pub mod telemetry;
 pub mod tlog;
+pub mod verify;

@@ -3,6 +3,8 @@
 //!
 //! `TRUC_KILLS=50 cargo test --test kill` runs longer; `TRUC_SEED=…` replays the moments of the kills.
 
+#![allow(clippy::unwrap_used)]
+
 use std::{
     collections::{HashMap, HashSet},
     path::Path,

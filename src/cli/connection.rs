@@ -10,22 +10,28 @@ use crate::client::{Client, ClientOptions};
 #[command(next_help_heading = "Connection")]
 pub struct Connection {
     /// The hub's address.
-    #[arg(long, env = "TRUC_HUB", default_value = "https://localhost:7443", value_name = "URL")]
+    #[arg(
+        long,
+        global = true,
+        env = "TRUC_HUB",
+        default_value = "https://localhost:7443",
+        value_name = "URL"
+    )]
     pub hub: String,
     /// CA of the hub's certificate (PEM).
-    #[arg(long, env = "TRUC_CA", value_name = "FILE")]
+    #[arg(long, global = true, env = "TRUC_CA", value_name = "FILE")]
     pub ca: Option<PathBuf>,
     /// Our certificate (PEM).
-    #[arg(long, env = "TRUC_CERT", value_name = "FILE")]
+    #[arg(long, global = true, env = "TRUC_CERT", value_name = "FILE")]
     pub cert: Option<PathBuf>,
     /// Private key of our certificate (PEM).
-    #[arg(long, env = "TRUC_KEY", value_name = "FILE")]
-    pub key: Option<PathBuf>,
+    #[arg(long, global = true, env = "TRUC_CERT_KEY", value_name = "FILE")]
+    pub cert_key: Option<PathBuf>,
     /// Folder with ca.pem, NAME.pem and NAME.key, as `truc pki` makes it.
-    #[arg(long, env = "TRUC_PKI", value_name = "DIR")]
+    #[arg(long, global = true, env = "TRUC_PKI", value_name = "DIR")]
     pub pki: Option<PathBuf>,
     /// Which NAME of that folder.
-    #[arg(long = "as", env = "TRUC_AS", value_name = "NAME")]
+    #[arg(long = "as", id = "as", global = true, env = "TRUC_AS", value_name = "NAME")]
     pub name: Option<String>,
 }
 
@@ -45,7 +51,7 @@ impl Connection {
             endpoint: self.hub.clone(),
             ca: pick(&self.ca, ca, "--ca")?,
             cert: pick(&self.cert, cert, "--cert")?,
-            key: pick(&self.key, key, "--key")?,
+            key: pick(&self.cert_key, key, "--cert-key")?,
             domain: None,
         })
     }
@@ -54,7 +60,7 @@ impl Connection {
 fn pick(named: &Option<PathBuf>, from_folder: Option<PathBuf>, flag: &str) -> Result<PathBuf, Failure> {
     let missing = || {
         Failure::new(Exit::Usage, format!("{flag} is missing"))
-            .with_help("name --ca, --cert and --key, or --pki DIR and --as NAME")
+            .with_help("name --ca, --cert and --cert-key, or --pki DIR and --as NAME")
     };
     named.clone().or(from_folder).ok_or_else(missing)
 }
@@ -92,9 +98,11 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_named() {
-        for (flags, missing) in
-            [(&[][..], "--ca"), (&["--pki", "certs"], "--cert"), (&["--ca", "a", "--cert", "b"], "--key")]
-        {
+        for (flags, missing) in [
+            (&[][..], "--ca"),
+            (&["--pki", "certs"], "--cert"),
+            (&["--ca", "a", "--cert", "b"], "--cert-key"),
+        ] {
             let failure = options(flags).expect_err("incomplete");
             assert_eq!(failure.exit, Exit::Usage);
             assert!(failure.message.starts_with(missing), "{failure}");

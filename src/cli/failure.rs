@@ -2,18 +2,15 @@
 
 use std::{error::Error, fmt::Write, process::ExitCode, time::Duration};
 
-use prost::Message;
 use serde::Serialize;
 use tonic::Code;
-use tonic_types::StatusExt;
 
 use super::{files::FileError, pki::PkiError};
 use crate::{
-    client::ConnectError,
+    client::{ClientError, ConnectError, refusal::Refusal},
     config::ConfigError,
-    domain::reason::{Reason, ReasonCode},
+    domain::reason::Reason,
     edge::tls::TlsError,
-    proto,
 };
 
 /// What the process ends with.
@@ -43,12 +40,21 @@ pub struct Failure {
     pub help: Option<String>,
     /// When the hub says that waiting helps: how long.
     pub retry_after: Option<Duration>,
+    /// Leaf of the hub's log that records the refusal.
+    pub leaf: Option<u64>,
 }
 
 impl Failure {
     /// A failure with one sentence.
     pub fn new(exit: Exit, message: impl ToString) -> Self {
-        Self { exit, message: message.to_string(), reasons: Vec::new(), help: None, retry_after: None }
+        Self {
+            exit,
+            message: message.to_string(),
+            reasons: Vec::new(),
+            help: None,
+            retry_after: None,
+            leaf: None,
+        }
     }
 
     /// With the next step.
@@ -70,6 +76,9 @@ impl Failure {
         for reason in &self.reasons {
             let _ = write!(text, "\n  {reason}\n    {}", reason.entry().help_en);
         }
+        if let Some(leaf) = self.leaf {
+            let _ = write!(text, "\n  The refusal is on record as leaf {leaf}.");
+        }
         if let Some(help) = &self.help {
             let _ = write!(text, "\n  {help}");
         }
@@ -89,6 +98,8 @@ impl Failure {
             help: Option<&'a str>,
             #[serde(skip_serializing_if = "Option::is_none")]
             retry_after_ms: Option<u128>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            leaf: Option<u64>,
         }
         let reasons = self.reasons.iter().map(|reason| {
             serde_json::json!({
@@ -101,6 +112,7 @@ impl Failure {
             reasons: reasons.collect(),
             help: self.help.as_deref(),
             retry_after_ms: self.retry_after.map(|wait| wait.as_millis()),
+            leaf: self.leaf,
         };
         serde_json::to_string(&line).unwrap_or_else(|error| error.to_string())
     }
@@ -117,14 +129,27 @@ impl From<tonic::Status> for Failure {
             );
         }
         let exit = if status.code() == Code::Unavailable { Exit::Unreachable } else { Exit::Refused };
-        let reasons = reasons(&status);
-        let message = match (reasons.is_empty(), status.message()) {
+        let refusal = Refusal::of(&status);
+        let message = match (refusal.reasons.is_empty(), status.message()) {
             (false, _) => "the hub refused".to_owned(),
+            (true, message) if exit == Exit::Unreachable => format!("the hub can't be reached: {message}"),
             (true, "") => format!("the hub refused: {}", status.code().description()),
             (true, message) => format!("the hub refused: {message}"),
         };
-        let retry_after = status.get_details_retry_info().and_then(|info| info.retry_delay);
-        Self { reasons, retry_after, ..Self::new(exit, message) }
+        let leaf = refusal.receipt.map(|receipt| receipt.index);
+        Self { reasons: refusal.reasons, retry_after: refusal.retry_after, leaf, ..Self::new(exit, message) }
+    }
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        match error {
+            ClientError::Call(status) => status.into(),
+            ClientError::Reason(reason) => reason.into(),
+            ClientError::File { .. } => Self::new(Exit::File, error),
+            ClientError::Answer(_) => Self::new(Exit::Refused, error)
+                .with_help("This hub can't be trusted as it is: keep the files and tell its operator."),
+        }
     }
 }
 
@@ -179,20 +204,6 @@ impl From<ConnectError> for Failure {
     }
 }
 
-/// The reasons in the details of a refused call: the whole list, or the one of `ErrorInfo`.
-fn reasons(status: &tonic::Status) -> Vec<Reason> {
-    let details = tonic_types::pb::Status::decode(status.details()).unwrap_or_default().details;
-    let refusal = details.iter().find(|any| any.type_url.ends_with("/truc.v1.Refusal"));
-    if let Some(Ok(refusal)) = refusal.map(|any| proto::Refusal::decode(any.value.as_slice())) {
-        return refusal.reasons.into_iter().map(|reason| Reason::new(reason.code(), reason.detail)).collect();
-    }
-    let Some(info) = status.get_details_error_info().filter(|info| info.domain == "truc") else {
-        return Vec::new();
-    };
-    let code = ReasonCode::from_str_name(&info.reason).unwrap_or_default();
-    vec![Reason::new(code, status.message())]
-}
-
 /// The sentence of an error and of everything that caused it, without repeating itself.
 fn chain(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
@@ -210,23 +221,16 @@ fn chain(error: &(dyn Error + 'static)) -> String {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use prost_types::Any;
     use tonic::Status;
-    use tonic_types::ErrorDetails;
+    use tonic_types::{ErrorDetails, StatusExt};
 
     use super::*;
+    use crate::{client::refusal::testing::refused, domain::reason::ReasonCode, proto::Receipt};
 
     fn refusal(codes: &[ReasonCode]) -> Status {
-        let reasons = codes.iter().map(|code| Reason::new(*code, "recipient H53").to_proto()).collect();
-        let refusal = proto::Refusal { reasons, receipt: Bytes::new() };
-        let any =
-            Any { type_url: "type.googleapis.com/truc.v1.Refusal".into(), value: refusal.encode_to_vec() };
-        let status = tonic_types::pb::Status {
-            code: Code::FailedPrecondition as i32,
-            message: "refused".into(),
-            details: vec![any],
-        };
-        Status::with_details(Code::FailedPrecondition, "refused", status.encode_to_vec().into())
+        let reasons: Vec<_> = codes.iter().map(|code| Reason::new(*code, "recipient H53")).collect();
+        let receipt = Receipt { index: 7, ..Receipt::default() };
+        refused(Code::FailedPrecondition, &reasons, Some(&receipt))
     }
 
     #[test]
@@ -236,7 +240,7 @@ mod tests {
         let text = failure.to_text();
         assert!(text.contains("UNKNOWN_RECIPIENT: recipient H53") && text.contains("CLOCK_SKEW"), "{text}");
         let json: serde_json::Value = serde_json::from_str(&failure.to_json()).expect("JSON");
-        assert_eq!(json["exit"], 1);
+        assert_eq!((&json["exit"], &json["leaf"]), (&1.into(), &7.into()));
         assert_eq!(json["reasons"][1]["code"], "CLOCK_SKEW");
         assert_eq!(json["reasons"][1]["detail"], "recipient H53");
     }

@@ -1,14 +1,29 @@
 //! The commands. Each is one file with `Args` and `Args::run`, and one line below.
 
+pub mod address;
 pub mod config;
 mod connection;
 pub mod demo;
+pub mod directory;
+mod events;
 mod failure;
 pub mod files;
 pub mod keygen;
+mod moment;
 mod output;
+pub mod overview;
 pub mod pki;
+pub mod receipt;
+pub mod receipt_files;
+pub mod receive;
+pub mod report;
+pub mod send;
 pub mod serve;
+mod signing;
+pub mod status;
+mod table;
+pub mod verify;
+pub mod watch;
 
 use std::process::ExitCode;
 
@@ -36,8 +51,9 @@ struct Cli {
 macro_rules! commands {
     ($($name:ident => $module:ident),* $(,)?) => {
         #[derive(Debug, clap::Subcommand)]
+        #[allow(clippy::large_enum_variant)] // one value in a process
         enum Command {
-            $($name($module::Args),)*
+            $($name(Box<$module::Args>),)*
         }
 
         impl Command {
@@ -51,10 +67,21 @@ macro_rules! commands {
 }
 
 commands! {
-    Config => config,
+    Demo => demo,
+    Serve => serve,
+    Send => send,
+    Address => address,
+    Receive => receive,
+    Report => report,
+    Status => status,
+    Watch => watch,
+    Receipt => receipt,
+    Verify => verify,
+    Directory => directory,
+    Overview => overview,
     Keygen => keygen,
     Pki => pki,
-    Serve => serve,
+    Config => config,
 }
 
 /// Runs the command line of this process; wrong usage ends the process with code 2.

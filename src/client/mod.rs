@@ -1,8 +1,28 @@
-//! The Rust client of the hub: one connection, one generated client for each service.
+//! The Rust client of the hub: one connection, one generated client for each service, and the work that a sender and
+//! a recipient do with them. Nothing here prints.
 
+pub mod calendar;
 mod connect;
+pub mod download;
+pub mod draft;
+mod error;
+pub mod folder;
+mod patience;
+pub mod readable;
+pub mod receive;
+pub mod refusal;
+pub mod report;
+pub mod send;
+pub mod session;
+mod terms;
+pub mod timeline;
+pub mod upload;
 
 pub use connect::{ClientOptions, ConnectError, connect, connect_lazy};
+pub use draft::Draft;
+pub use error::ClientError;
+pub use patience::Patience;
+pub use terms::{Terms, is_about, reasons_of};
 use tonic::transport::Channel;
 
 use crate::rpc::{

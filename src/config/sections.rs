@@ -95,7 +95,7 @@ section! {
         /// A handshake that takes longer is dropped.
         #[serde(with = "human::duration")]
         handshake_timeout: Duration = TlsLimits::default().handshake_timeout;
-        /// Handshakes at a time.
+        /// Handshakes at a time. When there are more, the oldest makes room after a second.
         max_handshakes: usize = TlsLimits::default().max_handshakes;
         /// Connections at a time.
         max_connections: usize = TlsLimits::default().max_connections;

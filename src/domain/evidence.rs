@@ -41,7 +41,7 @@ pub trait Tell: Sized {
     fn about(self, name: &DocumentName, manifest: &Digest) -> Self;
     /// Who sent it, through which node.
     #[must_use]
-    fn from_node(self, node: &str) -> Self;
+    fn by_node(self, node: &str) -> Self;
     /// Which recipient.
     #[must_use]
     fn to(self, recipient: &AgencyId) -> Self;
@@ -68,7 +68,7 @@ impl Tell for Evidence {
         self
     }
 
-    fn from_node(mut self, node: &str) -> Self {
+    fn by_node(mut self, node: &str) -> Self {
         self.sender.get_or_insert_default().node = node.into();
         self
     }

@@ -2,11 +2,13 @@
 
 use std::{pin::Pin, sync::Arc, time::Duration};
 
+use tokio::sync::mpsc;
 use tokio_stream::{Stream, StreamExt, wrappers::ReceiverStream};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{
-    grpc_status::{refuse, status, stream_refusal},
+    grpc_status::{refuse, status, stream_refusal, typed},
+    shares::Shares,
     submission::{node, required},
 };
 use crate::{
@@ -20,8 +22,24 @@ use crate::{
     rpc::delivery_service_server::DeliveryService,
 };
 
+/// Downloads of one node at the same time: each holds some 600 KiB in memory, however slowly it is read.
+const MAX_DOWNLOADS_OF_NODE: usize = 16;
+/// Downloads of all nodes at the same time.
+const MAX_DOWNLOADS: usize = 1024;
+
 /// The service over a hub.
-pub struct Deliveries(pub Arc<Hub>);
+pub struct Deliveries {
+    hub: Arc<Hub>,
+    downloads: Shares,
+}
+
+impl Deliveries {
+    /// The service over `hub`.
+    #[must_use]
+    pub fn new(hub: Arc<Hub>) -> Self {
+        Self { hub, downloads: Shares::new("downloads", MAX_DOWNLOADS_OF_NODE, MAX_DOWNLOADS) }
+    }
+}
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
@@ -40,15 +58,17 @@ impl DeliveryService for Deliveries {
         let Some(deliver_request::Step::Hello(hello)) = first else {
             return Err(refuse(Reason::new(ReasonCode::Malformed, "the first message must be `hello`")));
         };
-        let session = self.0.open_session(&node, &hello.agencies).map_err(|refused| status(&refused))?;
+        let session = self.hub.open_session(&node, &hello.agencies).map_err(|refused| status(&refused))?;
         let Session { agencies, commands, events } = session;
         let welcome = Welcome {
             agencies: agencies.iter().map(ToString::to_string).collect(),
-            lease_us: self.0.settings().lease_us,
+            lease_us: self.hub.settings().lease_us,
         };
-        self.0.spawn(forward(steps, commands));
+        let (broken, ending) = mpsc::channel(1);
+        self.hub.spawn(forward(steps, commands, broken));
         let welcome = tokio_stream::once(step(deliver_response::Step::Welcome(welcome)));
         let answers = welcome.chain(ReceiverStream::new(events).map(said)).map(Ok);
+        let answers = answers.chain(ReceiverStream::new(ending).map(|broken| Err(typed(broken))));
         Ok(Response::new(Box::pin(answers)))
     }
 
@@ -56,7 +76,7 @@ impl DeliveryService for Deliveries {
         let node = node(&request)?;
         let FetchRequest { agencies, max, wait_us } = request.into_inner();
         let wait = Duration::from_micros(u64::try_from(wait_us).unwrap_or(0));
-        let offers = self.0.fetch(&node, &agencies, max, wait).await.map_err(|refused| status(&refused))?;
+        let offers = self.hub.fetch(&node, &agencies, max, wait).await.map_err(|refused| status(&refused))?;
         Ok(Response::new(FetchResponse { offers }))
     }
 
@@ -66,14 +86,14 @@ impl DeliveryService for Deliveries {
     ) -> Result<Response<AcknowledgeResponse>, Status> {
         let node = node(&request)?;
         let envelope = required(request.into_inner().envelope)?;
-        let accepted = self.0.acknowledge(&node, envelope).await.map_err(|refused| status(&refused))?;
+        let accepted = self.hub.acknowledge(&node, envelope).await.map_err(|refused| status(&refused))?;
         Ok(Response::new(AcknowledgeResponse { receipt: Some(accepted.receipt) }))
     }
 
     async fn release(&self, request: Request<ReleaseRequest>) -> Result<Response<ReleaseResponse>, Status> {
         let node = node(&request)?;
         let ReleaseRequest { delivery_id, lease_id } = request.into_inner();
-        self.0.release(&node, &delivery_id, lease_id).map_err(|refused| status(&refused))?;
+        self.hub.release(&node, &delivery_id, lease_id).map_err(|refused| status(&refused))?;
         Ok(Response::new(ReleaseResponse {}))
     }
 
@@ -84,7 +104,7 @@ impl DeliveryService for Deliveries {
         let node = node(&request)?;
         let ExtendLeaseRequest { delivery_id, lease_id } = request.into_inner();
         let lease_until_us =
-            self.0.extend_lease(&node, &delivery_id, lease_id).map_err(|refused| status(&refused))?;
+            self.hub.extend_lease(&node, &delivery_id, lease_id).map_err(|refused| status(&refused))?;
         Ok(Response::new(ExtendLeaseResponse { delivery_id, lease_until_us }))
     }
 
@@ -95,24 +115,37 @@ impl DeliveryService for Deliveries {
         let node = node(&request)?;
         let DownloadRequest { delivery_id, sha256, offset } = request.into_inner();
         let digest = digest_field(&sha256, "sha256").map_err(|refused| status(&refused))?;
-        let chunks = self.0.download(&node, &delivery_id, digest, offset).await;
+        let share = self.downloads.take(&node).map_err(refuse)?;
+        let chunks = self.hub.download(&node, &delivery_id, digest, offset).await;
         let chunks = ReceiverStream::new(chunks.map_err(|refused| status(&refused))?);
-        let answers = chunks.map(|chunk| match chunk {
-            Ok(data) => Ok(DownloadResponse { data }),
-            Err(refused) => Err(status(&refused)),
+        let answers = chunks.map(move |chunk| {
+            let _until_the_end = &share;
+            chunk.map(|data| DownloadResponse { data }).map_err(|refused| status(&refused))
         });
         Ok(Response::new(Box::pin(answers)))
     }
 }
 
-/// The client's half: ends the session when the client ends or breaks its stream.
-async fn forward(mut steps: Streaming<DeliverRequest>, commands: tokio::sync::mpsc::Sender<Command>) {
+/// The client's half: ends the session when the client ends or breaks its stream; what broke it is the last answer.
+async fn forward(
+    mut steps: Streaming<DeliverRequest>,
+    commands: mpsc::Sender<Command>,
+    broken: mpsc::Sender<Status>,
+) {
     loop {
         let next = tokio::select! {
             next = steps.next() => next,
             () = commands.closed() => return,
         };
-        let Some(Ok(request)) = next else { return };
+        let request = match next {
+            Some(Ok(request)) => request,
+            Some(Err(status)) => {
+                // Its one place is free. No receiver: the connection itself broke.
+                let _ = broken.try_send(status);
+                return;
+            }
+            None => return,
+        };
         let Some(command) = request.step.and_then(command) else { continue };
         if commands.send(command).await.is_err() {
             return;

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use prost::Message;
-use tonic::{Code, Status};
+use tonic::{Code, Status, body::Body, codegen::http};
 use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::{
-    domain::reason::{GrpcCode, Reason, Retry, entry},
+    domain::reason::{GrpcCode, Reason, ReasonCode, Retry, entry},
     hub::refused::Refused,
     proto::{Refusal, StreamRefusal},
 };
@@ -17,6 +17,9 @@ pub const DOMAIN: &str = "truc";
 
 /// Type of the `google.protobuf.Any` that holds the [`Refusal`].
 pub const REFUSAL_TYPE: &str = "type.googleapis.com/truc.v1.Refusal";
+
+/// Characters of the transport's own words that are passed on.
+const MAX_TRANSPORT_WORDS: usize = 200;
 
 /// What a client should wait before it tries again, where waiting helps.
 const RETRY_AFTER: Duration = Duration::from_millis(250);
@@ -39,6 +42,32 @@ pub fn status(refused: &Refused) -> Status {
 #[must_use]
 pub fn refuse(reason: Reason) -> Status {
     status(&reason.into())
+}
+
+/// Gives a status that the transport made the form of a refusal: what can't be read is `MALFORMED`, what is too large
+/// `TOO_LARGE`. Refusals, which have details, and what gRPC itself defines (an unknown method, say) stay as they are.
+#[must_use]
+pub fn typed(status: Status) -> Status {
+    if !status.details().is_empty() {
+        return status;
+    }
+    let code = match status.code() {
+        // No handler answers INTERNAL: it comes from decoding, framing and decompressing what a client sent.
+        Code::Internal => ReasonCode::Malformed,
+        Code::OutOfRange | Code::ResourceExhausted => ReasonCode::TooLarge,
+        _ => return status,
+    };
+    let detail: String = status.message().chars().take(MAX_TRANSPORT_WORDS).collect();
+    refuse(Reason::new(code, detail))
+}
+
+/// [`typed`] for an answer that consists of a status alone, as a layer of the server.
+#[must_use]
+pub fn typed_answer(answer: http::Response<Body>) -> http::Response<Body> {
+    match Status::from_header_map(answer.headers()) {
+        Some(status) if status.code() != Code::Ok && status.details().is_empty() => typed(status).into_http(),
+        _ => answer,
+    }
 }
 
 /// The same inside a stream that goes on.
@@ -75,4 +104,43 @@ fn metadata(reasons: &[Reason]) -> std::collections::HashMap<String, String> {
 /// Both use gRPC's own numbers.
 fn grpc_code(code: GrpcCode) -> Code {
     Code::from(code as i32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reason(status: &Status) -> Option<(String, String)> {
+        status.get_details_error_info().map(|info| (info.domain, info.reason))
+    }
+
+    #[test]
+    fn what_the_transport_refuses_gets_a_reason() {
+        for (made, reason_code) in [
+            (Status::internal("failed to decode Protobuf message"), ReasonCode::Malformed),
+            (Status::out_of_range("decoded message length too large"), ReasonCode::TooLarge),
+            (Status::resource_exhausted("size limit exceeded while decompressing"), ReasonCode::TooLarge),
+        ] {
+            let status = typed(made);
+            assert_eq!(status.code(), Code::InvalidArgument);
+            assert_eq!(reason(&status), Some((DOMAIN.into(), reason_code.as_str_name().into())));
+        }
+    }
+
+    #[test]
+    fn refusals_and_grpcs_own_answers_stay() {
+        let refused = refuse(Reason::new(ReasonCode::WrongOffset, "continue at offset 7"));
+        let again = typed(refused.clone());
+        assert_eq!((again.code(), again.details()), (refused.code(), refused.details()));
+        assert_eq!(typed(Status::unimplemented("no such method")).code(), Code::Unimplemented);
+    }
+
+    #[test]
+    fn only_an_answer_without_reason_is_changed() {
+        let made: http::Response<Body> = Status::internal("Unexpected EOF").into_http();
+        let status = Status::from_header_map(typed_answer(made).headers()).expect("a status");
+        assert_eq!(reason(&status).expect("typed").1, "MALFORMED");
+        let good = typed_answer(http::Response::new(Body::empty()));
+        assert!(Status::from_header_map(good.headers()).is_none());
+    }
 }

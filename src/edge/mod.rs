@@ -7,6 +7,7 @@ pub mod directory;
 pub mod grpc_status;
 pub mod operator;
 pub mod server;
+pub mod shares;
 pub mod status;
 pub mod submission;
 pub mod tls;

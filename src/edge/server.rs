@@ -5,10 +5,11 @@ use std::{sync::Arc, time::Duration};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
+use tower::util::MapResponseLayer;
 
 use super::{
-    audit::Audit, caller::Role, delivery::Deliveries, directory::Directories, operator::Operators,
-    status::Statuses, submission::Submissions, tls::Acceptor,
+    audit::Audit, caller::Role, delivery::Deliveries, directory::Directories, grpc_status::typed_answer,
+    operator::Operators, status::Statuses, submission::Submissions, tls::Acceptor,
 };
 use crate::{
     hub::{Hub, Notice},
@@ -57,7 +58,7 @@ pub async fn serve(
         || tonic_reflection::server::Builder::configure().register_encoded_file_descriptor_set(DESCRIPTORS);
     let (v1, v1alpha) = (reflection().build_v1()?, reflection().build_v1alpha()?);
     let submissions = SubmissionServiceServer::new(Submissions(Arc::clone(&hub)));
-    let deliveries = DeliveryServiceServer::new(Deliveries(Arc::clone(&hub)));
+    let deliveries = DeliveryServiceServer::new(Deliveries::new(Arc::clone(&hub)));
     let directories = DirectoryServiceServer::new(Directories(Arc::clone(&hub)));
     let router = Server::builder()
         .http2_keepalive_interval(Some(PING_EVERY))
@@ -65,6 +66,7 @@ pub async fn serve(
         .http2_max_header_list_size(MAX_HEADERS)
         .http2_max_pending_accept_reset_streams(Some(64))
         .max_concurrent_streams(MAX_STREAMS)
+        .layer(MapResponseLayer::new(typed_answer))
         .add_service(health)
         .add_service(v1)
         .add_service(v1alpha)

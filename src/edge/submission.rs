@@ -8,7 +8,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::{
     caller::Caller,
-    grpc_status::{refuse, status, stream_refusal},
+    grpc_status::{refuse, status, stream_refusal, typed},
 };
 use crate::{
     domain::{
@@ -152,6 +152,7 @@ async fn serve_stream(
     answers: mpsc::Sender<Result<SubmitStreamResponse, Status>>,
 ) {
     let mut work = tokio::task::JoinSet::new();
+    let mut unreadable = None;
     loop {
         tokio::select! {
             next = requests.next(), if work.len() < STREAM_IN_FLIGHT => match next {
@@ -162,13 +163,22 @@ async fn serve_stream(
                         let _ = answers.send(Ok(answer(&hub, &node, request).await)).await;
                     });
                 }
-                Some(Err(_)) | None => break,
+                Some(Err(broken)) => {
+                    // Nothing after it can be read; what was taken is still answered below.
+                    unreadable = Some(broken);
+                    break;
+                }
+                None => break,
             },
             Some(_) = work.join_next() => {}
             () = answers.closed() => return,
         }
     }
     while work.join_next().await.is_some() {}
+    if let Some(broken) = unreadable {
+        // No receiver: the connection itself broke.
+        let _ = answers.send(Err(typed(broken))).await;
+    }
 }
 
 async fn answer(hub: &Arc<Hub>, node: &NodeName, request: SubmitStreamRequest) -> SubmitStreamResponse {

@@ -1,5 +1,6 @@
 //! The TLS acceptor: mutual TLS, files re-read while running, connections cut when access ends.
 
+mod handshakes;
 mod live;
 mod source;
 
@@ -13,6 +14,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use handshakes::Handshakes;
 pub use live::Connection;
 use live::Live;
 use rustls::pki_types::UnixTime;
@@ -21,7 +23,6 @@ pub use source::{TlsError, TlsSource};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore, mpsc},
-    task::JoinSet,
     time::{sleep, timeout},
 };
 use tokio_rustls::TlsAcceptor;
@@ -47,7 +48,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 pub struct TlsLimits {
     /// Connections at a time, those in their handshake included.
     pub max_connections: usize,
-    /// Handshakes at a time.
+    /// Handshakes at a time. When there are more, the oldest makes room after a second.
     pub max_handshakes: usize,
     /// A handshake that takes longer is dropped.
     pub handshake_timeout: Duration,
@@ -77,7 +78,6 @@ pub struct Acceptor {
     seen: Mutex<Option<Digest>>,
     live: Arc<Live>,
     connections: Arc<Semaphore>,
-    handshakes: Arc<Semaphore>,
 }
 
 impl Acceptor {
@@ -92,7 +92,6 @@ impl Acceptor {
             seen: Mutex::new(Some(files.fingerprint())),
             live: Arc::default(),
             connections: semaphore(limits.max_connections),
-            handshakes: semaphore(limits.max_handshakes),
         }))
     }
 
@@ -218,27 +217,25 @@ impl Stream for Incoming {
 }
 
 async fn accept(acceptor: Arc<Acceptor>, mut sockets: TcpIncoming, accepted: mpsc::Sender<Connection>) {
-    let mut handshakes = JoinSet::new();
+    let mut handshakes = Handshakes::new(acceptor.limits.max_handshakes);
     loop {
         let Ok(slot) = acceptor.connections.clone().acquire_owned().await else { return };
-        let Ok(turn) = acceptor.handshakes.clone().acquire_owned().await else { return };
+        handshakes.room().await;
         match sockets.next().await {
             None => return,
             Some(Err(error)) => pause_after(&error).await,
             Some(Ok(socket)) => {
                 let (acceptor, accepted) = (acceptor.clone(), accepted.clone());
-                handshakes.spawn(async move {
+                handshakes.begin(async move {
                     let peer = socket.peer_addr().ok();
                     match acceptor.handshake(socket, slot).await {
                         // The server that would take it may be gone: then there is nothing left to do.
                         Ok(connection) => drop(accepted.send(connection).await),
                         Err(error) => log_refusal(peer, &error),
                     }
-                    drop(turn);
                 });
             }
         }
-        while handshakes.try_join_next().is_some() {}
     }
 }
 

@@ -19,10 +19,10 @@ use crate::{
     store::payload::{self, BodyReader, PayloadError},
 };
 
-/// Bytes of one download message.
-const CHUNK: usize = 256 * 1024;
+/// Bytes of one download message: more of them wait in the transport for every slow reader.
+const CHUNK: usize = 64 * 1024;
 /// Messages that may wait for a slow reader.
-const AHEAD: usize = 4;
+const AHEAD: usize = 2;
 
 /// An upload under way.
 pub struct Upload(Option<payload::Upload>);

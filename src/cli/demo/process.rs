@@ -1,6 +1,7 @@
 //! The hub of the demo: this very binary in a process of its own, so that it can be killed.
 
 use std::{
+    fs::File,
     net::TcpListener,
     path::{Path, PathBuf},
     process::Stdio,
@@ -22,6 +23,7 @@ pub struct HubProcess {
     child: Child,
     program: PathBuf,
     config: PathBuf,
+    words: Option<PathBuf>,
 }
 
 /// A port that is free now.
@@ -47,11 +49,21 @@ pub fn configure(dir: &Path, port: u16) -> Result<PathBuf, Failure> {
 impl HubProcess {
     /// Starts `program serve` and waits until its port is open.
     pub async fn start(program: &Path, config: &Path) -> Result<Self, Failure> {
+        Self::spawn(program, config, None).await
+    }
+
+    /// As [`HubProcess::start`]; what the hub says on standard error is appended to the file `words`.
+    pub async fn start_recorded(program: &Path, config: &Path, words: &Path) -> Result<Self, Failure> {
+        Self::spawn(program, config, Some(words.to_owned())).await
+    }
+
+    async fn spawn(program: &Path, config: &Path, words: Option<PathBuf>) -> Result<Self, Failure> {
         let mut child = Command::new(program)
             .args(["serve", "--json", "--config"])
             .arg(config)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
+            .stderr(recorder(words.as_deref())?)
             .kill_on_drop(true)
             .spawn()
             .map_err(file)?;
@@ -59,7 +71,9 @@ impl HubProcess {
         let mut lines = BufReader::new(out).lines();
         let ready = tokio::time::timeout(START, lines.next_line()).await;
         match ready {
-            Ok(Ok(Some(_))) => Ok(Self { child, program: program.to_owned(), config: config.to_owned() }),
+            Ok(Ok(Some(_))) => {
+                Ok(Self { child, program: program.to_owned(), config: config.to_owned(), words })
+            }
             _ => Err(Failure::new(Exit::File, "the hub did not start; its words are above")),
         }
     }
@@ -76,9 +90,14 @@ impl HubProcess {
 
     /// Starts it again over the same folder.
     pub async fn restart(&mut self) -> Result<(), Failure> {
-        *self = Self::start(&self.program, &self.config).await?;
+        *self = Self::spawn(&self.program, &self.config, self.words.clone()).await?;
         Ok(())
     }
+}
+
+fn recorder(words: Option<&Path>) -> Result<Stdio, Failure> {
+    let Some(path) = words else { return Ok(Stdio::inherit()) };
+    Ok(File::options().create(true).append(true).open(path).map_err(file)?.into())
 }
 
 fn file(error: std::io::Error) -> Failure {

@@ -62,6 +62,7 @@ const PERSON: &str = "person";
 /// Everything outside the hub.
 pub struct World {
     certs: PathBuf,
+    folder: PathBuf,
     endpoint: String,
     keys: BTreeMap<String, Vec<SigningKey>>,
 }
@@ -80,12 +81,17 @@ impl World {
         for (agency, _) in AGENCIES {
             keys.insert((*agency).to_owned(), make_keys(&folder, agency)?);
         }
-        Ok(Self { certs, endpoint: endpoint.to_owned(), keys })
+        Ok(Self { certs, folder, endpoint: endpoint.to_owned(), keys })
     }
 
-    /// Where the certificates are.
-    pub fn certs(&self) -> &Path {
-        &self.certs
+    /// Where the hub is.
+    pub fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
+    /// An agency's seal, read from its file.
+    pub fn load_seal(&self, agency: &str) -> Result<Vec<SigningKey>, Failure> {
+        Ok(vec![keygen::read_signing_key(&self.folder.join(format!("{agency}.key")))?])
     }
 
     /// A connection as the holder of a certificate.

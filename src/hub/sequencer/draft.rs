@@ -334,7 +334,7 @@ fn spoken(mut evidence: Evidence, rejection: &Rejection) -> Evidence {
     let sender = rejection.claim.name.as_ref().map(|name| &name.sender);
     let by_sender = sender.is_some() && sender == rejection.claim.agency.as_ref();
     if rejection.event == EventKind::SubmissionRejection || by_sender {
-        return evidence.from_node(rejection.node.as_str());
+        return evidence.by_node(rejection.node.as_str());
     }
     let agency = rejection.claim.agency.as_ref().map(ToString::to_string).unwrap_or_default();
     evidence.recipients = vec![Party { agency, node: rejection.node.to_string(), ..Party::default() }];

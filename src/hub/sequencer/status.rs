@@ -141,7 +141,7 @@ impl Draft<'_> {
 /// Names the node that spoke: for the document's sender (13), else for the recipient.
 fn spoken(mut evidence: Evidence, report: &Report<CheckedStatus>) -> Evidence {
     if report.checked.to.is_some() {
-        return evidence.from_node(report.node.as_str());
+        return evidence.by_node(report.node.as_str());
     }
     for recipient in &mut evidence.recipients {
         recipient.node = report.node.to_string();

@@ -78,7 +78,7 @@ impl Draft<'_> {
         let mut evidence = self
             .event(EventKind::SubmissionAcceptance)?
             .about(&checked.name, &manifest_sha256)
-            .from_node(node.as_str())
+            .by_node(node.as_str())
             .because(&warnings)
             .judged(self.verdict(&judgement));
         evidence.submission_time_us = self.now.0;
@@ -184,7 +184,7 @@ impl Draft<'_> {
         let mut evidence = self
             .event(EventKind::SubmissionAcceptance)?
             .about(&addition.checked.name, &addition.checked.manifest_sha256)
-            .from_node(addition.node.as_str())
+            .by_node(addition.node.as_str())
             .holding(&addition.envelope)
             .judged(self.verdict(&addition.judgement));
         evidence.submission_time_us = document.accepted_at_us;

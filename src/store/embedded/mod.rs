@@ -207,7 +207,8 @@ mod tests {
 
     #[test]
     fn a_deleted_or_damaged_index_is_made_again() {
-        let spoil: [(&str, fn(&Bench)); 4] = [
+        type Spoil = (&'static str, fn(&Bench));
+        let spoil: [Spoil; 4] = [
             ("deleted", |bench| fs::remove_dir_all(bench.0.path().join("history")).unwrap()),
             ("not closed", |bench| {
                 for entry in fs::read_dir(bench.0.path().join("history/index")).unwrap() {

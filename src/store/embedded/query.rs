@@ -7,7 +7,7 @@ use prost::Message;
 
 use super::{
     Embedded, Shared,
-    apply::{Place, parse_place},
+    apply::{Place, Put, parse_place},
     frame, keys,
 };
 use crate::{
@@ -21,6 +21,9 @@ use crate::{
     },
     tlog::Hash,
 };
+
+/// A key and its value.
+type Entry = (Vec<u8>, Vec<u8>);
 
 /// Entries read from the index at a time.
 const PAGE: usize = 512;
@@ -36,12 +39,7 @@ impl Shared {
     }
 
     /// Up to `limit` entries from `from` on that begin with `prefix`: overlay and sled merged.
-    pub fn scan(
-        &self,
-        from: &[u8],
-        prefix: &[u8],
-        limit: usize,
-    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+    pub fn scan(&self, from: &[u8], prefix: &[u8], limit: usize) -> Result<Vec<Entry>, StoreError> {
         let mut found = Vec::new();
         let mut from = from.to_vec();
         while found.len() < limit {
@@ -58,13 +56,12 @@ impl Shared {
         Ok(found)
     }
 
-    #[allow(clippy::type_complexity)]
     fn scan_both(
         &self,
         from: &[u8],
         prefix: &[u8],
         page: usize,
-    ) -> Result<(Vec<(Vec<u8>, Option<Vec<u8>>)>, Vec<(Vec<u8>, Vec<u8>)>), StoreError> {
+    ) -> Result<(Vec<Put>, Vec<Entry>), StoreError> {
         // The overlay is read first: an entry that moves to sled in between is then seen twice, never missed.
         let hot = self.overlay.read().unwrap_or_else(PoisonError::into_inner).scan(from, prefix, page);
         Ok((hot, self.history.scan(from, prefix, page)?))
@@ -72,7 +69,7 @@ impl Shared {
 }
 
 /// The key up to which both pages are complete; `None` when both reached the end.
-fn page_end(hot: &[(Vec<u8>, Option<Vec<u8>>)], cold: &[(Vec<u8>, Vec<u8>)], page: usize) -> Option<Vec<u8>> {
+fn page_end(hot: &[Put], cold: &[Entry], page: usize) -> Option<Vec<u8>> {
     let hot_end = (hot.len() == page).then(|| hot.last().map(|(key, _)| key.clone())).flatten();
     let cold_end = (cold.len() == page).then(|| cold.last().map(|(key, _)| key.clone())).flatten();
     match (hot_end, cold_end) {
@@ -82,12 +79,7 @@ fn page_end(hot: &[(Vec<u8>, Option<Vec<u8>>)], cold: &[(Vec<u8>, Vec<u8>)], pag
 }
 
 /// Appends the merged entries up to `end` and returns the last key looked at.
-fn merge(
-    hot: Vec<(Vec<u8>, Option<Vec<u8>>)>,
-    cold: Vec<(Vec<u8>, Vec<u8>)>,
-    end: Option<&[u8]>,
-    found: &mut Vec<(Vec<u8>, Vec<u8>)>,
-) -> Option<Vec<u8>> {
+fn merge(hot: Vec<Put>, cold: Vec<Entry>, end: Option<&[u8]>, found: &mut Vec<Entry>) -> Option<Vec<u8>> {
     let mut merged: std::collections::BTreeMap<Vec<u8>, Option<Vec<u8>>> =
         cold.into_iter().map(|(key, value)| (key, Some(value))).collect();
     merged.extend(hot);

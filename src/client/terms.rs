@@ -1,0 +1,179 @@
+//! What a client has to know about its hub, and how it checks the hub's receipts.
+
+use prost::Message;
+
+use super::{Client, ClientError};
+use crate::{
+    domain::{
+        id::{Digest, DocumentName},
+        reason::Reason,
+    },
+    proto::{Evidence, GetCapabilitiesRequest, GetCapabilitiesResponse, Receipt},
+    tlog::{merkle::MAX_PATH, note::Verifier, proof::TlogProof},
+};
+
+/// The hub's announcements. Ask once after connecting.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Terms {
+    /// Limits, origin, defaults.
+    pub announced: GetCapabilitiesResponse,
+    /// With this the hub's receipts verify.
+    pub verifier: Verifier,
+}
+
+impl Client {
+    /// Asks for the hub's terms. Not repeated: this is the call at which a refused certificate shows.
+    pub async fn terms(&self) -> Result<Terms, ClientError> {
+        let announced = self.submission().get_capabilities(GetCapabilitiesRequest {}).await?.into_inner();
+        let verifier = Verifier::parse(&announced.verifier_key)
+            .map_err(|error| ClientError::answer(format!("the hub's verifier key: {error}")))?;
+        Ok(Terms { announced, verifier })
+    }
+}
+
+impl Terms {
+    /// Origin of the hub: stands in everything that is signed for it.
+    #[must_use]
+    pub fn origin(&self) -> &str {
+        &self.announced.origin
+    }
+
+    /// Verifies a receipt: its evidence is a leaf of the tree that the hub signed.
+    pub fn check(&self, receipt: &Receipt) -> Result<Evidence, ClientError> {
+        let wrong = |problem: String| ClientError::answer(format!("receipt {}: {problem}", receipt.index));
+        if receipt.path.len() > MAX_PATH {
+            return Err(wrong("its path is too long".into()));
+        }
+        let path: Option<Vec<_>> = receipt.path.iter().map(|hash| (**hash).try_into().ok()).collect();
+        let path = path.ok_or_else(|| wrong("a hash of its path has not 32 bytes".into()))?;
+        let proof =
+            TlogProof { extra: None, index: receipt.index, path, checkpoint: receipt.checkpoint.clone() };
+        proof.verify(&receipt.evidence, &self.verifier).map_err(|error| wrong(error.to_string()))?;
+        Evidence::decode(receipt.evidence.clone()).map_err(|error| wrong(error.to_string()))
+    }
+
+    /// As [`Terms::check`], for an answer that must be there and be about this document.
+    pub fn check_about(
+        &self,
+        receipt: Option<&Receipt>,
+        name: &DocumentName,
+        manifest: Option<&Digest>,
+    ) -> Result<Evidence, ClientError> {
+        let receipt = receipt.ok_or_else(|| ClientError::answer("the hub's answer has no receipt"))?;
+        let evidence = self.check(receipt)?;
+        if !is_about(&evidence, name, manifest) {
+            return Err(ClientError::answer(format!("receipt {}: it is not about {name}", receipt.index)));
+        }
+        Ok(evidence)
+    }
+}
+
+/// Whether an event is about this document, and about this manifest of it.
+#[must_use]
+pub fn is_about(evidence: &Evidence, name: &DocumentName, manifest: Option<&Digest>) -> bool {
+    evidence.document_id == *name.document_id
+        && evidence.revision == name.revision
+        && evidence.sender.as_ref().is_some_and(|sender| sender.agency == name.sender.as_str())
+        && manifest.is_none_or(|manifest| evidence.manifest_sha256 == manifest.as_bytes()[..])
+}
+
+/// Reasons of an event: why it is a refusal, or warnings.
+#[must_use]
+pub fn reasons_of(evidence: &Evidence) -> Vec<Reason> {
+    evidence.reasons.iter().map(|reason| Reason::new(reason.code(), reason.detail.clone())).collect()
+}
+
+#[cfg(test)]
+pub(crate) mod testing {
+    use super::*;
+    use crate::tlog::{
+        checkpoint::Checkpoint,
+        merkle::{Edge, Growth, leaf_hash},
+        note::Signer,
+    };
+
+    /// Terms of a hub, and its signer.
+    pub fn terms() -> (Terms, Signer) {
+        let signer = Signer::from_seed("hub.test/log", &[7; 32]).expect("a name");
+        let announced = GetCapabilitiesResponse {
+            origin: "hub.test/log".into(),
+            verifier_key: signer.verifier().to_string(),
+            max_inline_bytes: 100,
+            max_chunk_bytes: 1 << 20,
+            ..GetCapabilitiesResponse::default()
+        };
+        (Terms { announced, verifier: signer.verifier() }, signer)
+    }
+
+    /// The receipt of a leaf that is the third of three.
+    pub fn receipt(evidence: &Evidence, signer: &Signer) -> Receipt {
+        let leaf = evidence.encode_to_vec();
+        let mut growth = Growth::new(Edge::empty());
+        growth.push(leaf_hash(b"one"));
+        growth.push(leaf_hash(b"two"));
+        let index = growth.push(leaf_hash(&leaf));
+        let head = Checkpoint { origin: signer.name().to_owned(), size: growth.size(), root: growth.root() };
+        Receipt {
+            evidence: leaf.into(),
+            index,
+            path: growth.inclusion(index).expect("there").into_iter().map(|h| h.to_vec().into()).collect(),
+            checkpoint: head.sign(signer),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{testing::*, *};
+    use crate::{proto::Party, tlog::note::Signer};
+
+    fn evidence() -> Evidence {
+        Evidence {
+            document_id: "17".into(),
+            revision: 1,
+            sender: Some(Party { agency: "H53".into(), ..Party::default() }),
+            manifest_sha256: Digest([1; 32]).to_bytes(),
+            ..Evidence::default()
+        }
+    }
+
+    #[test]
+    fn a_true_receipt_is_read_and_a_changed_one_is_not() {
+        let (terms, signer) = terms();
+        let receipt = receipt(&evidence(), &signer);
+        assert_eq!(terms.check(&receipt).expect("true"), evidence());
+
+        let forger = Signer::from_seed("hub.test/log", &[8; 32]).expect("a name");
+        type Changes = fn(&mut Receipt);
+        let changes: [Changes; 5] = [
+            |r| r.index = 0,
+            |r| r.path.clear(),
+            |r| r.path[0] = r.path[0].slice(..31),
+            |r| r.path = vec![r.path[0].clone(); 65],
+            |r| r.evidence = Evidence::default().encode_to_vec().into(),
+        ];
+        for change in changes {
+            let mut receipt = receipt.clone();
+            change(&mut receipt);
+            assert!(matches!(terms.check(&receipt), Err(ClientError::Answer(_))));
+        }
+        assert!(terms.check(&testing::receipt(&evidence(), &forger)).is_err());
+    }
+
+    #[test]
+    fn a_receipt_of_another_document_is_no_answer() {
+        let (terms, signer) = terms();
+        let receipt = receipt(&evidence(), &signer);
+        let check = |sender, id, revision, manifest: [u8; 32]| {
+            let name = DocumentName::parse(sender, id, revision).expect("legal");
+            terms.check_about(Some(&receipt), &name, Some(&Digest(manifest))).is_ok()
+        };
+        assert!(check("H53", "17", 1, [1; 32]));
+        assert!(!check("H54", "17", 1, [1; 32]));
+        assert!(!check("H53", "18", 1, [1; 32]));
+        assert!(!check("H53", "17", 0, [1; 32]));
+        assert!(!check("H53", "17", 1, [2; 32]));
+        let name = DocumentName::parse("H53", "17", 1).expect("legal");
+        assert!(terms.check_about(None, &name, None).is_err());
+    }
+}
