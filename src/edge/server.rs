@@ -65,7 +65,7 @@ pub async fn serve(
     let (v1, v1alpha) = (reflection().build_v1()?, reflection().build_v1alpha()?);
     let submissions = SubmissionServiceServer::new(Submissions::new(Arc::clone(&hub)));
     let deliveries = DeliveryServiceServer::new(Deliveries::new(Arc::clone(&hub)));
-    let statuses = StatusServiceServer::new(Statuses(Arc::clone(&hub)));
+    let statuses = StatusServiceServer::new(Statuses::new(Arc::clone(&hub)));
     let audits = AuditServiceServer::new(Audit(Arc::clone(&hub)));
     let operators = OperatorServiceServer::new(Operators(Arc::clone(&hub)));
     let directories = DirectoryServiceServer::new(Directories(Arc::clone(&hub)));

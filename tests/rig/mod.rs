@@ -218,6 +218,7 @@ pub fn acknowledge(receipt: &RecipientReceipt, key: &SigningKey) -> AcknowledgeR
 pub fn reason(status: &Status) -> ReasonCode {
     let info = status.get_details_error_info().unwrap_or_else(|| panic!("no ErrorInfo: {status:?}"));
     assert_eq!(info.domain, "truc", "{status:?}");
+    assert!(status.details().len() < 6_000, "{} bytes of details", status.details().len());
     let code = ReasonCode::from_str_name(&info.reason).unwrap_or_else(|| panic!("{}", info.reason));
     assert!(!matches!(status.code(), Code::Internal | Code::Unknown | Code::Ok), "{status:?}");
     assert_eq!(status.code(), Code::from(entry(code).grpc as i32), "{status:?}");
