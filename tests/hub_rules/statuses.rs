@@ -13,6 +13,7 @@ crate::on_both_stores!(
     the_same_signed_status_is_one_status,
     next_years_number_is_another_document,
     a_status_before_its_document_is_applied_later,
+    a_recall_before_its_document_reaches_who_is_asked,
     only_so_many_statuses_wait_for_a_document,
 );
 
@@ -165,6 +166,17 @@ async fn a_status_before_its_document_is_applied_later(mut world: World) {
     // Added later, the other one's early word counts too.
     world.accepted(world.try_add(&addressing(&document.evidence, &[TAN_LAP])).await);
     assert_eq!(world.state(&document, TAN_LAP).await.status_code, 3);
+}
+
+async fn a_recall_before_its_document_reaches_who_is_asked(world: World) {
+    let early = world.report(&recall("d1", TAN_BINH)).await;
+    assert_eq!(early.event(), Parked);
+    assert_eq!(early.evidence.sender.as_ref().unwrap().node, "province");
+    let document = world.send(&manifest("d1")).await;
+    assert!(world.state(&document, TAN_BINH).await.change_pending);
+    assert_eq!(world.feed(TAN_BINH).await, [Recall]);
+    assert_eq!(world.feed(PROVINCE).await, [EventKind::SubmissionAcceptance, Recall]);
+    assert_eq!(events(&world, "d1", &[15]).await, [Moved]);
 }
 
 async fn only_so_many_statuses_wait_for_a_document(world: World) {
