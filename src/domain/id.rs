@@ -2,7 +2,10 @@
 
 use std::{borrow::Borrow, fmt, sync::Arc};
 
-use super::reason::{Reason, ReasonCode, cut};
+use super::{
+    reason::{Reason, ReasonCode, cut},
+    text,
+};
 
 /// Longest agency identifier (Decision 20/2020/QĐ-TTg art. 4).
 pub const MAX_AGENCY_ID: usize = 35;
@@ -150,10 +153,13 @@ pub struct DocumentName {
 impl DocumentName {
     /// Checks the parts; the document id is 1 to 200 bytes without control characters.
     pub fn parse(sender: &str, document_id: &str, revision: u64) -> Result<Self, Reason> {
-        if !(1..=MAX_DOCUMENT_ID).contains(&document_id.len()) || document_id.chars().any(char::is_control) {
+        if !(1..=MAX_DOCUMENT_ID).contains(&document_id.len())
+            || document_id.trim().is_empty()
+            || document_id.chars().any(text::misleads)
+        {
             return Err(Reason::new(
                 ReasonCode::InvalidField,
-                "document_id: needs 1 to 200 bytes without control characters",
+                "document_id: needs 1 to 200 bytes, not blank, without control or direction characters",
             ));
         }
         Ok(Self { sender: AgencyId::parse(sender)?, document_id: document_id.into(), revision })

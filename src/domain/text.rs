@@ -1,4 +1,4 @@
-//! Texts from strangers: lengths in characters, no control characters.
+//! Texts from strangers: lengths in characters, nothing invisible that changes how they read.
 
 use std::ops::RangeInclusive;
 
@@ -10,8 +10,8 @@ pub fn check(field: &str, text: &str, characters: RangeInclusive<usize>) -> Resu
     if *characters.start() > 0 && text.trim().is_empty() {
         return Err(Reason::invalid(field, "is required"));
     }
-    if text.chars().any(char::is_control) {
-        return Err(Reason::invalid(field, "control characters are not allowed"));
+    if text.chars().any(misleads) {
+        return Err(Reason::invalid(field, "control and direction characters are not allowed"));
     }
     let length = text.chars().count();
     if !characters.contains(&length) {
@@ -27,7 +27,14 @@ pub fn check(field: &str, text: &str, characters: RangeInclusive<usize>) -> Resu
     Ok(())
 }
 
-/// Checks one line of text whose limit is in bytes.
+/// Control characters, and those that turn the reading direction: "fdp.exe" could be shown as "exe.pdf".
+pub fn misleads(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}' | '\u{200E}' | '\u{200F}' | '\u{061C}')
+}
+
+/// Checks one line of text whose limit is in bytes. A lower bound above 0 also asks for something besides white
+/// space.
 pub fn check_bytes(field: &str, text: &str, bytes: RangeInclusive<usize>) -> Result<(), Reason> {
     if !bytes.contains(&text.len()) {
         return Err(Reason::invalid(
@@ -35,12 +42,21 @@ pub fn check_bytes(field: &str, text: &str, bytes: RangeInclusive<usize>) -> Res
             format_args!("has {} bytes, allowed are {} to {}", text.len(), bytes.start(), bytes.end()),
         ));
     }
-    check(field, text, 0..=usize::MAX)
+    check(field, text, usize::from(*bytes.start() > 0)..=usize::MAX)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_misleads_the_eye_is_refused() {
+        for text in ["a\u{202E}fdp.exe", "a\u{2066}b", "a\nb", "a\u{200F}"] {
+            assert!(check("name", text, 0..=50).is_err(), "{text:?}");
+        }
+        assert!(check_bytes("name", "  ", 1..=50).is_err());
+        assert!(check_bytes("name", "Báo cáo tuần 47.pdf", 1..=50).is_ok());
+    }
 
     #[test]
     fn lengths_count_characters_not_bytes() {
@@ -59,7 +75,7 @@ mod tests {
     fn control_characters_are_refused_and_not_repeated() {
         for text in ["a\nb", "a\u{7f}", "a\u{85}b", "\0"] {
             let reason = check("subject", text, 1..=500).expect_err("control");
-            assert_eq!(reason.detail, "subject: control characters are not allowed");
+            assert_eq!(reason.detail, "subject: control and direction characters are not allowed");
         }
     }
 }

@@ -151,7 +151,7 @@ impl Hub {
             revision: record.revision,
             manifest_sha256: record.manifest_sha256,
             accepted_at_us: record.accepted_at_us,
-            recipient_count: self.recipient_count(index)?,
+            recipient_count: if from == 0 { self.recipient_count(index)? } else { 0 },
             events,
             next_page_token: next.map(|leaf| leaf.to_string()).unwrap_or_default(),
             recipients,
@@ -264,9 +264,24 @@ impl Hub {
         }
     }
 
+    /// Deliveries that exist, and those that recipient lists still promise.
     fn recipient_count(&self, index: u64) -> Result<u64, Refused> {
-        let list = self.store.recipient_list(index)?;
-        Ok(list.map_or(0, |list| list.recipients.len() as u64))
+        let (mut count, mut after) = (0, None);
+        loop {
+            let page = self.store.deliveries(index, after.as_deref(), MAX_RECIPIENTS)?;
+            count += page.len() as u64;
+            after = page.last().map(|delivery| delivery.recipient.clone());
+            if page.len() < MAX_RECIPIENTS {
+                break;
+            }
+        }
+        for expansion in self.store.expansions()? {
+            let list = self.store.recipient_list(expansion.list)?;
+            if list.is_some_and(|list| list.document == index) {
+                count += expansion.total.saturating_sub(expansion.next);
+            }
+        }
+        Ok(count)
     }
 
     /// What the hub holds and does, in numbers.
