@@ -8,11 +8,13 @@ pub mod directory;
 mod events;
 mod failure;
 pub mod files;
+pub mod fsck;
 pub mod keygen;
 mod moment;
 mod output;
 pub mod overview;
 pub mod pki;
+pub mod rebuild;
 pub mod receipt;
 pub mod receipt_files;
 pub mod receive;
@@ -81,6 +83,8 @@ commands! {
     Overview => overview,
     Keygen => keygen,
     Pki => pki,
+    Fsck => fsck,
+    Rebuild => rebuild,
     Config => config,
 }
 

@@ -27,7 +27,7 @@ pub const ENVELOPE: &str = "envelope.pb";
 pub const MANIFEST: &str = "manifest.json";
 /// Proof that the hub accepted the document from its sender.
 pub const ACCEPTANCE: &str = "acceptance.receipt";
-/// Our own signed receipt.
+/// Our own signed receipt, until the proof of the handover is here.
 pub const RECEIPT: &str = "receipt.pb";
 /// Proof that it was handed over to us. With this file the folder is complete.
 pub const HANDOVER: &str = "handover.receipt";

@@ -5,7 +5,7 @@ use prost::Message;
 
 use super::{
     id::{AgencyId, Digest, DocumentName},
-    reason::{Reason, ReasonCode},
+    reason::{MAX_TOLD, Reason, ReasonCode},
     time::Timestamp,
 };
 use crate::proto::{EventKind, Evidence, Party, SignedEnvelope, Verdict};
@@ -16,10 +16,6 @@ pub const VERSION: u32 = 1;
 pub const RULES: u32 = 1;
 /// C2SP tlog-tiles bound for one entry.
 pub const MAX_LEAF: usize = 65_535;
-/// Reasons kept on one evidence; more say nothing more.
-const MAX_REASONS: usize = 20;
-/// Longest detail kept, in characters.
-const MAX_DETAIL: usize = 300;
 
 /// Starts the evidence of an event at `now`, issued by the hub `origin`. `id` is 16 random bytes.
 #[must_use]
@@ -79,7 +75,7 @@ impl Tell for Evidence {
     }
 
     fn because(mut self, reasons: &[Reason]) -> Self {
-        self.reasons.extend(reasons.iter().take(MAX_REASONS).map(short));
+        self.reasons.extend(reasons.iter().take(MAX_TOLD).map(Reason::to_proto));
         self
     }
 
@@ -123,11 +119,6 @@ pub fn recipients_digest<'a>(sorted: impl Iterator<Item = &'a str>) -> Digest {
     Digest::of(text.as_bytes())
 }
 
-fn short(reason: &Reason) -> crate::proto::Reason {
-    let detail = reason.detail.chars().take(MAX_DETAIL).collect();
-    crate::proto::Reason { code: reason.code.into(), detail }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -150,7 +141,7 @@ mod tests {
     fn evidence_never_outgrows_a_leaf() {
         let many = vec![Reason::new(ReasonCode::InvalidField, "x".repeat(5_000)); 1_000];
         let evidence = event(EventKind::SubmissionRejection, [0; 16], Timestamp(1), "h").because(&many);
-        assert_eq!(evidence.reasons.len(), MAX_REASONS);
+        assert_eq!(evidence.reasons.len(), MAX_TOLD);
         assert!(encode(&evidence).is_ok());
         let huge = Evidence { directory_change: vec![0; MAX_LEAF].into(), ..evidence };
         assert_eq!(encode(&huge).unwrap_err().code, ReasonCode::TooLarge);

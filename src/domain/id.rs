@@ -2,7 +2,7 @@
 
 use std::{borrow::Borrow, fmt, sync::Arc};
 
-use super::reason::{Reason, ReasonCode};
+use super::reason::{Reason, ReasonCode, cut};
 
 /// Longest agency identifier (Decision 20/2020/QĐ-TTg art. 4).
 pub const MAX_AGENCY_ID: usize = 35;
@@ -194,11 +194,7 @@ fn is_new_form(text: &str) -> bool {
 /// Text from a stranger, cut so that it can stand in an error.
 #[must_use]
 pub fn shorten(text: &str) -> &str {
-    let mut end = text.len().min(60);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    &text[..end]
+    cut(text, 60)
 }
 
 #[cfg(test)]

@@ -7,6 +7,12 @@ mod table;
 pub use crate::proto::ReasonCode;
 pub use table::entry;
 
+/// Reasons told of one refusal; more say nothing more. A refusal travels in HTTP/2 trailers with its receipt, and common
+/// clients take 8 KiB of these.
+pub const MAX_TOLD: usize = 10;
+/// Longest detail told, in bytes.
+pub const MAX_DETAIL: usize = 120;
+
 /// A reason with what it is about. This is the error of the `domain` ring.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct Reason {
@@ -41,11 +47,21 @@ impl Reason {
         entry(self.code)
     }
 
-    /// As on the wire.
+    /// As on the wire, the detail cut at [`MAX_DETAIL`].
     #[must_use]
     pub fn to_proto(&self) -> crate::proto::Reason {
-        crate::proto::Reason { code: self.code.into(), detail: self.detail.clone() }
+        crate::proto::Reason { code: self.code.into(), detail: cut(&self.detail, MAX_DETAIL).to_owned() }
     }
+}
+
+/// The first `max` bytes of a text, or less where that would split a character.
+#[must_use]
+pub fn cut(text: &str, max: usize) -> &str {
+    let mut end = text.len().min(max);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
 }
 
 impl fmt::Display for Reason {

@@ -26,18 +26,27 @@ use crate::{
 const MAX_DOWNLOADS_OF_NODE: usize = 16;
 /// Downloads of all nodes at the same time.
 const MAX_DOWNLOADS: usize = 1024;
+/// Sessions of one node at the same time; one is enough, and those of a connection that broke end by themselves.
+const MAX_SESSIONS_OF_NODE: usize = 64;
+/// Sessions of all nodes at the same time.
+const MAX_SESSIONS: usize = 16 * 1024;
 
 /// The service over a hub.
 pub struct Deliveries {
     hub: Arc<Hub>,
     downloads: Shares,
+    sessions: Shares,
 }
 
 impl Deliveries {
     /// The service over `hub`.
     #[must_use]
     pub fn new(hub: Arc<Hub>) -> Self {
-        Self { hub, downloads: Shares::new("downloads", MAX_DOWNLOADS_OF_NODE, MAX_DOWNLOADS) }
+        Self {
+            hub,
+            downloads: Shares::new("downloads", MAX_DOWNLOADS_OF_NODE, MAX_DOWNLOADS),
+            sessions: Shares::new("sessions", MAX_SESSIONS_OF_NODE, MAX_SESSIONS),
+        }
     }
 }
 
@@ -53,6 +62,7 @@ impl DeliveryService for Deliveries {
         request: Request<Streaming<DeliverRequest>>,
     ) -> Result<Response<Self::DeliverStream>, Status> {
         let node = node(&request)?;
+        let share = self.sessions.take(&node).map_err(refuse)?;
         let mut steps = request.into_inner();
         let first = steps.message().await?.and_then(|first| first.step);
         let Some(deliver_request::Step::Hello(hello)) = first else {
@@ -69,7 +79,7 @@ impl DeliveryService for Deliveries {
         let welcome = tokio_stream::once(step(deliver_response::Step::Welcome(welcome)));
         let answers = welcome.chain(ReceiverStream::new(events).map(said)).map(Ok);
         let answers = answers.chain(ReceiverStream::new(ending).map(|broken| Err(typed(broken))));
-        Ok(Response::new(Box::pin(answers)))
+        Ok(Response::new(Box::pin(share.kept_by(answers))))
     }
 
     async fn fetch(&self, request: Request<FetchRequest>) -> Result<Response<FetchResponse>, Status> {
@@ -118,11 +128,11 @@ impl DeliveryService for Deliveries {
         let share = self.downloads.take(&node).map_err(refuse)?;
         let chunks = self.hub.download(&node, &delivery_id, digest, offset).await;
         let chunks = ReceiverStream::new(chunks.map_err(|refused| status(&refused))?);
-        let answers = chunks.map(move |chunk| {
-            let _until_the_end = &share;
-            chunk.map(|data| DownloadResponse { data }).map_err(|refused| status(&refused))
+        let answers = chunks.map(|chunk| match chunk {
+            Ok(data) => Ok(DownloadResponse { data }),
+            Err(refused) => Err(status(&refused)),
         });
-        Ok(Response::new(Box::pin(answers)))
+        Ok(Response::new(Box::pin(share.kept_by(answers))))
     }
 }
 

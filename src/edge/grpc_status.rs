@@ -7,7 +7,7 @@ use tonic::{Code, Status, body::Body, codegen::http};
 use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::{
-    domain::reason::{GrpcCode, Reason, ReasonCode, Retry, entry},
+    domain::reason::{GrpcCode, MAX_DETAIL, MAX_TOLD, Reason, ReasonCode, Retry, cut, entry},
     hub::refused::Refused,
     proto::{Refusal, StreamRefusal},
 };
@@ -17,6 +17,9 @@ pub const DOMAIN: &str = "truc";
 
 /// Type of the `google.protobuf.Any` that holds the [`Refusal`].
 pub const REFUSAL_TYPE: &str = "type.googleapis.com/truc.v1.Refusal";
+
+/// Bytes of a status message: the details tell the rest.
+const MAX_MESSAGE: usize = 240;
 
 /// Characters of the transport's own words that are passed on.
 const MAX_TRANSPORT_WORDS: usize = 200;
@@ -33,7 +36,7 @@ pub fn status(refused: &Refused) -> Status {
     if entry.retry == Retry::Later {
         details.set_retry_info(Some(RETRY_AFTER));
     }
-    let message = refused.to_string();
+    let message = cut(&refused.to_string(), MAX_MESSAGE).to_owned();
     let status = Status::with_error_details(grpc_code(entry.grpc), message.clone(), details);
     with_refusal(&status, message, refused)
 }
@@ -75,7 +78,7 @@ pub fn typed_answer(answer: http::Response<Body>) -> http::Response<Body> {
 pub fn stream_refusal(refused: &Refused) -> StreamRefusal {
     StreamRefusal {
         status: grpc_code(entry(refused.code()).grpc) as i32,
-        message: refused.to_string(),
+        message: cut(&refused.to_string(), MAX_MESSAGE).to_owned(),
         refusal: refusal(refused).encode_to_vec().into(),
     }
 }
@@ -91,13 +94,13 @@ fn with_refusal(status: &Status, message: String, refused: &Refused) -> Status {
 fn refusal(refused: &Refused) -> Refusal {
     let receipt = refused.receipt.as_ref();
     Refusal {
-        reasons: refused.reasons.iter().take(20).map(Reason::to_proto).collect(),
+        reasons: refused.reasons.iter().take(MAX_TOLD).map(Reason::to_proto).collect(),
         receipt: receipt.map(|receipt| receipt.encode_to_vec().into()).unwrap_or_default(),
     }
 }
 
 fn metadata(reasons: &[Reason]) -> std::collections::HashMap<String, String> {
-    let detail = reasons.first().map(|reason| reason.detail.chars().take(300).collect());
+    let detail = reasons.first().map(|reason| cut(&reason.detail, MAX_DETAIL).to_owned());
     detail.map(|detail| ("detail".to_owned(), detail)).into_iter().collect()
 }
 
@@ -125,6 +128,23 @@ mod tests {
             assert_eq!(status.code(), Code::InvalidArgument);
             assert_eq!(reason(&status), Some((DOMAIN.into(), reason_code.as_str_name().into())));
         }
+    }
+
+    #[test]
+    fn the_longest_refusal_fits_into_the_trailers_of_common_clients() {
+        let reasons = vec![Reason::new(ReasonCode::InvalidField, "ệ".repeat(5_000)); 1_000];
+        let evidence =
+            crate::proto::Evidence { reasons: vec![reasons[0].to_proto(); MAX_TOLD], ..Default::default() };
+        let receipt = crate::proto::Receipt {
+            evidence: [evidence.encode_to_vec(), vec![0; 500]].concat().into(),
+            path: vec![vec![0; 32].into(); 30],
+            checkpoint: "x".repeat(300),
+            ..Default::default()
+        };
+        let status = status(&Refused { reasons, receipt: Some(Box::new(receipt)) });
+        let headers = status.into_http::<Body>().headers().clone();
+        let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum();
+        assert!(bytes < 8 * 1024, "{bytes} bytes");
     }
 
     #[test]

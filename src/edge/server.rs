@@ -21,8 +21,14 @@ use crate::{
     },
 };
 
-/// Largest message taken: a manifest of 2 MiB with inline parts.
-const MAX_MESSAGE: usize = 8 * 1024 * 1024;
+/// Largest submission taken: a manifest of 2 MiB with inline parts.
+const MAX_SUBMISSION: usize = 8 * 1024 * 1024;
+/// Largest import of agencies.
+const MAX_IMPORT: usize = 4 * 1024 * 1024;
+/// Largest of all other messages: signed receipts and statuses are far smaller, lists of agencies come near.
+const MAX_MESSAGE: usize = 1024 * 1024;
+/// Largest answer: 100 offers with their envelopes.
+const MAX_ANSWER: usize = 64 * 1024 * 1024;
 /// Calls of one connection at the same time.
 const MAX_STREAMS: u32 = 256;
 /// Header list of a call.
@@ -57,8 +63,11 @@ pub async fn serve(
     let reflection =
         || tonic_reflection::server::Builder::configure().register_encoded_file_descriptor_set(DESCRIPTORS);
     let (v1, v1alpha) = (reflection().build_v1()?, reflection().build_v1alpha()?);
-    let submissions = SubmissionServiceServer::new(Submissions(Arc::clone(&hub)));
+    let submissions = SubmissionServiceServer::new(Submissions::new(Arc::clone(&hub)));
     let deliveries = DeliveryServiceServer::new(Deliveries::new(Arc::clone(&hub)));
+    let statuses = StatusServiceServer::new(Statuses::new(Arc::clone(&hub)));
+    let audits = AuditServiceServer::new(Audit(Arc::clone(&hub)));
+    let operators = OperatorServiceServer::new(Operators(Arc::clone(&hub)));
     let directories = DirectoryServiceServer::new(Directories(Arc::clone(&hub)));
     let router = Server::builder()
         .http2_keepalive_interval(Some(PING_EVERY))
@@ -70,14 +79,12 @@ pub async fn serve(
         .add_service(health)
         .add_service(v1)
         .add_service(v1alpha)
-        .add_service(submissions.max_decoding_message_size(MAX_MESSAGE))
-        .add_service(
-            deliveries.max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE * 8),
-        )
-        .add_service(StatusServiceServer::new(Statuses(Arc::clone(&hub))))
-        .add_service(directories)
-        .add_service(AuditServiceServer::new(Audit(Arc::clone(&hub))))
-        .add_service(OperatorServiceServer::new(Operators(Arc::clone(&hub))));
+        .add_service(submissions.max_decoding_message_size(MAX_SUBMISSION))
+        .add_service(deliveries.max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_ANSWER))
+        .add_service(statuses.max_decoding_message_size(MAX_MESSAGE))
+        .add_service(directories.max_decoding_message_size(MAX_IMPORT))
+        .add_service(audits.max_decoding_message_size(MAX_MESSAGE))
+        .add_service(operators.max_decoding_message_size(MAX_MESSAGE));
     let failed = CancellationToken::new();
     let ended = CancellationToken::new();
     hub.spawn(act_on_notices(Arc::clone(&hub), Arc::clone(&acceptor), failed.clone(), ended.clone()));

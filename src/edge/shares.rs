@@ -5,6 +5,8 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use tokio_stream::{Stream, StreamExt};
+
 use crate::domain::{
     id::NodeName,
     reason::{Reason, ReasonCode},
@@ -52,6 +54,16 @@ impl Shares {
         *count += 1;
         open.all += 1;
         Ok(Share { node: node.clone(), open: Arc::clone(&self.open) })
+    }
+}
+
+impl Share {
+    /// The stream, which keeps the place until it is dropped.
+    pub fn kept_by<S: Stream>(self, stream: S) -> impl Stream<Item = S::Item> {
+        stream.map(move |item| {
+            let _kept = &self;
+            item
+        })
     }
 }
 

@@ -8,6 +8,7 @@ use tonic::{Request, Response, Status};
 use super::{
     caller::{Caller, Role},
     grpc_status::{refuse, status},
+    shares::Shares,
     submission::{node, required},
 };
 use crate::{
@@ -16,8 +17,24 @@ use crate::{
     rpc::status_service_server::StatusService,
 };
 
+/// Watches of one node at the same time: each holds some entries in memory, however slowly it is read.
+const MAX_WATCHES_OF_NODE: usize = 256;
+/// Watches of all nodes at the same time.
+const MAX_WATCHES: usize = 16 * 1024;
+
 /// The service over a hub.
-pub struct Statuses(pub Arc<Hub>);
+pub struct Statuses {
+    hub: Arc<Hub>,
+    watches: Shares,
+}
+
+impl Statuses {
+    /// The service over `hub`.
+    #[must_use]
+    pub fn new(hub: Arc<Hub>) -> Self {
+        Self { hub, watches: Shares::new("watches", MAX_WATCHES_OF_NODE, MAX_WATCHES) }
+    }
+}
 
 #[tonic::async_trait]
 impl StatusService for Statuses {
@@ -26,20 +43,21 @@ impl StatusService for Statuses {
     async fn report(&self, request: Request<ReportRequest>) -> Result<Response<ReportResponse>, Status> {
         let node = node(&request)?;
         let envelope = required(request.into_inner().envelope)?;
-        let accepted = self.0.report_status(&node, envelope).await.map_err(|refused| status(&refused))?;
+        let accepted = self.hub.report_status(&node, envelope).await.map_err(|refused| status(&refused))?;
         Ok(Response::new(ReportResponse { receipt: Some(accepted.receipt) }))
     }
 
     async fn watch(&self, request: Request<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
         let node = node(&request)?;
         let WatchRequest { agency, cursor, once } = request.into_inner();
+        let share = self.watches.take(&node).map_err(refuse)?;
         let until = if once { Until::Now } else { Until::Stopped };
-        let entries = self.0.watch(&node, &agency, &cursor, until).map_err(|refused| status(&refused))?;
+        let entries = self.hub.watch(&node, &agency, &cursor, until).map_err(|refused| status(&refused))?;
         let answers = ReceiverStream::new(entries).map(|entry| match entry {
             Ok(entry) => Ok(WatchResponse { cursor: entry.cursor, receipt: Some(entry.receipt) }),
             Err(refused) => Err(status(&refused)),
         });
-        Ok(Response::new(Box::pin(answers)))
+        Ok(Response::new(Box::pin(share.kept_by(answers))))
     }
 
     async fn save_cursor(
@@ -48,7 +66,7 @@ impl StatusService for Statuses {
     ) -> Result<Response<SaveCursorResponse>, Status> {
         let node = node(&request)?;
         let SaveCursorRequest { agency, cursor } = request.into_inner();
-        self.0.save_cursor(&node, &agency, &cursor).await.map_err(|refused| status(&refused))?;
+        self.hub.save_cursor(&node, &agency, &cursor).await.map_err(|refused| status(&refused))?;
         Ok(Response::new(SaveCursorResponse {}))
     }
 
@@ -61,7 +79,7 @@ impl StatusService for Statuses {
             Role::Node(name) => Viewer::Node(name.clone()),
             Role::Operator(_) | Role::Auditor(_) => Viewer::Auditor,
         };
-        let timeline = self.0.timeline(viewer, request.into_inner()).await;
+        let timeline = self.hub.timeline(viewer, request.into_inner()).await;
         let timeline = timeline.map_err(|refused| status(&refused))?;
         Ok(Response::new(timeline))
     }

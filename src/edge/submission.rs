@@ -9,6 +9,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::{
     caller::Caller,
     grpc_status::{refuse, status, stream_refusal, typed},
+    shares::Shares,
 };
 use crate::{
     domain::{
@@ -30,8 +31,24 @@ pub const MAX_CHUNK: usize = 1024 * 1024;
 /// Submissions of one stream that are worked on at the same time.
 const STREAM_IN_FLIGHT: usize = 256;
 
+/// Uploads of one node at the same time: each holds up to two messages in memory, however slowly they come.
+const MAX_UPLOADS_OF_NODE: usize = 16;
+/// Uploads of all nodes at the same time.
+const MAX_UPLOADS: usize = 512;
+
 /// The service over a hub.
-pub struct Submissions(pub Arc<Hub>);
+pub struct Submissions {
+    hub: Arc<Hub>,
+    uploads: Shares,
+}
+
+impl Submissions {
+    /// The service over `hub`.
+    #[must_use]
+    pub fn new(hub: Arc<Hub>) -> Self {
+        Self { hub, uploads: Shares::new("uploads", MAX_UPLOADS_OF_NODE, MAX_UPLOADS) }
+    }
+}
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
@@ -44,13 +61,13 @@ impl SubmissionService for Submissions {
         request: Request<GetCapabilitiesRequest>,
     ) -> Result<Response<GetCapabilitiesResponse>, Status> {
         Caller::from_request(&request).map_err(refuse)?;
-        Ok(Response::new(capabilities(&self.0)))
+        Ok(Response::new(capabilities(&self.hub)))
     }
 
     async fn submit(&self, request: Request<SubmitRequest>) -> Result<Response<SubmitResponse>, Status> {
         let node = node(&request)?;
         let accepted =
-            submit(&self.0, &node, request.into_inner()).await.map_err(|refused| status(&refused))?;
+            submit(&self.hub, &node, request.into_inner()).await.map_err(|refused| status(&refused))?;
         Ok(respond(accepted))
     }
 
@@ -60,14 +77,14 @@ impl SubmissionService for Submissions {
     ) -> Result<Response<Self::SubmitStreamStream>, Status> {
         let node = node(&request)?;
         let (answers, receiver) = mpsc::channel(STREAM_IN_FLIGHT);
-        self.0.spawn(serve_stream(Arc::clone(&self.0), node, request.into_inner(), answers));
+        self.hub.spawn(serve_stream(Arc::clone(&self.hub), node, request.into_inner(), answers));
         Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
     }
 
     async fn validate(&self, request: Request<SubmitRequest>) -> Result<Response<ValidateResponse>, Status> {
         let node = node(&request)?;
         let envelope = required(request.into_inner().envelope)?;
-        let valid = self.0.validate(&node, envelope).await.map_err(|refused| status(&refused))?;
+        let valid = self.hub.validate(&node, envelope).await.map_err(|refused| status(&refused))?;
         Ok(Response::new(valid))
     }
 
@@ -77,7 +94,7 @@ impl SubmissionService for Submissions {
     ) -> Result<Response<SubmitResponse>, Status> {
         let node = node(&request)?;
         let envelope = required(request.into_inner().envelope)?;
-        let accepted = self.0.add_recipients(&node, envelope).await.map_err(|refused| status(&refused))?;
+        let accepted = self.hub.add_recipients(&node, envelope).await.map_err(|refused| status(&refused))?;
         Ok(respond(accepted))
     }
 
@@ -86,12 +103,13 @@ impl SubmissionService for Submissions {
         request: Request<Streaming<UploadRequest>>,
     ) -> Result<Response<UploadResponse>, Status> {
         let node = node(&request)?;
+        let _until_the_end = self.uploads.take(&node).map_err(refuse)?;
         let mut steps = request.into_inner();
         let Some(upload_request::Step::Begin(begin)) = steps.message().await?.and_then(|first| first.step)
         else {
             return Err(refuse(Reason::new(ReasonCode::Malformed, "the first message must be `begin`")));
         };
-        let mut upload = self.0.begin_upload(&node, &begin).await.map_err(|refused| status(&refused))?;
+        let mut upload = self.hub.begin_upload(&node, &begin).await.map_err(|refused| status(&refused))?;
         while let Some(step) = steps.message().await? {
             let Some(upload_request::Step::Data(data)) = step.step else {
                 return Err(refuse(Reason::new(ReasonCode::Malformed, "after `begin` only `data` may come")));
@@ -111,7 +129,7 @@ impl SubmissionService for Submissions {
     ) -> Result<Response<UploadResponse>, Status> {
         let node = node(&request)?;
         let digest = digest_field(&request.get_ref().sha256, "sha256").map_err(|refused| status(&refused))?;
-        let held = self.0.query_upload(&node, digest).await.map_err(|refused| status(&refused))?;
+        let held = self.hub.query_upload(&node, digest).await.map_err(|refused| status(&refused))?;
         Ok(Response::new(held))
     }
 }

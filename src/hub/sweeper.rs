@@ -28,6 +28,12 @@ async fn tick(hub: Weak<Hub>, stopping: tokio_util::sync::CancellationToken) {
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     while stopping.run_until_cancelled(interval.tick()).await.is_some() {
         let Some(hub) = hub.upgrade() else { return };
+        if let Err(error) = hub.store.health() {
+            // Said again each time: whoever must act on it may not listen yet.
+            tracing::error!(%error, "the store failed: the hub stops and must recover");
+            let _ = hub.notices.send(super::Notice::StoreFailed);
+            continue;
+        }
         hub.expire_due().await;
     }
 }
@@ -76,5 +82,52 @@ impl Hub {
             Ok(Err(error)) => tracing::warn!(%error, "unused bodies could not be cleared away"),
             Err(refused) => tracing::warn!(%refused, "unused bodies could not be cleared away"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        domain::{document::Limits, retry::Backoff, time::Timestamp},
+        hub::{LogIdentity, Notice, Settings, clock::Clock},
+        store::{
+            embedded::{Embedded, EmbeddedOptions},
+            payload::{Payload, PayloadOptions},
+        },
+        tlog::note::Signer,
+    };
+
+    /// Ends a test that hangs; nothing is measured with it.
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    #[tokio::test]
+    async fn a_store_that_failed_without_a_commit_stops_the_hub() {
+        let temp = tempfile::tempdir().unwrap();
+        let payload =
+            Arc::new(Payload::open(&temp.path().join("bodies"), PayloadOptions::default()).unwrap());
+        let options = EmbeddedOptions { segment_bytes: 1 << 16, ..EmbeddedOptions::new(temp.path()) };
+        let store = Arc::new(Embedded::open(&options, Arc::clone(&payload), &mut |_| {}).unwrap().store);
+        let settings = Settings {
+            limits: Limits::default(),
+            max_inline_bytes: 1 << 20,
+            upload_retention_us: 3_600_000_000,
+            lease_us: 60_000_000,
+            backoff: Backoff::default(),
+            max_credit: 1,
+            max_waiting_requests: 1,
+            max_batch_leaves: 1,
+        };
+        let log = LogIdentity {
+            origin: "hub.test".into(),
+            signer: Signer::from_seed("hub.test", &[1; 32]).unwrap(),
+        };
+        let clock = Clock::manual(Timestamp(1_790_000_000_000_000));
+        let hub = Hub::start(Arc::clone(&store) as _, payload, log, settings, clock).unwrap();
+        let mut notices = hub.notices();
+        store.fail_index();
+        let notice = tokio::time::timeout(PATIENCE, notices.recv()).await;
+        assert!(matches!(notice, Ok(Ok(Notice::StoreFailed))));
+        hub.stop().await;
     }
 }

@@ -78,6 +78,12 @@ pub trait Store: Send + Sync + 'static {
         Ok(())
     }
 
+    /// An error says that the process must stop and go through recovery: no commit will succeed, and reads may
+    /// fail. Cheap, and never waits for a commit: to be asked often.
+    fn health(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     /// The newest head.
     fn head(&self) -> Head;
 

@@ -1,5 +1,7 @@
 //! Readers that never read: what they asked for waits for them alone.
 
+use std::{collections::HashSet, time::Duration};
+
 use tonic::{Code, Streaming};
 use truc::{
     cli::demo::world::{COMMUNE, DISTRICT, PROVINCE},
@@ -8,10 +10,13 @@ use truc::{
     proto::{deliver_request::Step, *},
 };
 
-use crate::rig::{Rig, letter, part, reason, soon, submit};
+use crate::rig::{Chance, Rig, letter, part, reason, soon, submit};
 
 /// Larger than what lies between hub and reader on the way: buffers of HTTP/2, TLS and TCP.
 const BODY: usize = 4 << 20;
+
+/// Calls that are dropped at any moment.
+const GIVEN_UP: usize = 300;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn downloads_that_nobody_reads() {
@@ -105,5 +110,39 @@ async fn watches_and_offers_that_nobody_reads() {
         seen += 1;
     }
     assert!(seen >= 300, "{seen}");
+    rig.unharmed().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn callers_that_give_up_leave_nothing_behind() {
+    let rig = Rig::start().await;
+    let (sender, recipient) = (rig.connect("tavan").await, rig.connect("laocai").await);
+    let mut chance = Chance::new();
+    let document = |number| submit(&letter(&format!("g-{number}"), &[PROVINCE]), rig.seal(COMMUNE), &[]);
+    let requests: Vec<SubmitRequest> = (0..GIVEN_UP).map(document).collect();
+    for request in requests.clone() {
+        let (sender, recipient) = (sender.clone(), recipient.clone());
+        let wait = FetchRequest { agencies: vec![PROVINCE.into()], max: 1, wait_us: 60_000_000 };
+        let submits = tokio::spawn(async move { sender.submission().submit(request).await });
+        let waits = tokio::spawn(async move { recipient.delivery().fetch(wait).await });
+        tokio::time::sleep(Duration::from_micros(chance.below(4_000))).await;
+        submits.abort();
+        waits.abort();
+    }
+    // Taken or not: the same again tells, and each arrives once it is asked for.
+    for request in requests {
+        sender.submission().submit(request).await.unwrap();
+    }
+    let mut taken = HashSet::new();
+    while taken.len() < GIVEN_UP {
+        let offers = rig.fetch(&recipient, PROVINCE).await;
+        assert!(!offers.is_empty(), "{} of {GIVEN_UP}", taken.len());
+        for offer in offers {
+            taken.insert(rig.take(&recipient, &offer).await);
+        }
+    }
+    let operator = rig.connect("operator").await;
+    let overview = operator.operator().get_overview(GetOverviewRequest {}).await.unwrap().into_inner();
+    assert_eq!((overview.waiting, overview.leased, overview.sessions), (0, 0, 0));
     rig.unharmed().await;
 }

@@ -65,7 +65,7 @@ async fn a_session_begins_with_a_hello_of_ones_own() {
         (hello(&[PROVINCE]), ReasonCode::NotAuthorised),
         (hello(&[DISTRICT, ""]), ReasonCode::BadIdentifier),
         (hello(&["H99"]), ReasonCode::UnknownAgency),
-        (hello(&vec![PROVINCE; 100_000]), ReasonCode::NotAuthorised),
+        (hello(&vec![PROVINCE; 50_000]), ReasonCode::NotAuthorised),
     ] {
         let status = Talk::open(&client, first).await.map(drop).unwrap_err();
         assert_eq!(reason(&status), code, "{status:?}");
@@ -112,7 +112,7 @@ async fn a_session_survives_wrong_steps() {
             ReasonCode::Malformed,
         ),
         (
-            Some(envelope::sign(envelope::RECEIPT, vec![7; 5 << 20].into(), &[rig.seal(DISTRICT)])),
+            Some(envelope::sign(envelope::RECEIPT, vec![7; 900_000].into(), &[rig.seal(DISTRICT)])),
             ReasonCode::TooLarge,
         ),
         (
@@ -158,15 +158,19 @@ async fn sessions_come_and_go() {
     let operator = rig.connect("operator").await;
     let client = rig.connect("sapa").await;
     let mut open = Vec::new();
-    for _ in 0..200 {
+    for _ in 0..64 {
         open.push(Talk::begin(&client).await);
     }
+    let status = Talk::open(&client, Some(Say::Hello(Hello::default()))).await.map(drop).unwrap_err();
+    assert_eq!(reason(&status), ReasonCode::Busy);
+    rig.connect("laocai").await.delivery().fetch(FetchRequest::default()).await.expect("others are not full");
     drop(open);
-    let mut sessions = 200;
+    let mut sessions = 64;
     while sessions > 0 {
         let overview = operator.operator().get_overview(GetOverviewRequest {}).await.unwrap();
         sessions = overview.into_inner().sessions;
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+    Talk::begin(&client).await;
     rig.unharmed().await;
 }

@@ -110,7 +110,18 @@ async fn uploads_that_stall_hold_up_nobody() {
         stalled.push((steps, tokio::spawn(call)));
     }
     rig.unharmed().await;
-    drop(stalled);
+    let mut busy = 0;
+    for (steps, call) in stalled {
+        if call.is_finished() {
+            assert_eq!(reason(&call.await.unwrap().unwrap_err()), ReasonCode::Busy);
+            busy += 1;
+        } else {
+            drop(steps);
+            let held = soon(call).await.unwrap().unwrap().into_inner();
+            assert_eq!((held.received, held.complete), (600_000, false));
+        }
+    }
+    assert!(busy > 100, "only {busy} were refused");
     rig.unharmed().await;
 }
 

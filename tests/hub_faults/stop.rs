@@ -91,7 +91,7 @@ async fn clients_that_do_not_read_hold_up_no_stop(mut world: World) {
     eventually("all of them are stuck", async || {
         download.len() == download.max_capacity()
             && watch.len() == watch.max_capacity()
-            && session.events.len() > 60
+            && session.events.len() == session.events.max_capacity()
     })
     .await;
     drop(hub);

@@ -3,6 +3,8 @@
 #![allow(dead_code)]
 
 use std::{
+    collections::HashSet,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
 };
@@ -103,6 +105,11 @@ impl Rig {
         }
     }
 
+    /// Bytes of envelopes and attachments on the hub's disk.
+    pub fn bodies_on_disk(&self) -> u64 {
+        bytes_below(&self.dir.path().join("hub/bodies"), &mut HashSet::new())
+    }
+
     pub async fn fetch(&self, client: &Client, agency: &str) -> Vec<Offer> {
         let request = FetchRequest { agencies: vec![agency.into()], max: 100, wait_us: 5_000_000 };
         client.delivery().fetch(request).await.unwrap().into_inner().offers
@@ -131,6 +138,21 @@ impl Rig {
         );
         assert!(now < rested + MEMORY_ROOM, "the hub grew from {rested} to {now} bytes");
     }
+}
+
+/// A file with two names counts once.
+fn bytes_below(folder: &Path, seen: &mut HashSet<u64>) -> u64 {
+    let mut bytes = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let Ok(metadata) = path.symlink_metadata() else { continue };
+        if metadata.is_dir() {
+            bytes += bytes_below(&path, seen);
+        } else if seen.insert(metadata.ino()) {
+            bytes += metadata.len();
+        }
+    }
+    bytes
 }
 
 /// A legal manifest of the commune.
@@ -196,6 +218,7 @@ pub fn acknowledge(receipt: &RecipientReceipt, key: &SigningKey) -> AcknowledgeR
 pub fn reason(status: &Status) -> ReasonCode {
     let info = status.get_details_error_info().unwrap_or_else(|| panic!("no ErrorInfo: {status:?}"));
     assert_eq!(info.domain, "truc", "{status:?}");
+    assert!(status.details().len() < 6_000, "{} bytes of details", status.details().len());
     let code = ReasonCode::from_str_name(&info.reason).unwrap_or_else(|| panic!("{}", info.reason));
     assert!(!matches!(status.code(), Code::Internal | Code::Unknown | Code::Ok), "{status:?}");
     assert_eq!(status.code(), Code::from(entry(code).grpc as i32), "{status:?}");

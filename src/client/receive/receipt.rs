@@ -83,7 +83,12 @@ impl Desk {
         taken.repeat = folder.is_complete();
         taken.folder = Some(folder.path().to_owned());
         let bytes = taken.receipt.encode_to_vec();
-        blocking(move || folder.put(&[(folder::HANDOVER, &bytes)])).await?;
+        blocking(move || {
+            folder.put(&[(folder::HANDOVER, &bytes)])?;
+            // The proof holds our signed receipt too: no second, unproven copy stays behind.
+            folder.remove(folder::RECEIPT)
+        })
+        .await?;
         Ok(taken)
     }
 

@@ -105,11 +105,11 @@ impl Board {
     }
 
     /// Moves an entry to another standing; returns its attempts.
-    fn set(&mut self, recipient: &AgencyId, document: u64, standing: Standing, more_attempts: u32) -> u32 {
+    fn set(&mut self, recipient: &AgencyId, document: u64, standing: Standing, more_attempts: i32) -> u32 {
         let Some(queue) = self.queues.get_mut(recipient) else { return 0 };
         let Some(entry) = queue.entries.get_mut(&document) else { return 0 };
         let before = std::mem::replace(&mut entry.standing, standing);
-        entry.attempts = entry.attempts.saturating_add(more_attempts);
+        entry.attempts = entry.attempts.saturating_add_signed(more_attempts);
         let (attempts, rank) = (entry.attempts, entry.rank);
         if standing == Standing::Ready {
             queue.ready.insert((rank, document));
@@ -154,6 +154,12 @@ impl Board {
     pub fn give_back(&mut self, lease: &Lease) {
         if self.held(&lease.recipient, lease.document, lease.id).is_ok() {
             self.set(&lease.recipient, lease.document, Standing::Ready, 0);
+        }
+    }
+
+    pub fn undo(&mut self, lease: &Lease) {
+        if self.held(&lease.recipient, lease.document, lease.id).is_ok() {
+            self.set(&lease.recipient, lease.document, Standing::Ready, -1);
         }
     }
 

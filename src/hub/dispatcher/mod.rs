@@ -128,6 +128,12 @@ impl Dispatcher {
         leases.iter().for_each(|lease| board.give_back(lease));
     }
 
+    /// Takes back leases whose offer was never made: as if they had not been.
+    pub fn undo(&self, leases: &[Lease]) {
+        let mut board = self.board();
+        leases.iter().for_each(|lease| board.undo(lease));
+    }
+
     /// Prolongs a lease.
     pub fn extend(
         &self,
@@ -278,5 +284,16 @@ mod tests {
         d.retain_held(&mut leases);
         assert_eq!(leases.iter().map(|lease| lease.document).collect::<Vec<_>>(), [2]);
         assert_eq!(d.lease(&mine, 2, Timestamp(0))[0].attempt, 2);
+    }
+
+    #[test]
+    fn a_lease_without_an_offer_is_no_attempt() {
+        let d = dispatcher(&[delivery(1, "H53", 0, READY)]);
+        let mine = [agency("H53")];
+        let lease = d.lease(&mine, 1, Timestamp(0));
+        d.undo(&lease);
+        d.undo(&lease);
+        assert_eq!(d.counts(), (1, 0));
+        assert_eq!(d.lease(&mine, 1, Timestamp(0))[0].attempt, 1);
     }
 }

@@ -66,7 +66,12 @@ impl<'a> Draft<'a> {
     /// Begins on top of the newest head.
     pub fn new(parts: &'a Parts, refusals: &'a mut Refusals) -> Result<Self, StoreError> {
         let store = &*parts.store;
-        let edge = Edge::load(store.head().size, &query::Nodes(store))?;
+        let head = store.head();
+        let edge = Edge::load(head.size, &query::Nodes(store))?;
+        // Whatever happened to the stored hashes, the log never signs two histories.
+        if head.size > 0 && edge.root()[..] != head.root[..] {
+            return Err(StoreError::Damaged("the stored tree hashes do not give the signed root".into()));
+        }
         let directory = Arc::clone(&parts.directory.read().unwrap_or_else(PoisonError::into_inner));
         Ok(Self {
             parts,

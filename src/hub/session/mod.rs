@@ -17,8 +17,10 @@ use crate::{
     proto::{Offer, SignedEnvelope},
 };
 
-/// Commands and events that may wait in a session's channels.
-const CHANNEL: usize = 64;
+/// Commands that may wait for a session.
+const COMMANDS: usize = 64;
+/// Events that may wait for a slow client: each can be an offer with its whole envelope.
+const EVENTS: usize = 8;
 
 /// What a client says in its session.
 #[derive(Debug)]
@@ -85,8 +87,8 @@ impl Hub {
             return Err(Refused::because(ReasonCode::ShuttingDown, "the hub is stopping: connect again"));
         }
         let agencies = self.agencies_of(node, agencies)?;
-        let (commands, command_receiver) = mpsc::channel(CHANNEL);
-        let (event_sender, events) = mpsc::channel(CHANNEL);
+        let (commands, command_receiver) = mpsc::channel(COMMANDS);
+        let (event_sender, events) = mpsc::channel(EVENTS);
         let worker = worker::Worker::new(self, node, &agencies, event_sender);
         self.tasks.spawn(worker.run(command_receiver));
         Ok(Session { agencies, commands, events })

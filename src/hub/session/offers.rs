@@ -17,6 +17,10 @@ use crate::{
     store::StoreError,
 };
 
+/// Offers of so many bytes are built at a time. With the one that goes beyond, an answer stays below the 4 MiB that
+/// every gRPC client takes, and a session does not hold a hundred large manifests.
+const MAX_BYTES: usize = 3 << 19;
+
 /// Leases in somebody's hand. Those that still live when it is dropped go back into the queue at once.
 pub(super) struct Held {
     dispatcher: Arc<Dispatcher>,
@@ -41,10 +45,25 @@ impl Drop for Held {
 }
 
 impl Hub {
-    /// Builds the offers of leases; a lease whose offer can't be built goes back after a pause and is reported.
+    /// Builds the offers of leases, as many as fit, at least one. The others go back at once; a lease whose offer
+    /// can't be built goes back after a pause and is reported.
     pub(super) async fn offers(self: &Arc<Self>, leases: Vec<Lease>) -> Result<Vec<Offer>, Refused> {
         let hub = Arc::clone(self);
-        blocking(move || leases.iter().filter_map(|lease| hub.offer_or_release(lease)).collect()).await
+        blocking(move || hub.build(&leases)).await
+    }
+
+    fn build(&self, leases: &[Lease]) -> Vec<Offer> {
+        let (mut offers, mut bytes) = (Vec::new(), 0);
+        for (at, lease) in leases.iter().enumerate() {
+            if bytes >= MAX_BYTES {
+                self.dispatcher.undo(&leases[at..]);
+                break;
+            }
+            let Some(offer) = self.offer_or_release(lease) else { continue };
+            bytes += offer.encoded_len();
+            offers.push(offer);
+        }
+        offers
     }
 
     fn offer_or_release(&self, lease: &Lease) -> Option<Offer> {

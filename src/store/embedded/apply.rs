@@ -42,12 +42,12 @@ pub fn leaf_places(frame: FramePosition, layout: &Layout) -> Vec<Place> {
 
 /// The index entries that a commit adds, changes or removes. Applying them twice is the same as once.
 /// `natural_taken` tells whether an older document has this number and notation.
-pub fn puts(
+pub fn puts<E>(
     commit: &Commit,
     frame: FramePosition,
     layout: &Layout,
-    natural_taken: impl Fn(&[u8]) -> bool,
-) -> Vec<Put> {
+    natural_taken: impl Fn(&[u8]) -> Result<bool, E>,
+) -> Result<Vec<Put>, E> {
     let mut puts = Vec::with_capacity(commit.leaves.len() * 3 + commit.deliveries.len() * 2 + 16);
     for (leaf, index) in commit.leaves.iter().zip(commit.base_size..) {
         put_leaf(&mut puts, leaf, index);
@@ -58,7 +58,7 @@ pub fn puts(
         let name = keys::name_of(&document.document_id, &document.sender, document.revision);
         puts.push((name, Some(number(document.index))));
         let natural = keys::natural(&document.sender, document.year, &document.number, &document.notation);
-        if !natural_taken(&natural) && new_naturals.insert(natural.clone()) {
+        if !natural_taken(&natural)? && new_naturals.insert(natural.clone()) {
             puts.push((natural, Some(number(document.index))));
         }
     }
@@ -94,7 +94,7 @@ pub fn puts(
     for cursor in &commit.cursors {
         puts.push((keys::cursor(&cursor.agency), Some(number(cursor.next))));
     }
-    puts
+    Ok(puts)
 }
 
 fn put_leaf(puts: &mut Vec<Put>, leaf: &LeafRecord, index: u64) {

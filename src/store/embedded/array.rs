@@ -31,6 +31,13 @@ impl<const N: usize> FixedArray<N> {
         Ok(Self { file, len: AtomicU64::new(len) })
     }
 
+    /// Opens an existing file for reading and changes nothing; half a record at its end is not seen.
+    pub fn open_to_read(path: &Path) -> io::Result<Self> {
+        let file = File::open(path)?;
+        let len = file.metadata()?.len() / N as u64;
+        Ok(Self { file, len: AtomicU64::new(len) })
+    }
+
     /// Number of records.
     #[must_use]
     pub fn len(&self) -> u64 {

@@ -14,10 +14,15 @@ pub const ENTRY_HEADER: usize = 9;
 /// Upper bound of a serialized [`Head`] entry: a checkpoint with a few signatures.
 pub const MAX_HEAD_ENTRY: u32 = 8 * 1024;
 
+/// Entries that are longer are not searched for in a damaged payload: the list of 20,000 recipients is shorter.
+const MAX_SALVAGED: usize = 1 << 20;
+/// Bytes that the search may check: what looks like an entry is mostly none.
+const SALVAGE_BUDGET: usize = 1 << 30;
+
 /// What an entry holds. Numbers are on disk and never change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-enum Kind {
+pub enum Kind {
     Base = 1,
     Head = 2,
     Leaf = 3,
@@ -132,6 +137,34 @@ pub fn decode_leaf(entry: &Bytes) -> Result<LeafRecord, StoreError> {
     decode_entry(entry)
 }
 
+/// Entries that can still be read out of a damaged payload, with their offset, kind and content. A damaged header
+/// hides where the next entry begins: it is searched for.
+pub fn salvage(payload: &Bytes, found: &mut dyn FnMut(usize, u8, Bytes)) {
+    let (mut at, mut budget) = (0, SALVAGE_BUDGET);
+    while at + ENTRY_HEADER <= payload.len() && budget > 0 {
+        let Some(len) = plausible(payload, at) else {
+            at += 1;
+            continue;
+        };
+        budget = budget.saturating_sub(len);
+        match entry_at(payload, at) {
+            Ok((kind, body, len)) => {
+                found(at, kind, body);
+                at += len;
+            }
+            Err(_) => at += 1,
+        }
+    }
+}
+
+/// Length of the entry that may begin here.
+fn plausible(payload: &Bytes, at: usize) -> Option<usize> {
+    let [kind, l0, l1, l2, l3] = *payload.get(at..)?.first_chunk()?;
+    let len = u32::from_le_bytes([l0, l1, l2, l3]) as usize;
+    let known = (Kind::Base as u8..=Kind::Cursor as u8).contains(&kind);
+    (known && len <= MAX_SALVAGED).then_some(len)
+}
+
 fn put_all<M: Message>(out: &mut Vec<u8>, kind: Kind, records: &[M]) {
     for record in records {
         put(out, kind, record);
@@ -192,6 +225,25 @@ mod tests {
         let (at, len) = layout.leaves[1];
         let entry = Bytes::from(payload).slice(at as usize..(at + len) as usize);
         assert_eq!(decode_leaf(&entry).expect("leaf"), commit.leaves[1]);
+    }
+
+    #[test]
+    fn what_one_damaged_byte_does_not_touch_is_salvaged() {
+        let (payload, _) = encode(&samples::rich_commit());
+        let entries = |payload: Vec<u8>| {
+            let mut entries = Vec::new();
+            salvage(&payload.into(), &mut |at, kind, body| entries.push((at, kind, body)));
+            entries
+        };
+        let whole = entries(payload.clone());
+        assert_eq!(whole.iter().map(|(_, _, body)| ENTRY_HEADER + body.len()).sum::<usize>(), payload.len());
+        for at in 0..payload.len() {
+            let mut damaged = payload.clone();
+            damaged[at] ^= 0x20;
+            let mut expected = whole.clone();
+            expected.retain(|(start, _, body)| !(*start..start + ENTRY_HEADER + body.len()).contains(&at));
+            assert_eq!(entries(damaged), expected, "byte {at}");
+        }
     }
 
     #[test]

@@ -48,9 +48,10 @@ pub type Put = (Vec<u8>, Option<Vec<u8>>);
 #[error("the history index can't be used: {0}")]
 pub struct HistoryDamage(String);
 
+/// Not [`StoreError::Damaged`]: what was written is in the journal, and the next start brings it back.
 impl From<HistoryDamage> for StoreError {
     fn from(damage: HistoryDamage) -> Self {
-        Self::Damaged(damage.to_string())
+        Self::Io { what: "asking the history index".into(), source: io::Error::other(damage) }
     }
 }
 
@@ -67,7 +68,7 @@ pub enum HistoryError {
 
 impl From<HistoryError> for StoreError {
     fn from(error: HistoryError) -> Self {
-        Self::Damaged(error.to_string())
+        Self::Io { what: "writing the history index".into(), source: io::Error::other(error) }
     }
 }
 
@@ -129,6 +130,18 @@ impl History {
     #[must_use]
     pub fn was_clean(&self) -> bool {
         self.was_clean
+    }
+
+    /// True after [`close`](Self::close).
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.db.is_none()
+    }
+
+    /// True once sled failed: it is not asked again, and must be made again.
+    #[must_use]
+    pub fn is_damaged(&self) -> bool {
+        self.damaged.load(Ordering::Acquire)
     }
 
     /// The newest frame that was applied, or `None` in an empty history.
@@ -217,6 +230,12 @@ impl History {
         files::replace_file(&self.dir.join(MARKER), &marker.encode())
     }
 
+    /// Says durably that the folder in `dir`, if it exists, can't be trusted: before it is removed.
+    pub fn distrust(dir: &Path) -> io::Result<()> {
+        files::remove_if_there(&dir.join(MARKER))?;
+        if dir.exists() { files::sync_dir(dir) } else { Ok(()) }
+    }
+
     /// Renames a folder that can't be trusted to `<name>.damaged-<n>` beside it and returns that path. The
     /// newest two such folders are kept, older ones are removed.
     pub fn set_aside(dir: &Path) -> io::Result<PathBuf> {
@@ -250,6 +269,12 @@ impl History {
             Ok(Err(error)) => Err(self.damage(error.to_string())),
             Err(panic) => Err(self.damage(panic_text(&*panic))),
         }
+    }
+
+    /// Lets sled fail, for tests of what is above it.
+    #[cfg(test)]
+    pub fn fail(&self) {
+        self.damage("by a test".into());
     }
 
     fn damage(&self, why: String) -> HistoryDamage {

@@ -72,6 +72,18 @@ pub fn names_with_id(document_id: &str) -> Vec<u8> {
     Key::new(NAME).text(document_id).0
 }
 
+/// All documents.
+pub fn all_names() -> Vec<u8> {
+    Key::new(NAME).0
+}
+
+/// Document id, sender and revision of a [`name`].
+pub fn parse_name(key: &[u8]) -> Option<(&str, &str, u64)> {
+    let (names, revision) = key.strip_prefix(&[NAME])?.split_last_chunk()?;
+    let (document_id, sender) = std::str::from_utf8(names).ok()?.split_once('\0')?;
+    Some((document_id, sender.strip_suffix('\0')?, u64::from_be_bytes(*revision)))
+}
+
 /// Sender, year, number, notation → first document index.
 pub fn natural(sender: &str, year: u32, number: &str, notation: &str) -> Vec<u8> {
     Key::new(NATURAL).text(sender).number(u64::from(year)).text(number).text(notation).0
@@ -214,6 +226,12 @@ mod tests {
             (back.recipient.as_str(), back.rank, back.document, back.deadline_us),
             ("000.00.00.H53", 4, 300, 7)
         );
+    }
+
+    #[test]
+    fn names_read_back() {
+        assert_eq!(parse_name(&name_of("a, b", "H53.1", 7)), Some(("a, b", "H53.1", 7)));
+        assert_eq!(parse_name(&document(7)), None);
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 mod apply;
 pub mod array;
+pub mod check;
 mod frame;
 pub mod history;
 mod indexer;
@@ -16,8 +17,12 @@ mod overlay;
 mod query;
 
 use std::{
+    io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, RwLock},
+    sync::{
+        Arc, Mutex, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use apply::Place;
@@ -58,13 +63,17 @@ impl EmbeddedOptions {
 }
 
 /// The store over one folder. One process at a time: the folder is locked.
+///
+/// It stops for good at the first failure, be it of the journal or of the index: what is in memory must not grow
+/// away from what is on disk. The next start recovers.
 pub struct Embedded {
     writer: Mutex<Journal>,
+    stopped: AtomicBool,
     reader: JournalReader,
     shared: Arc<Shared>,
     payload: Arc<Payload>,
     indexer: Indexer,
-    _lock: std::fs::File,
+    _lock: Arc<std::fs::File>,
 }
 
 /// What readers, the writer and the indexer look at together.
@@ -79,29 +88,60 @@ struct Shared {
 }
 
 impl Embedded {
-    fn write(&self, mut commit: Commit) -> Result<(), CommitError> {
-        let mut journal = self.writer.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    fn write(&self, commit: Commit) -> Result<(), CommitError> {
+        let mut journal = self.writer.lock().map_err(|_| unknown(stopped()))?;
+        self.fit().map_err(unknown)?;
         let actual = self.shared.head().size;
         if commit.base_size != actual {
             return Err(CommitError::Stale { expected: commit.base_size, actual });
         }
+        let written = self.write_next(&mut journal, commit);
+        self.stopped.fetch_or(written.is_err(), Ordering::AcqRel);
+        written.map_err(CommitError::Unknown)
+    }
+
+    fn write_next(&self, journal: &mut Journal, mut commit: Commit) -> io::Result<()> {
+        replayable(&commit)?;
         // Bodies first: a commit without its bodies must not exist.
-        self.payload.sync().map_err(CommitError::Unknown)?;
+        self.payload.sync()?;
         let (payload, layout) = frame::encode(&commit);
-        let (seq, position) = journal.append(&payload).map_err(CommitError::Unknown)?;
+        let (seq, position) = journal.append(&payload)?;
         let nodes = std::mem::take(&mut commit.nodes);
-        let puts = self.shared.apply(seq, &commit, &nodes, position, &layout).map_err(unknown)?;
+        let puts = self.shared.apply(seq, &commit, &nodes, position, &layout).map_err(io::Error::other)?;
         self.indexer.send(seq, puts, position);
+        Ok(())
+    }
+
+    fn rest(&self) -> Result<(), CommitError> {
+        let mut journal = self.writer.lock().map_err(|_| unknown(stopped()))?;
+        let sealed = journal.seal();
+        self.stopped.fetch_or(sealed.is_err(), Ordering::AcqRel);
+        sealed.and_then(|()| journal.prepare()).map_err(CommitError::Unknown)
+    }
+
+    /// Whether commits may go on.
+    fn fit(&self) -> Result<(), StoreError> {
+        if self.stopped.load(Ordering::Acquire) || self.writer.is_poisoned() {
+            return Err(stopped());
+        }
+        if self.indexer.failed() || self.shared.history.is_damaged() {
+            let source = io::Error::other("it is made again from the journal at the next start");
+            return Err(StoreError::Io { what: "the history index failed".into(), source });
+        }
         Ok(())
     }
 }
 
 impl Shared {
     fn head(&self) -> Head {
-        self.head.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+        self.head.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Makes a commit visible to readers: arrays, overlay, and the head last.
+    fn set_head(&self, head: Head) {
+        *self.head.write().unwrap_or_else(PoisonError::into_inner) = head;
+    }
+
+    /// Makes a commit visible to readers: arrays first, then entries and head at once.
     fn apply(
         &self,
         seq: u64,
@@ -114,33 +154,81 @@ impl Shared {
         self.leaves.append_at(commit.base_size, &places).map_err(failed("writing leaf places"))?;
         let stored = merkle::stored_count(commit.base_size);
         self.nodes.append_at(stored, nodes).map_err(failed("writing tree hashes"))?;
-        let puts = apply::puts(commit, frame, layout, |key| matches!(self.get(key), Ok(Some(_))));
+        let puts = apply::puts(commit, frame, layout, |key| self.get(key).map(|v| v.is_some()))?;
         let puts = Arc::new(puts);
-        self.overlay.write().unwrap_or_else(std::sync::PoisonError::into_inner).insert(seq, &puts);
-        *self.head.write().unwrap_or_else(std::sync::PoisonError::into_inner) = commit.head.clone();
+        // Who finds an entry must find its leaf below the head.
+        let mut overlay = self.overlay.write().unwrap_or_else(PoisonError::into_inner);
+        overlay.insert(seq, &puts);
+        self.set_head(commit.head.clone());
         Ok(puts)
     }
 }
 
+/// A commit that replay would refuse must not be written: the next start could not get past it.
+fn replayable(commit: &Commit) -> io::Result<()> {
+    let leaves = commit.base_size.checked_add(commit.leaves.len() as u64);
+    let nodes = merkle::stored_count(commit.head.size).checked_sub(merkle::stored_count(commit.base_size));
+    if leaves == Some(commit.head.size) && nodes == Some(commit.nodes.len() as u64) {
+        return Ok(());
+    }
+    Err(io::Error::new(
+        io::ErrorKind::InvalidInput,
+        "leaves, tree hashes and head of the commit do not agree",
+    ))
+}
+
+fn stopped() -> StoreError {
+    let source = io::Error::other("an earlier commit or sync failed");
+    StoreError::Io { what: "the store has stopped".into(), source }
+}
+
 fn unknown(error: StoreError) -> CommitError {
-    CommitError::Unknown(std::io::Error::other(error))
+    CommitError::Unknown(io::Error::other(error))
+}
+
+#[cfg(test)]
+impl Embedded {
+    /// Lets sled fail.
+    pub fn fail_index(&self) {
+        self.shared.history.fail();
+    }
+}
+
+impl Embedded {
+    /// Waits for the index and closes everything so that the next start replays nothing. Dropping the store does
+    /// the same, but can't tell if it failed.
+    pub fn close(mut self) -> Result<(), StoreError> {
+        self.shut()
+    }
+
+    /// Without the clean mark the next start rebuilds: slower, never wrong. The second call does nothing.
+    fn shut(&mut self) -> Result<(), StoreError> {
+        self.indexer.finish();
+        let fit = self.fit();
+        let sealed = self.writer.get_mut().unwrap_or_else(PoisonError::into_inner).seal();
+        fit?;
+        sealed.map_err(failed("sealing the journal"))?;
+        close(&mut self.shared)
+    }
 }
 
 impl Drop for Embedded {
     fn drop(&mut self) {
-        self.indexer.finish();
-        let sealed = self.writer.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner).seal();
-        // The indexer has ended: nobody else holds this. Without the clean mark the next start rebuilds:
-        // slower, never wrong.
-        let Some(shared) = Arc::get_mut(&mut self.shared) else { return };
-        let arrays = shared.leaves.sync().and_then(|()| shared.nodes.sync());
-        if sealed.is_err() || arrays.is_err() || self.indexer.failed() {
-            return;
-        }
-        if let Err(error) = shared.history.close() {
-            tracing::warn!(%error, "the history index could not be closed cleanly");
+        if let Err(error) = self.shut() {
+            tracing::warn!(%error, "not closed cleanly: the next start makes the index again");
         }
     }
+}
+
+/// Leaves the projections so that the next start trusts them. The indexer has finished its work.
+fn close(shared: &mut Arc<Shared>) -> Result<(), StoreError> {
+    // The indexer has ended: nobody else holds this.
+    let Some(shared) = Arc::get_mut(shared) else { return Ok(()) };
+    if shared.history.is_closed() {
+        return Ok(());
+    }
+    shared.leaves.sync().and_then(|()| shared.nodes.sync()).map_err(failed("syncing the arrays"))?;
+    Ok(shared.history.close()?)
 }
 
 #[cfg(test)]
@@ -207,24 +295,33 @@ mod tests {
 
     #[test]
     fn a_deleted_or_damaged_index_is_made_again() {
-        type Spoil = (&'static str, fn(&Bench));
-        let spoil: [Spoil; 4] = [
-            ("deleted", |bench| fs::remove_dir_all(bench.0.path().join("history")).unwrap()),
-            ("not closed", |bench| {
-                for entry in fs::read_dir(bench.0.path().join("history/index")).unwrap() {
-                    let path = entry.unwrap().path();
-                    if path.file_name().is_some_and(|name| name.to_string_lossy().contains("clean")) {
-                        fs::remove_file(path).unwrap();
-                    }
-                }
-            }),
-            ("overwritten", |bench| {
-                let len = usize::try_from(fs::metadata(bench.index_file()).unwrap().len()).unwrap();
-                fs::write(bench.index_file(), vec![0xA5; len]).unwrap();
-            }),
-            ("without tree hashes", |bench| fs::write(bench.0.path().join("history/nodes"), []).unwrap()),
+        type Spoil<'a> = (&'a str, &'a dyn Fn(&Bench), bool);
+        let remove = |bench: &Bench, name: &str| fs::remove_file(bench.0.path().join(name)).unwrap();
+        let spoil: [Spoil<'_>; 7] = [
+            ("deleted", &|bench| fs::remove_dir_all(bench.0.path().join("history")).unwrap(), false),
+            (
+                "without sled",
+                &|bench| fs::remove_dir_all(bench.0.path().join("history/index")).unwrap(),
+                false,
+            ),
+            ("not closed", &|bench| remove(bench, "history/index/clean"), false),
+            (
+                "overwritten",
+                &|bench| {
+                    let len = usize::try_from(fs::metadata(bench.index_file()).unwrap().len()).unwrap();
+                    fs::write(bench.index_file(), vec![0xA5; len]).unwrap();
+                },
+                true,
+            ),
+            (
+                "tree hashes empty",
+                &|bench| fs::write(bench.0.path().join("history/nodes"), []).unwrap(),
+                true,
+            ),
+            ("without tree hashes", &|bench| remove(bench, "history/nodes"), true),
+            ("without leaf places", &|bench| remove(bench, "history/leaves"), true),
         ];
-        for (how, spoil) in spoil {
+        for (how, spoil, kept_aside) in spoil {
             let bench = Bench::new();
             let edge = bench.filled(20);
             spoil(&bench);
@@ -233,7 +330,134 @@ mod tests {
             assert_eq!(opened.store.head().root[..], edge.root()[..], "{how}");
             assert_eq!(opened.store.waiting(None, 100).unwrap().len(), 40, "{how}");
             assert_eq!(opened.store.documents_with_id("doc-57", 9).unwrap(), [57], "{how}");
+            assert_eq!(bench.0.path().join("history.damaged-1").exists(), kept_aside, "{how}");
+            let mut next = samples::accept(60);
+            samples::grow(edge, &mut next);
+            opened.store.commit(next).unwrap();
+            assert!(opened.store.leaf(62).unwrap().is_some(), "{how}");
         }
+    }
+
+    #[test]
+    fn longer_arrays_are_cut_to_what_the_index_has() {
+        let bench = Bench::new();
+        let edge = bench.filled(3);
+        for (name, len) in [("leaves", 16), ("nodes", 32)] {
+            let path = bench.0.path().join("history").join(name);
+            let longer = [fs::read(&path).unwrap(), vec![7; 5 * len]].concat();
+            fs::write(path, longer).unwrap();
+        }
+        let opened = bench.opened().unwrap();
+        assert_eq!((opened.replayed, opened.rebuilt), (0, None));
+        assert_eq!(opened.store.shared.leaves.len(), 9);
+        assert_eq!(opened.store.shared.nodes.len(), merkle::stored_count(edge.size()));
+    }
+
+    #[test]
+    fn a_failed_index_stops_the_store_and_the_next_start_rebuilds() {
+        let bench = Bench::new();
+        let store = bench.opened().unwrap().store;
+        let mut first = samples::accept(0);
+        let edge = samples::grow(Edge::empty(), &mut first);
+        store.commit(first).unwrap();
+        store.health().unwrap();
+        store.fail_index();
+        let document = crate::domain::id::Digest::of(b"unknown");
+        let read = store.body(&document).unwrap_err();
+        assert!(matches!(read, StoreError::Io { .. }), "not damage: it is in the journal");
+        store.health().unwrap_err();
+        let mut second = samples::accept(3);
+        samples::grow(edge.clone(), &mut second);
+        for _ in 0..2 {
+            let refused = store.commit(second.clone()).unwrap_err();
+            assert!(matches!(refused, CommitError::Unknown(_)));
+        }
+        drop(store);
+        let opened = bench.opened().unwrap();
+        assert!(opened.rebuilt.is_some());
+        assert_eq!(opened.store.head().size, 3, "nothing was written after the failure");
+        opened.store.commit(second).unwrap();
+    }
+
+    #[test]
+    fn a_reader_that_meets_damage_stops_the_store() {
+        let bench = Bench::new();
+        let store = bench.opened().unwrap().store;
+        store.health().unwrap();
+        store.fail_index();
+        store.health().unwrap_err();
+        store.close().unwrap_err();
+        assert!(bench.opened().unwrap().rebuilt.is_some());
+    }
+
+    #[test]
+    fn what_replay_would_refuse_is_not_written_and_nothing_follows() {
+        let bench = Bench::new();
+        bench.filled(1);
+        let store = bench.opened().unwrap().store;
+        let mut good = samples::accept(3);
+        let mut first = samples::accept(0);
+        let edge = samples::grow(Edge::empty(), &mut first);
+        samples::grow(edge, &mut good);
+        let mut wrong = good.clone();
+        wrong.nodes.pop();
+        assert!(matches!(store.commit(wrong), Err(CommitError::Unknown(_))));
+        assert!(matches!(store.commit(good.clone()), Err(CommitError::Unknown(_))), "the store has stopped");
+        store.health().unwrap_err();
+        drop(store);
+        let store = bench.opened().unwrap().store;
+        assert_eq!(store.head().size, 3);
+        store.commit(good).unwrap();
+    }
+
+    #[test]
+    fn a_place_that_names_another_leaf_is_damage() {
+        let bench = Bench::new();
+        bench.filled(4);
+        let path = bench.0.path().join("history/leaves");
+        let mut places = fs::read(&path).unwrap();
+        // Leaves 0 and 3 are the acceptances of two documents, in frames of one shape.
+        places.copy_within(3 * 16..4 * 16, 0);
+        fs::write(path, places).unwrap();
+        let store = bench.opened().unwrap().store;
+        assert!(matches!(store.leaf(0), Err(StoreError::Damaged(_))));
+        assert!(store.leaf(3).unwrap().is_some());
+    }
+
+    #[test]
+    fn who_finds_a_document_finds_its_leaf() {
+        let bench = Bench::new();
+        let store = bench.opened().unwrap().store;
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for index in (0..600).step_by(3) {
+                    let id = format!("doc-{index}");
+                    while store.documents_with_id(&id, 1).unwrap().is_empty() {}
+                    assert!(store.leaf(index).unwrap().is_some(), "{id}");
+                }
+            });
+            let mut edge = Edge::empty();
+            for index in (0..600).step_by(3) {
+                let mut commit = samples::accept(index);
+                edge = samples::grow(edge, &mut commit);
+                store.commit(commit).unwrap();
+            }
+        });
+    }
+
+    #[test]
+    fn no_lag_at_all_is_a_lag_of_one() {
+        let bench = Bench::new();
+        let payload = Payload::open(&bench.0.path().join("bodies"), PayloadOptions::default()).unwrap();
+        let options = EmbeddedOptions { max_index_lag: 0, ..EmbeddedOptions::new(bench.0.path()) };
+        let store = Embedded::open(&options, Arc::new(payload), &mut |_| {}).unwrap().store;
+        let mut edge = Edge::empty();
+        for index in [0, 3, 6] {
+            let mut commit = samples::accept(index);
+            edge = samples::grow(edge, &mut commit);
+            store.commit(commit).unwrap();
+        }
+        assert_eq!(store.head().size, 9);
     }
 
     #[test]

@@ -19,7 +19,7 @@ use crate::{
             BodyRecord, DeliveryRecord, DocumentRecord, ExpansionRecord, Head, ParkedRecord, RecipientList,
         },
     },
-    tlog::Hash,
+    tlog::{Hash, merkle},
 };
 
 /// A key and its value.
@@ -140,14 +140,24 @@ fn decode<M: Message + Default>(value: &[u8]) -> Result<M, StoreError> {
     M::decode(value).map_err(|error| StoreError::Damaged(format!("index entry: {error}")))
 }
 
+fn same_index(what: &str, wanted: u64, found: u64) -> Result<(), StoreError> {
+    match wanted == found {
+        true => Ok(()),
+        false => Err(StoreError::Damaged(format!("the index gives {what} {found} for {wanted}"))),
+    }
+}
+
 impl Store for Embedded {
     fn commit(&self, commit: Commit) -> Result<(), CommitError> {
         self.write(commit)
     }
 
     fn idle(&self) -> Result<(), CommitError> {
-        let mut journal = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        journal.seal().and_then(|()| journal.prepare()).map_err(CommitError::Unknown)
+        self.rest()
+    }
+
+    fn health(&self) -> Result<(), StoreError> {
+        self.fit()
     }
 
     fn head(&self) -> Head {
@@ -166,6 +176,10 @@ impl Store for Embedded {
         let place = self.shared.leaves.get(index)?;
         let place = place.ok_or_else(|| StoreError::Damaged(format!("place of leaf {index} is missing")))?;
         let leaf = frame::decode_leaf(&self.entry(&place)?)?;
+        // The place comes from an array without checksums: it may name another leaf.
+        if merkle::leaf_hash(&leaf.evidence) != self.node(merkle::stored_index(0, index))? {
+            return Err(StoreError::Damaged(format!("leaf {index} is not the one that was hashed")));
+        }
         let (frame, _) = parse_place(&place);
         let start = self.reader.read_start(frame, frame::MAX_HEAD_ENTRY)?;
         Ok(Some(StoredLeaf { evidence: leaf.evidence, head: frame::decode_head(&start)? }))
@@ -193,12 +207,16 @@ impl Store for Embedded {
 
     fn document(&self, index: u64) -> Result<Option<DocumentRecord>, StoreError> {
         let Some(place) = self.shared.get(&keys::document(index))? else { return Ok(None) };
-        self.record(&place).map(Some)
+        let document: DocumentRecord = self.record(&place)?;
+        same_index("document", index, document.index)?;
+        Ok(Some(document))
     }
 
     fn recipient_list(&self, index: u64) -> Result<Option<RecipientList>, StoreError> {
         let Some(place) = self.shared.get(&keys::list(index))? else { return Ok(None) };
-        self.record(&place).map(Some)
+        let list: RecipientList = self.record(&place)?;
+        same_index("recipient list", index, list.index)?;
+        Ok(Some(list))
     }
 
     fn expansions(&self) -> Result<Vec<ExpansionRecord>, StoreError> {

@@ -334,6 +334,21 @@ impl Journal {
     }
 }
 
+/// True if `dir` holds a segment.
+pub fn exists(dir: &Path) -> io::Result<bool> {
+    match segment::list(dir) {
+        Ok(segments) => Ok(!segments.is_empty()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// An error names the first segment that is missing, or has a length that no segment is made with. The journal does
+/// not open then.
+pub fn layout(dir: &Path) -> Result<(), StoreError> {
+    all_there(dir, &segment::list(dir).map_err(failed("listing the journal"))?)
+}
+
 /// What a check of the journal finds, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Finding<'a> {
