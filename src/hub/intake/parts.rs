@@ -17,8 +17,8 @@ use crate::{
     store::{payload::MAX_PACKED, records::BodyRecord},
 };
 
-/// Problems of parts that are named one by one.
-const MOST_NAMED: usize = 19;
+/// Problems of parts that are named one by one: with the count of the rest, as many as an evidence keeps.
+const MOST_NAMED: usize = 9;
 
 impl Hub {
     /// A record of every part. Never from another node's uploads, or a digest alone would be enough to read
