@@ -87,6 +87,11 @@ async fn sizes_and_digests_are_checked(world: World) {
     let refusal = world.refused(submit(&world, &with_parts("d2", &[b"one"]), &[b"one", b"stray"]).await);
     assert_eq!(refusal.code, ReasonCode::DigestMismatch);
     refusal.evidence();
+    let bodies: Vec<Vec<u8>> = (0..100_u8).map(|at| vec![at; 9]).collect();
+    let absent = with_parts("d4", &bodies.iter().map(Vec::as_slice).collect::<Vec<_>>());
+    let refusal = world.refused(submit(&world, &absent, &[]).await);
+    assert_eq!((refusal.code, refusal.codes.len()), (ReasonCode::BodyMissing, 10));
+    assert!(refusal.evidence().reasons[9].detail.contains("91 more"));
     let large = vec![0; (world.settings.max_inline_bytes + 1) as usize];
     let refusal = world.refused(submit(&world, &with_parts("d3", &[&large]), &[&large]).await);
     assert_eq!(refusal.code, ReasonCode::TooLarge);

@@ -17,6 +17,9 @@ use crate::{
     store::{payload::MAX_PACKED, records::BodyRecord},
 };
 
+/// Problems of parts that are named one by one: with the count of the rest, as many as an evidence keeps.
+const MOST_NAMED: usize = 9;
+
 impl Hub {
     /// A record of every part. Never from another node's uploads, or a digest alone would be enough to read
     /// somebody's attachment.
@@ -42,7 +45,7 @@ impl Hub {
             let detail = format!("inline_parts: no part of the manifest has the digest {digest}");
             problems.push(Reason::new(ReasonCode::DigestMismatch, detail));
         }
-        if problems.is_empty() { Ok(found.into_values().flatten().collect()) } else { Err(problems.into()) }
+        if problems.is_empty() { Ok(found.into_values().flatten().collect()) } else { Err(some(problems)) }
     }
 
     fn inline_parts<'a>(&self, inline: &'a [Bytes]) -> Result<HashMap<Digest, &'a Bytes>, Refused> {
@@ -94,6 +97,18 @@ impl Hub {
             }
         });
     }
+}
+
+/// The first problems, and how many more there are: they have to fit into the trailers of a call.
+fn some(mut problems: Vec<Reason>) -> Refused {
+    problems.dedup();
+    let more = problems.len().saturating_sub(MOST_NAMED);
+    if more > 0 {
+        let code = problems[MOST_NAMED].code;
+        problems.truncate(MOST_NAMED);
+        problems.push(Reason::new(code, format!("and {more} more")));
+    }
+    problems.into()
 }
 
 fn problem(part: &Part, digest: &Digest, body: Option<&BodyRecord>) -> Option<Reason> {
