@@ -1,7 +1,7 @@
 //! The business state of one delivery. Only signed statuses of the agency concerned move it (DOMAIN 1.6).
 
 use super::reason::{Reason, ReasonCode};
-use crate::proto::EventKind;
+use crate::proto::{EventKind, Operation};
 
 /// 01: the recipient's system has it.
 pub const ARRIVED: u32 = 1;
@@ -70,11 +70,10 @@ pub fn on_status(business: &Business, code: u32) -> Effect {
     }
 }
 
-/// The state after a recall or update document for this delivery was accepted: an answer (15 or 16) is due.
-/// Where the course has ended, nothing is due.
+/// Where a delivery begins. A recall or update asks its recipient for 15 or 16 at once.
 #[must_use]
-pub fn request_change(business: &Business) -> Business {
-    Business { change_pending: business.change_pending || !has_ended(business), ..*business }
+pub fn begin(operation: Operation) -> Business {
+    Business { code: 0, change_pending: matches!(operation, Operation::Recall | Operation::Update) }
 }
 
 fn on_progress(business: &Business, code: u32) -> Effect {
@@ -218,10 +217,9 @@ mod tests {
 
     #[test]
     fn a_recall_or_update_document_asks_for_an_answer() {
-        let asked = request_change(&run(&[3]).0);
-        assert_eq!(asked, Business { code: 3, change_pending: true });
-        assert_eq!(request_change(&asked), asked);
-        assert_eq!(request_change(&run(&[6]).0), run(&[6]).0);
+        assert!(begin(Operation::Recall).change_pending && begin(Operation::Update).change_pending);
+        assert_eq!(begin(Operation::New), Business::default());
+        assert_eq!(begin(Operation::Replacement), Business::default());
     }
 
     proptest! {

@@ -170,7 +170,7 @@ impl Expansion {
             document: document.index,
             recipient: recipient.to_string(),
             transport: TransportState::Ready.into(),
-            change_pending: asks_change(document.operation),
+            change_pending: status::begin(operation(document)).change_pending,
             last_leaf_hash: bytes::Bytes::copy_from_slice(&hash),
             urgency: document.urgency,
             deadline_us: document.deadline_us,
@@ -184,9 +184,8 @@ impl Expansion {
     }
 }
 
-/// A recall or update asks every recipient for 15 or 16.
-fn asks_change(operation: i32) -> bool {
-    operation == i32::from(Operation::Recall) || operation == i32::from(Operation::Update)
+fn operation(document: &DocumentRecord) -> Operation {
+    Operation::try_from(document.operation).unwrap_or_default()
 }
 
 fn draft_leaf_hash(draft: &Draft<'_>, leaf: u64) -> Result<crate::tlog::Hash, Refused> {
