@@ -198,7 +198,7 @@ impl From<ConnectError> for Failure {
         let exit = match error {
             ConnectError::File { .. } | ConnectError::Identity(_) => Exit::File,
             ConnectError::Endpoint { .. } => Exit::Usage,
-            ConnectError::Unreachable { .. } => Exit::Unreachable,
+            ConnectError::Unreachable { .. } | ConnectError::Silent { .. } => Exit::Unreachable,
         };
         Self::new(exit, chain(&error))
     }

@@ -60,15 +60,27 @@ pub enum ConnectError {
         /// Why.
         source: tonic::transport::Error,
     },
+    /// Somebody takes the connection there, and then says nothing.
+    #[error("{endpoint} takes the connection and does not answer")]
+    Silent {
+        /// Where.
+        endpoint: String,
+    },
 }
 
 /// Connects. With TLS 1.3 a hub that refuses our certificate says so only to the first call.
 pub async fn connect(options: &ClientOptions) -> Result<Channel, ConnectError> {
+    connect_within(options, CONNECT_TIMEOUT).await
+}
+
+/// The transport's own limit ends with TCP: a handshake that never ends needs one too.
+async fn connect_within(options: &ClientOptions, limit: Duration) -> Result<Channel, ConnectError> {
+    let named = || options.endpoint.clone();
     let endpoint = endpoint(options)?;
-    endpoint
-        .connect()
-        .await
-        .map_err(|source| ConnectError::Unreachable { endpoint: options.endpoint.clone(), source })
+    match tokio::time::timeout(limit, endpoint.connect()).await {
+        Ok(connected) => connected.map_err(|source| ConnectError::Unreachable { endpoint: named(), source }),
+        Err(_) => Err(ConnectError::Silent { endpoint: named() }),
+    }
 }
 
 /// As [`connect`], but the first call connects; it does so again whenever the connection is lost.
@@ -124,6 +136,21 @@ mod tests {
             let outcome = connect(&options(address)).await;
             assert!(matches!(outcome, Err(ConnectError::Endpoint { .. })), "{address:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_hub_that_never_speaks_is_given_up() {
+        let certs = tempfile::tempdir().expect("a folder");
+        crate::cli::pki::init(certs.path(), &crate::cli::pki::InitOptions::default()).expect("certificates");
+        let mute = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let options = ClientOptions {
+            ca: certs.path().join("ca.pem"),
+            cert: certs.path().join("operator.pem"),
+            key: certs.path().join("operator.key"),
+            ..options(&format!("https://localhost:{}", mute.local_addr().expect("bound").port()))
+        };
+        let outcome = connect_within(&options, Duration::from_millis(200)).await;
+        assert!(matches!(outcome, Err(ConnectError::Silent { .. })), "{outcome:?}");
     }
 
     #[tokio::test]
