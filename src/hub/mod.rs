@@ -31,6 +31,7 @@ use bells::Bells;
 use clock::Clock;
 use dispatcher::Dispatcher;
 use sequencer::Sequencer;
+pub use sequencer::{ByHand, Turn};
 
 /// Rules and bounds of this hub.
 #[derive(Clone, Debug)]
@@ -128,13 +129,26 @@ impl Hub {
         settings: Settings,
         clock: Clock,
     ) -> Result<Arc<Self>, StartError> {
+        let (hub, writer) = Self::start_by_hand(store, payload, log, settings, clock)?;
+        hub.sequencer.start(writer)?;
+        Ok(hub)
+    }
+
+    /// As [`Hub::start`], but the writer works only when the caller says so: for simulations.
+    pub fn start_by_hand(
+        store: Arc<dyn Store>,
+        payload: Arc<Payload>,
+        log: LogIdentity,
+        settings: Settings,
+        clock: Clock,
+    ) -> Result<(Arc<Self>, ByHand), StartError> {
         check_head(&*store, &log)?;
         let directory = Arc::new(RwLock::new(Arc::new(load_directory(&*store)?)));
         let dispatcher = Arc::new(Dispatcher::load(&*store, settings.lease_us, settings.backoff)?);
         let feeds = Arc::new(Bells::default());
         let (notices, _) = tokio::sync::broadcast::channel(256);
         let log = Arc::new(log);
-        let sequencer = Sequencer::start(sequencer::Parts {
+        let (sequencer, writer) = Sequencer::new(sequencer::Parts {
             store: Arc::clone(&store),
             log: Arc::clone(&log),
             directory: Arc::clone(&directory),
@@ -162,7 +176,7 @@ impl Hub {
             tasks: TaskTracker::new(),
         });
         sweeper::spawn(&hub);
-        Ok(hub)
+        Ok((hub, writer))
     }
 
     /// The newest directory.

@@ -1,5 +1,7 @@
 //! The hub's one error: a refusal with its reasons, and its receipt where it became evidence.
 
+use tokio::runtime::{Handle, RuntimeFlavor};
+
 use crate::{
     domain::reason::{Reason, ReasonCode},
     proto,
@@ -65,10 +67,14 @@ impl From<&CommitError> for Refused {
     }
 }
 
-/// Runs CPU or disk work off the async threads.
+/// Runs CPU or disk work off the async threads. A runtime of one thread has nobody to hold up: there it runs in place,
+/// and a simulation stays repeatable.
 pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Refused> {
+    if Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread {
+        return Ok(work());
+    }
     tokio::task::spawn_blocking(work).await.map_err(|error| {
         tracing::error!(%error, "a worker ended unexpectedly");
         Refused::because(

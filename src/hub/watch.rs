@@ -117,6 +117,7 @@ impl Follower {
                 return;
             }
             tokio::select! {
+                biased;
                 () = listening.rung() => {}
                 () = self.sender.closed() => return,
                 () = stopping.cancelled() => return,

@@ -43,7 +43,7 @@ pub struct Memory {
     fault: AtomicU8,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct State {
     head: Head,
     leaves: Vec<StoredLeaf>,
@@ -75,6 +75,12 @@ impl Memory {
     pub fn recover(&self) {
         self.inject(Fault::None);
         self.state().stopped = false;
+    }
+
+    /// A store of its own with all that this one holds now.
+    #[must_use]
+    pub fn fork(&self) -> Self {
+        Self { state: Mutex::new(self.state().clone()), fault: AtomicU8::default() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -1,5 +1,6 @@
 //! The one writer. Gathers what waits, lets the rules decide each request, makes one commit, answers everyone.
 
+mod by_hand;
 mod draft;
 mod expansion;
 mod receipt;
@@ -20,11 +21,12 @@ use std::{
 
 use tokio::sync::{broadcast, oneshot};
 
-use self::{draft::Draft, expansion::Expansions, refusals::Refusals};
 pub use self::{
+    by_hand::{ByHand, Turn},
     register::{import_of, quarantined},
     submission::for_information,
 };
+use self::{draft::Draft, expansion::Expansions, refusals::Refusals};
 use super::{
     LogIdentity, Notice, bells::Bells, claim::Claim, clock::Clock, dispatcher::Dispatcher, refused::Refused,
 };
@@ -195,14 +197,20 @@ pub struct Sequencer {
 }
 
 impl Sequencer {
-    /// Starts the thread.
-    pub fn start(parts: Parts) -> Result<Self, super::StartError> {
+    /// The queue, and the writer that nobody moves yet.
+    pub fn new(parts: Parts) -> Result<(Self, ByHand), StoreError> {
         let (requests, receiver) = sync_channel(parts.max_waiting_requests);
         let expansions = Expansions::load(&*parts.store)?;
         let writer = Writer { parts, expansions, refusals: Refusals::default() };
+        Ok((Self { requests, thread: Mutex::default() }, ByHand { writer, requests: receiver }))
+    }
+
+    /// Gives the writer a thread of its own.
+    pub fn start(&self, ByHand { writer, requests }: ByHand) -> std::io::Result<()> {
         let thread =
-            std::thread::Builder::new().name("truc-sequencer".into()).spawn(move || writer.run(&receiver))?;
-        Ok(Self { requests, thread: Mutex::new(Some(thread)) })
+            std::thread::Builder::new().name("truc-sequencer".into()).spawn(move || writer.run(&requests))?;
+        *self.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
+        Ok(())
     }
 
     /// Proposes and waits for the durable answer. A full queue is BUSY: that is the back-pressure.

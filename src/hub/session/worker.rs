@@ -69,6 +69,7 @@ impl Worker {
         let stopping = self.hub.stopping.clone();
         loop {
             tokio::select! {
+                biased;
                 () = stopping.cancelled() => return Err(Ended),
                 () = self.voice.events.closed() => return Err(Ended),
                 command = commands.recv(), if reports.len() < MAX_REPORTS => {
