@@ -70,7 +70,7 @@ impl Stage<'_> {
                     vec![Reference { kind: ReferenceKind::Recalls.into(), number, ..Default::default() }];
             }
         });
-        self.say(client, Word::Document(manifest));
+        self.say(client, Word::Document(Box::new(manifest)));
     }
 
     /// One of the documents that this client, or anybody, has ever spoken of.

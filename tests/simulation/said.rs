@@ -30,7 +30,7 @@ pub fn seal(agency: &str, number: usize) -> &'static SigningKey {
 
 #[derive(Clone)]
 pub enum Word {
-    Document(Manifest),
+    Document(Box<Manifest>),
     Addition(Addressing),
     Receipt(RecipientReceipt),
     Status(BusinessStatus),

@@ -436,5 +436,5 @@ impl<'a> Stage<'a> {
 
 /// The word of a message that is known to be a document.
 pub fn as_document(word: &Word) -> Option<&truc::proto::Manifest> {
-    if let Word::Document(manifest) = word { Some(manifest) } else { None }
+    if let Word::Document(manifest) = word { Some(&**manifest) } else { None }
 }
