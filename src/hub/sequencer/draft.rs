@@ -25,7 +25,7 @@ use crate::{
     tlog::{
         Hash,
         checkpoint::Checkpoint,
-        merkle::{self, Edge, Growth},
+        merkle::{self, Edge, Growth, Paths},
     },
 };
 
@@ -59,7 +59,7 @@ pub struct Done {
     /// Nodes to cut off.
     pub revoked: Vec<NodeName>,
     base_size: u64,
-    paths: Growth,
+    paths: Paths,
 }
 
 impl<'a> Draft<'a> {
@@ -309,7 +309,8 @@ impl<'a> Draft<'a> {
         let empty = self.commit == Commit::default();
         let directory = self.directory_changed.then_some(self.directory);
         if empty {
-            return Done { commit: None, directory, revoked: self.revoked, base_size, paths: self.growth };
+            let paths = self.growth.paths();
+            return Done { commit: None, directory, revoked: self.revoked, base_size, paths };
         }
         self.commit.base_size = base_size;
         let mut head = self.store.head();
@@ -318,7 +319,8 @@ impl<'a> Draft<'a> {
         }
         self.commit.head = head;
         self.commit.nodes = self.growth.nodes().to_vec();
-        Done { commit: Some(self.commit), directory, revoked: self.revoked, base_size, paths: self.growth }
+        let paths = self.growth.paths();
+        Done { commit: Some(self.commit), directory, revoked: self.revoked, base_size, paths }
     }
 }
 
@@ -369,8 +371,15 @@ impl Done {
         Some(proto::Receipt {
             evidence: commit.leaves.get(at)?.evidence.clone(),
             index: leaf,
-            path: path.iter().map(|hash| bytes::Bytes::copy_from_slice(hash)).collect(),
+            path: shared(path),
             checkpoint: commit.head.checkpoint.clone(),
         })
     }
+}
+
+/// Hashes as fields of a message, in one piece of memory.
+fn shared(path: Vec<Hash>) -> Vec<bytes::Bytes> {
+    let mut all = bytes::Bytes::from(path.into_flattened());
+    let count = all.len() / size_of::<Hash>();
+    (0..count).map(|_| all.split_to(size_of::<Hash>())).collect()
 }
