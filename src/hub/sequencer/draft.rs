@@ -14,8 +14,8 @@ use crate::{
         reason::{Reason, ReasonCode},
         time::Timestamp,
     },
-    hub::{query, refused::Refused},
-    proto::{self, EventKind, Evidence, Party, Verdict},
+    hub::{query, recent, refused::Refused},
+    proto::{self, EventKind, Evidence, Party, SignedEnvelope, Verdict},
     store::{
         Commit, Store, StoreError,
         records::{
@@ -47,6 +47,7 @@ pub struct Draft<'a> {
     deliveries: BTreeMap<(u64, AgencyId), DeliveryRecord>,
     messages: HashMap<Digest, u64>,
     revoked: Vec<NodeName>,
+    accepted: Vec<recent::Document>,
     refusals: &'a mut Refusals,
 }
 
@@ -58,6 +59,8 @@ pub struct Done {
     pub directory: Option<Arc<Directory>>,
     /// Nodes to cut off.
     pub revoked: Vec<NodeName>,
+    /// Documents, with the envelopes they came in.
+    pub accepted: Vec<recent::Document>,
     base_size: u64,
     paths: Paths,
 }
@@ -87,6 +90,7 @@ impl<'a> Draft<'a> {
             deliveries: BTreeMap::new(),
             messages: HashMap::new(),
             revoked: Vec::new(),
+            accepted: Vec::new(),
             refusals,
         })
     }
@@ -223,13 +227,17 @@ impl<'a> Draft<'a> {
         if let Some(document) = self.commit.documents.iter().find(|document| document.index == index) {
             return Ok(document.clone());
         }
+        if let Some(document) = self.parts.recent.document(index) {
+            return Ok(document.record.clone());
+        }
         self.store
             .document(index)?
             .ok_or_else(|| StoreError::Damaged(format!("the record of document {index} is missing")))
     }
 
     /// Stages a document.
-    pub fn put_document(&mut self, name: DocumentName, document: DocumentRecord) {
+    pub fn put_document(&mut self, name: DocumentName, document: DocumentRecord, envelope: SignedEnvelope) {
+        self.accepted.push(recent::Document { record: document.clone(), envelope });
         self.bytes += 512 + document.parts.len() * 100;
         self.documents.insert(name, document.index);
         let natural =
@@ -310,7 +318,8 @@ impl<'a> Draft<'a> {
         let directory = self.directory_changed.then_some(self.directory);
         if empty {
             let paths = self.growth.paths();
-            return Done { commit: None, directory, revoked: self.revoked, base_size, paths };
+            let (revoked, accepted) = (self.revoked, self.accepted);
+            return Done { commit: None, directory, revoked, accepted, base_size, paths };
         }
         self.commit.base_size = base_size;
         let mut head = self.store.head();
@@ -320,7 +329,8 @@ impl<'a> Draft<'a> {
         self.commit.head = head;
         self.commit.nodes = self.growth.nodes().to_vec();
         let paths = self.growth.paths();
-        Done { commit: Some(self.commit), directory, revoked: self.revoked, base_size, paths }
+        let (revoked, accepted) = (self.revoked, self.accepted);
+        Done { commit: Some(self.commit), directory, revoked, accepted, base_size, paths }
     }
 }
 
@@ -358,6 +368,13 @@ impl Done {
             Decision::Imported(response) => Answer::Imported(response),
             Decision::Done => Answer::Done,
         }
+    }
+
+    /// Proofs of the leaves that stand in somebody's watch.
+    pub fn followed(&self) -> impl Iterator<Item = proto::Receipt> {
+        let leaves = self.commit.iter().flat_map(|commit| &commit.leaves);
+        let indexed = (self.base_size..).zip(leaves);
+        indexed.filter(|(_, leaf)| !leaf.feeds.is_empty()).filter_map(|(index, _)| self.fresh(index))
     }
 
     fn proof(&self, leaf: u64) -> Proof {
