@@ -89,7 +89,6 @@ commands! {
     Fsck => fsck,
     Rebuild => rebuild,
     Config => config,
-
 }
 
 /// Runs the command line of this process; wrong usage ends the process with code 2.
