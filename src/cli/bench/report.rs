@@ -11,24 +11,30 @@ use super::{
     options::{Load, Mode},
     tally::Percentiles,
 };
-use crate::cli::table::facts;
+use crate::{cli::table::facts, proto::GetOverviewResponse};
 
 /// The answer; what can't be measured is null.
 #[derive(Debug, Serialize)]
 pub struct Report {
     acks_per_second: f64,
+    /// From the moment a document went, or was due, until its acknowledgement was read.
     ack_ms: Option<Percentiles>,
     deliveries_per_second: Option<f64>,
+    /// Until the sender's watch told of the handover.
     end_to_end_ms: Option<Percentiles>,
+    /// Of the hub's process.
     cpu_us_per_document: Option<f64>,
     fsyncs_per_document: Option<f64>,
+    /// Bytes that the hub's process made the disk write; of a hub elsewhere, what it counts itself.
     bytes_per_document: Option<f64>,
+    /// Largest so far.
     rss_mb: Option<f64>,
     machine: Machine,
 
     hub_cpu_us_per_document: Option<f64>,
     generator_cpu_us_per_document: Option<f64>,
-    disk_bytes_per_document: Option<f64>,
+    /// What the hub counts itself: journal, bodies and arrays, without the index.
+    store_bytes_per_document: Option<f64>,
     /// What waits at the hub at the end.
     waiting: Option<u64>,
     seconds: f64,
@@ -58,6 +64,12 @@ impl Report {
         let hub = |pick: fn(&Process) -> u64| Some(span.each(pick(&span.last.hub?) - pick(&span.first.hub?)));
         let own = Some(()).and_then(|()| Some(span.each(span.last.own?.cpu_us - span.first.own?.cpu_us)));
         let disk = |reading: &Reading| reading.hub?.disk_bytes;
+        let disk = disk(span.last).zip(disk(span.first)).map(|(last, first)| span.each(last - first));
+        let said = |pick: fn(&GetOverviewResponse) -> u64| {
+            let (first, last) = (span.first.overview.as_ref()?, span.last.overview.as_ref()?);
+            Some(span.each(pick(last).saturating_sub(pick(first))))
+        };
+        let stored = said(|overview| overview.written_bytes);
         let cpu = hub(|process| process.cpu_us);
         Self {
             acks_per_second: span.acknowledged() as f64 / span.seconds,
@@ -65,15 +77,13 @@ impl Report {
             deliveries_per_second: deliveries.map(|()| span.delivered() as f64 / span.seconds),
             end_to_end_ms: tally.end_to_end(),
             cpu_us_per_document: cpu,
-            fsyncs_per_document: None,
-            bytes_per_document: None,
+            fsyncs_per_document: said(|overview| overview.syncs),
+            bytes_per_document: disk.or(stored),
             rss_mb: span.last.hub.map(|hub| hub.peak_kib as f64 / 1024.0),
             machine,
             hub_cpu_us_per_document: cpu,
             generator_cpu_us_per_document: own,
-            disk_bytes_per_document: disk(span.last)
-                .zip(disk(span.first))
-                .map(|(last, first)| span.each(last - first)),
+            store_bytes_per_document: stored,
             waiting: span.last.overview.as_ref().map(|overview| overview.waiting),
             seconds: span.seconds,
             mode: load.mode,
