@@ -14,7 +14,7 @@ use crate::{
         reason::ReasonCode,
     },
     proto::{self, Evidence},
-    store::{Store, StoreError, records::DocumentRecord},
+    store::{Store, StoreError, records::DocumentRecord, written},
     tlog::{
         Hash,
         merkle::{self, NodeReader},
@@ -316,6 +316,8 @@ impl Hub {
             index_lag: self.store.index_lag(),
             version: env!("CARGO_PKG_VERSION").into(),
             origin: self.log.origin.clone(),
+            syncs: written::syncs(),
+            written_bytes: written::bytes(),
         })
     }
 }
