@@ -6,6 +6,7 @@ pub mod clock;
 pub mod directory;
 pub mod dispatcher;
 pub mod intake;
+mod lanes;
 pub mod query;
 pub mod refused;
 pub mod report;
@@ -14,6 +15,7 @@ pub mod session;
 mod sweeper;
 pub mod transfer;
 pub mod watch;
+mod workers;
 
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -31,6 +33,12 @@ use bells::Bells;
 use clock::Clock;
 use dispatcher::Dispatcher;
 use sequencer::Sequencer;
+use workers::Workers;
+
+/// Verifying one message takes as long as committing several: a quarter as many may wait for it as for the writer, or
+/// what is accepted would wait too long under overload.
+const VERIFIED_SHARE: usize = 4;
+const FEWEST_VERIFIED: usize = 16;
 
 /// Rules and bounds of this hub.
 #[derive(Clone, Debug)]
@@ -87,8 +95,8 @@ pub enum StartError {
     /// The stored head is not one that this log key signed.
     #[error("the stored checkpoint is not signed by this log key: {0}")]
     ForeignLog(String),
-    /// The thread could not be started.
-    #[error("starting the sequencer: {0}")]
+    /// A thread could not be started.
+    #[error("starting the hub's threads: {0}")]
     Thread(#[from] std::io::Error),
     /// A directory change in the log can't be applied.
     #[error("directory change in leaf {leaf}: {reason}")]
@@ -110,6 +118,7 @@ pub struct Hub {
     directory: Arc<RwLock<Arc<Directory>>>,
     dispatcher: Arc<Dispatcher>,
     sequencer: Sequencer,
+    workers: Workers,
     /// Rings when something comes into an agency's watch.
     feeds: Arc<Bells>,
     notices: tokio::sync::broadcast::Sender<Notice>,
@@ -146,6 +155,7 @@ impl Hub {
             max_batch_leaves: settings.max_batch_leaves,
             max_recipients: settings.limits.max_recipients,
         })?;
+        let workers = Workers::start((settings.max_waiting_requests / VERIFIED_SHARE).max(FEWEST_VERIFIED))?;
         let hub = Arc::new(Self {
             store,
             payload,
@@ -155,6 +165,7 @@ impl Hub {
             directory,
             dispatcher,
             sequencer,
+            workers,
             feeds,
             notices,
             sessions: std::sync::atomic::AtomicUsize::new(0),
