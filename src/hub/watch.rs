@@ -66,7 +66,7 @@ impl Hub {
         let agency = AgencyId::parse(agency)?;
         self.directory().may_act(node, &agency)?;
         let next = self.parse_cursor(cursor)?;
-        self.sequencer.propose(Proposal::SaveCursor(agency, next)).await.map(drop)
+        self.sequencer.propose(Proposal::SaveCursor(node.clone(), agency, next)).await.map(drop)
     }
 
     fn parse_cursor(&self, text: &str) -> Result<u64, Refused> {

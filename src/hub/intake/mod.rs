@@ -10,7 +10,7 @@ use prost::Message;
 use super::{
     Hub,
     claim::Claim,
-    refused::{Refused, blocking},
+    refused::Refused,
     sequencer::{Addition, Answer, Proof, Proposal, Rejection, Submission, for_information},
 };
 use crate::{
@@ -67,7 +67,7 @@ impl Hub {
         inline: Vec<Bytes>,
     ) -> Result<Accepted, Refused> {
         let (hub, owner, signed) = (Arc::clone(self), node.clone(), envelope.clone());
-        let prepared = blocking(move || hub.prepare(owner, signed, &inline)).await?;
+        let prepared = self.workers.run(node, move || hub.prepare(owner, signed, &inline)).await?;
         let parts = match &prepared {
             Ok(Prepared::New(Proposal::Submit(submission))) => submission.checked.manifest.parts.clone(),
             _ => Vec::new(),
@@ -83,8 +83,8 @@ impl Hub {
         node: &NodeName,
         envelope: SignedEnvelope,
     ) -> Result<proto::ValidateResponse, Refused> {
-        let (hub, node) = (Arc::clone(self), node.clone());
-        blocking(move || hub.validate_now(&node, &envelope)).await?
+        let (hub, owner) = (Arc::clone(self), node.clone());
+        self.workers.run(node, move || hub.validate_now(&owner, &envelope)).await?
     }
 
     /// Sends an accepted document to more recipients.
@@ -105,7 +105,7 @@ impl Hub {
         prepare: impl FnOnce(&Self, NodeName, SignedEnvelope) -> Result<Proposal, Refused> + Send + 'static,
     ) -> Result<Accepted, Refused> {
         let (hub, owner, signed) = (Arc::clone(self), node.clone(), envelope.clone());
-        let prepared = blocking(move || match hub.answered(&owner, &signed)? {
+        let prepared = self.workers.run(node, move || match hub.answered(&owner, &signed)? {
             Some(leaf) => Ok(Prepared::Known(leaf)),
             None => prepare(&hub, owner, signed).map(Prepared::New),
         });
