@@ -66,6 +66,8 @@ pub struct Submission {
     pub as_of: u64,
     /// Envelope and parts, durable or in a pack that the commit syncs.
     pub bodies: Vec<BodyRecord>,
+    /// Those of its parts that the node uploaded before.
+    pub uploaded: Vec<Digest>,
     /// Digest under which the envelope is kept.
     pub envelope_sha256: Digest,
 }
