@@ -6,7 +6,6 @@ use prost::Message;
 
 use super::delivery_id;
 use crate::{
-    domain::id::Digest,
     hub::{
         Hub,
         dispatcher::{Dispatcher, Lease},
@@ -82,9 +81,7 @@ impl Hub {
     fn offer(&self, lease: &Lease) -> Result<Offer, Refused> {
         let missing = |what: &str| StoreError::Damaged(format!("{what} of document {}", lease.document));
         let record = self.store.document(lease.document)?.ok_or_else(|| missing("the record"))?;
-        let digest =
-            Digest::from_slice(&record.envelope_sha256).ok_or_else(|| missing("the envelope digest"))?;
-        let body = self.store.body(&digest)?.ok_or_else(|| missing("the envelope"))?;
+        let body = self.store.envelope(&record)?.ok_or_else(|| missing("the envelope"))?;
         let envelope = SignedEnvelope::decode(self.payload.read(&body)?).map_err(|error| {
             StoreError::Damaged(format!("the envelope of document {}: {error}", lease.document))
         })?;
