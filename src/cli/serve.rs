@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use super::{Exit, Failure, Output, files};
 use crate::{
-    config::Config,
+    config::{Config, IndexEngine},
     domain::{document::Limits, retry::Backoff},
     edge::{
         server::{self, ServeError},
@@ -18,7 +18,7 @@ use crate::{
     },
     hub::{Hub, LogIdentity, Settings, clock::Clock},
     store::{
-        embedded::{Embedded, EmbeddedOptions, Opened},
+        embedded::{Embedded, EmbeddedOptions, Opened, index::Engine},
         payload::{Payload, PayloadOptions},
     },
     telemetry,
@@ -113,15 +113,23 @@ pub fn open_store(config: &Config) -> Result<(Arc<Payload>, Opened), Failure> {
     std::fs::create_dir_all(&config.data_dir).map_err(|error| failed(&error))?;
     let payload = Payload::open(&config.data_dir.join("bodies"), bodies).map_err(|error| failed(&error))?;
     let payload = Arc::new(payload);
-    let options = EmbeddedOptions {
-        segment_bytes: config.store.segment_size,
-        max_index_lag: config.store.index_lag,
-        ..EmbeddedOptions::new(&config.data_dir)
-    };
-    let opened = Embedded::open(&options, Arc::clone(&payload), &mut |leaves| {
+    let opened = Embedded::open(&store_options(config), Arc::clone(&payload), &mut |leaves| {
         tracing::info!(leaves, "reading the journal");
     });
     Ok((payload, opened.map_err(|error| failed(&error))?))
+}
+
+/// How the store of a configuration is laid out.
+pub fn store_options(config: &Config) -> EmbeddedOptions {
+    EmbeddedOptions {
+        segment_bytes: config.store.segment_size,
+        engine: match config.store.index {
+            IndexEngine::Fjall => Engine::Fjall,
+            IndexEngine::Sled => Engine::Sled,
+        },
+        max_index_lag: config.store.index_lag,
+        ..EmbeddedOptions::new(&config.data_dir)
+    }
 }
 
 /// The log's name and key.

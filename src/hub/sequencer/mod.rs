@@ -356,7 +356,7 @@ impl Writer {
 
     fn finish(&self, mut done: draft::Done, decided: Decided) -> Result<(), WriteError> {
         if let Some(commit) = &done.commit {
-            if let Err(error) = self.parts.store.commit(commit.clone()) {
+            if let Err(error) = self.parts.store.commit(commit) {
                 for (reply, _) in decided {
                     let _ = reply.send(Err(Refused::from(&error)));
                 }

@@ -147,7 +147,7 @@ impl<'a> Commits<'a> {
         let nodes = self.tree(frame, &at, &commit, report);
         self.head(&at, &commit, gap, report);
         if let Some(projections) = &mut self.projections {
-            let places = apply::leaf_places(frame.position, &layout);
+            let places = apply::places(&commit, frame.position, &layout).unwrap_or_default();
             projections.compare_arrays(frame.seq, &commit, &places, nodes.as_deref());
         }
         let Ok(puts) =
