@@ -73,6 +73,11 @@ pub(super) fn stopping() -> Refused {
     )
 }
 
+/// A client left unread what it asked for.
+pub(super) fn unread(patience: std::time::Duration) -> Refused {
+    Refused::because(ReasonCode::TooSlow, format!("nothing was read for {patience:?}: connect again"))
+}
+
 /// Work was lost by a fault of the hub.
 pub(super) fn worker_ended() -> Refused {
     Refused::because(

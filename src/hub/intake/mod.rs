@@ -27,8 +27,13 @@ use crate::{
 };
 
 /// Refusals that are about this moment, not about the message: they become no evidence.
-const PASSING: [ReasonCode; 4] =
-    [ReasonCode::Busy, ReasonCode::ShuttingDown, ReasonCode::StoreFailed, ReasonCode::Damaged];
+const PASSING: [ReasonCode; 5] = [
+    ReasonCode::Busy,
+    ReasonCode::RateLimited,
+    ReasonCode::ShuttingDown,
+    ReasonCode::StoreFailed,
+    ReasonCode::Damaged,
+];
 
 /// Largest envelope that stands in a leaf, beside names, verdict and reasons.
 const MAX_HELD: usize = MAX_LEAF - 8 * 1024;
@@ -94,6 +99,13 @@ impl Hub {
         envelope: SignedEnvelope,
     ) -> Result<Accepted, Refused> {
         self.take(EventKind::SubmissionRejection, node, envelope, Self::prepare_addition).await
+    }
+
+    /// The agency that a signed message says it speaks for, if this node may act for it: in whose name it counts.
+    #[must_use]
+    pub fn speaks_for(&self, node: &NodeName, envelope: &SignedEnvelope) -> Option<AgencyId> {
+        let agency = Claim::of(envelope).agency?;
+        self.directory().may_act(node, &agency).is_ok().then_some(agency)
     }
 
     /// Verifies a signed message off the async threads, lets the writer decide it, and proves the outcome.
