@@ -165,6 +165,7 @@ fn settings(config: &Config) -> Result<Settings, Failure> {
         max_credit: delivery.session_max_credit,
         max_waiting_requests: config.store.batch_max * 4,
         max_batch_leaves: config.store.batch_max,
+        recent_bytes: usize::try_from(config.store.recent).unwrap_or(usize::MAX),
     })
 }
 

@@ -165,6 +165,9 @@ section! {
         index_lag: usize = 1_000_000;
         /// Most requests in one commit.
         batch_max: usize = 1024;
+        /// Memory for documents and proofs that were committed lately.
+        #[serde(with = "human::size")]
+        recent: u64 = 32 * MIB;
     }
 }
 

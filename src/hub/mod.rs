@@ -7,6 +7,7 @@ pub mod directory;
 pub mod dispatcher;
 pub mod intake;
 pub mod query;
+mod recent;
 pub mod refused;
 pub mod report;
 mod sequencer;
@@ -30,6 +31,7 @@ use crate::{
 use bells::Bells;
 use clock::Clock;
 use dispatcher::Dispatcher;
+use recent::Recent;
 use sequencer::Sequencer;
 
 /// Rules and bounds of this hub.
@@ -51,6 +53,8 @@ pub struct Settings {
     pub max_waiting_requests: usize,
     /// Leaves of one commit, fan-out not counted.
     pub max_batch_leaves: usize,
+    /// Bytes of memory for documents and proofs that were committed lately.
+    pub recent_bytes: usize,
 }
 
 /// The log's name and keys.
@@ -112,6 +116,7 @@ pub struct Hub {
     sequencer: Sequencer,
     /// Rings when something comes into an agency's watch.
     feeds: Arc<Bells>,
+    recent: Arc<Recent>,
     notices: tokio::sync::broadcast::Sender<Notice>,
     /// Open two-way sessions.
     sessions: std::sync::atomic::AtomicUsize,
@@ -132,6 +137,7 @@ impl Hub {
         let directory = Arc::new(RwLock::new(Arc::new(load_directory(&*store)?)));
         let dispatcher = Arc::new(Dispatcher::load(&*store, settings.lease_us, settings.backoff)?);
         let feeds = Arc::new(Bells::default());
+        let recent = Arc::new(Recent::new(settings.recent_bytes));
         let (notices, _) = tokio::sync::broadcast::channel(256);
         let log = Arc::new(log);
         let sequencer = Sequencer::start(sequencer::Parts {
@@ -141,6 +147,7 @@ impl Hub {
             dispatcher: Arc::clone(&dispatcher),
             clock: clock.clone(),
             feeds: Arc::clone(&feeds),
+            recent: Arc::clone(&recent),
             notices: notices.clone(),
             max_waiting_requests: settings.max_waiting_requests,
             max_batch_leaves: settings.max_batch_leaves,
@@ -156,6 +163,7 @@ impl Hub {
             dispatcher,
             sequencer,
             feeds,
+            recent,
             notices,
             sessions: std::sync::atomic::AtomicUsize::new(0),
             stopping: CancellationToken::new(),

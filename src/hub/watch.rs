@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 use super::{
-    Hub, query,
+    Hub,
     refused::{Refused, blocking},
     sequencer::Proposal,
 };
@@ -149,8 +149,7 @@ impl Hub {
     fn entries(&self, agency: &AgencyId, from: u64) -> Result<Vec<Entry>, Refused> {
         let mut leaves = self.store.feed(agency, from, PAGE)?;
         leaves.retain(|leaf| self.is_published(*leaf));
-        let entry =
-            |leaf| Ok(Entry { cursor: cursor(leaf + 1), receipt: query::receipt(&*self.store, leaf)? });
+        let entry = |leaf| Ok(Entry { cursor: cursor(leaf + 1), receipt: self.receipt_now(leaf)? });
         leaves.into_iter().map(entry).collect()
     }
 }

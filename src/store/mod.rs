@@ -8,6 +8,7 @@ mod files;
 pub mod memory;
 pub mod payload;
 pub mod records;
+pub mod written;
 
 pub use commit::{Commit, CommitError};
 use records::{

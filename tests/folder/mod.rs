@@ -431,6 +431,7 @@ impl Desk {
             max_credit: 16,
             max_waiting_requests: 64,
             max_batch_leaves: 64,
+            recent_bytes: 1024,
         };
         let log = LogIdentity { origin: origin().into(), signer: signer() };
         let hub =

@@ -168,6 +168,8 @@ impl Hub {
         let mut bodies = self.collect_parts(&node, &examined.checked.manifest.parts, inline)?;
         let encoded = Bytes::from(envelope.encode_to_vec());
         let envelope_sha256 = Digest::of(&encoded);
+        // A copy of its own: the message it came in, with all parts, is not held any longer.
+        let envelope = SignedEnvelope::decode(encoded.clone()).map_err(|error| own_encoding(&error))?;
         bodies.push(self.keep(&encoded, &envelope_sha256)?);
         Ok(Prepared::New(Proposal::Submit(Box::new(Submission {
             node,
@@ -275,6 +277,10 @@ impl Hub {
         let addition = Addition { as_of, node, envelope, judgement, recipients, checked };
         Ok(Proposal::Add(Box::new(addition)))
     }
+}
+
+fn own_encoding(error: &prost::DecodeError) -> Refused {
+    Refused::because(ReasonCode::Malformed, format!("envelope: {error}"))
 }
 
 /// Addressings, receipts and statuses stand whole in the evidence, and leaves are bounded.

@@ -26,7 +26,8 @@ pub use self::{
     submission::for_information,
 };
 use super::{
-    LogIdentity, Notice, bells::Bells, claim::Claim, clock::Clock, dispatcher::Dispatcher, refused::Refused,
+    LogIdentity, Notice, bells::Bells, claim::Claim, clock::Clock, dispatcher::Dispatcher, recent::Recent,
+    refused::Refused,
 };
 use crate::{
     domain::{
@@ -37,7 +38,7 @@ use crate::{
         reason::{Reason, ReasonCode},
     },
     proto::{self, EventKind, SignedEnvelope},
-    store::{Commit, CommitError, Store, StoreError, Waiting, records::BodyRecord},
+    store::{CommitError, Store, StoreError, Waiting, records::BodyRecord},
 };
 
 /// After this long without work the store may do its housekeeping.
@@ -182,6 +183,7 @@ pub struct Parts {
     pub dispatcher: Arc<Dispatcher>,
     pub clock: Clock,
     pub feeds: Arc<Bells>,
+    pub recent: Arc<Recent>,
     pub notices: broadcast::Sender<Notice>,
     pub max_waiting_requests: usize,
     pub max_batch_leaves: usize,
@@ -334,11 +336,11 @@ impl Writer {
         }
         self.expansions.advance(&mut draft);
         let done = draft.finish();
-        self.finish(&done, decided)?;
+        self.finish(done, decided)?;
         Ok(stop)
     }
 
-    fn finish(&self, done: &draft::Done, decided: Decided) -> Result<(), WriteError> {
+    fn finish(&self, mut done: draft::Done, decided: Decided) -> Result<(), WriteError> {
         if let Some(commit) = &done.commit {
             if let Err(error) = self.parts.store.commit(commit) {
                 for (reply, _) in decided {
@@ -346,7 +348,7 @@ impl Writer {
                 }
                 return Err(error.into());
             }
-            self.publish(commit, done);
+            self.publish(&mut done);
         }
         for (reply, decision) in decided {
             // A caller that went away repeats and gets the same receipt.
@@ -356,7 +358,10 @@ impl Writer {
     }
 
     /// Only after the commit is durable does anyone hear of it.
-    fn publish(&self, commit: &Commit, done: &draft::Done) {
+    fn publish(&self, done: &mut draft::Done) {
+        let accepted = std::mem::take(&mut done.accepted);
+        self.parts.recent.keep(accepted, done.followed());
+        let Some(commit) = &done.commit else { return };
         if let Some(directory) = &done.directory {
             *self.parts.directory.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(directory);
         }
