@@ -7,10 +7,7 @@ use prost::Message;
 use super::{frame::Layout, index::Put, journal::FramePosition, keys};
 use crate::{
     proto::TransportState,
-    store::{
-        Commit,
-        records::{DeliveryRecord, LeafRecord},
-    },
+    store::{Commit, records::DeliveryRecord},
 };
 
 /// Leaves in one entry at most: it stays below what sled takes.

@@ -150,8 +150,7 @@ impl<'a> Commits<'a> {
             let places = apply::places(&commit, frame.position, &layout).unwrap_or_default();
             projections.compare_arrays(frame.seq, &commit, &places, nodes.as_deref());
         }
-        let Ok(puts) =
-            apply::puts(&commit, frame.position, &layout, |_| Ok::<_, std::convert::Infallible>(false));
+        let Ok(puts) = apply::puts(&commit, |_| Ok::<_, std::convert::Infallible>(false));
         self.end.puts += puts.len() as u64;
         self.end.last_commit = frame.seq;
 
