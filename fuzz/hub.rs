@@ -152,5 +152,6 @@ fn settings() -> Settings {
         max_credit: 8,
         max_waiting_requests: 16,
         max_batch_leaves: 16,
+        recent_bytes: 64 << 10,
     }
 }

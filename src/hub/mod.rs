@@ -6,14 +6,18 @@ pub mod clock;
 pub mod directory;
 pub mod dispatcher;
 pub mod intake;
+mod lanes;
 pub mod query;
+mod recent;
 pub mod refused;
 pub mod report;
 mod sequencer;
 pub mod session;
 mod sweeper;
+mod sync;
 pub mod transfer;
 pub mod watch;
+mod workers;
 
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -30,8 +34,15 @@ use crate::{
 use bells::Bells;
 use clock::Clock;
 use dispatcher::Dispatcher;
+use recent::Recent;
 use sequencer::Sequencer;
 pub use sequencer::{ByHand, Turn};
+use workers::Workers;
+
+/// Verifying one message takes as long as committing several: a quarter as many may wait for it as for the writer, or
+/// what is accepted would wait too long under overload.
+const VERIFIED_SHARE: usize = 4;
+const FEWEST_VERIFIED: usize = 16;
 
 /// Rules and bounds of this hub.
 #[derive(Clone, Debug)]
@@ -52,6 +63,8 @@ pub struct Settings {
     pub max_waiting_requests: usize,
     /// Leaves of one commit, fan-out not counted.
     pub max_batch_leaves: usize,
+    /// Bytes of memory for documents and proofs that were committed lately.
+    pub recent_bytes: usize,
 }
 
 /// The log's name and keys.
@@ -88,8 +101,8 @@ pub enum StartError {
     /// The stored head is not one that this log key signed.
     #[error("the stored checkpoint is not signed by this log key: {0}")]
     ForeignLog(String),
-    /// The thread could not be started.
-    #[error("starting the sequencer: {0}")]
+    /// A thread could not be started.
+    #[error("starting the hub's threads: {0}")]
     Thread(#[from] std::io::Error),
     /// A directory change in the log can't be applied.
     #[error("directory change in leaf {leaf}: {reason}")]
@@ -111,8 +124,10 @@ pub struct Hub {
     directory: Arc<RwLock<Arc<Directory>>>,
     dispatcher: Arc<Dispatcher>,
     sequencer: Sequencer,
+    workers: Workers,
     /// Rings when something comes into an agency's watch.
     feeds: Arc<Bells>,
+    recent: Arc<Recent>,
     notices: tokio::sync::broadcast::Sender<Notice>,
     /// Open two-way sessions.
     sessions: std::sync::atomic::AtomicUsize,
@@ -129,12 +144,13 @@ impl Hub {
         settings: Settings,
         clock: Clock,
     ) -> Result<Arc<Self>, StartError> {
-        let (hub, writer) = Self::start_by_hand(store, payload, log, settings, clock)?;
+        let workers = Workers::start((settings.max_waiting_requests / VERIFIED_SHARE).max(FEWEST_VERIFIED))?;
+        let (hub, writer) = Self::assemble(store, payload, log, settings, clock, workers)?;
         hub.sequencer.start(writer)?;
         Ok(hub)
     }
 
-    /// As [`Hub::start`], but the writer works only when the caller says so: for simulations.
+    /// As [`Hub::start`], but without threads: the writer works only when the caller says so. For simulations.
     pub fn start_by_hand(
         store: Arc<dyn Store>,
         payload: Arc<Payload>,
@@ -142,10 +158,22 @@ impl Hub {
         settings: Settings,
         clock: Clock,
     ) -> Result<(Arc<Self>, ByHand), StartError> {
+        Self::assemble(store, payload, log, settings, clock, Workers::in_place())
+    }
+
+    fn assemble(
+        store: Arc<dyn Store>,
+        payload: Arc<Payload>,
+        log: LogIdentity,
+        settings: Settings,
+        clock: Clock,
+        workers: Workers,
+    ) -> Result<(Arc<Self>, ByHand), StartError> {
         check_head(&*store, &log)?;
         let directory = Arc::new(RwLock::new(Arc::new(load_directory(&*store)?)));
         let dispatcher = Arc::new(Dispatcher::load(&*store, settings.lease_us, settings.backoff)?);
         let feeds = Arc::new(Bells::default());
+        let recent = Arc::new(Recent::new(settings.recent_bytes));
         let (notices, _) = tokio::sync::broadcast::channel(256);
         let log = Arc::new(log);
         let (sequencer, writer) = Sequencer::new(sequencer::Parts {
@@ -155,6 +183,7 @@ impl Hub {
             dispatcher: Arc::clone(&dispatcher),
             clock: clock.clone(),
             feeds: Arc::clone(&feeds),
+            recent: Arc::clone(&recent),
             notices: notices.clone(),
             max_waiting_requests: settings.max_waiting_requests,
             max_batch_leaves: settings.max_batch_leaves,
@@ -169,7 +198,9 @@ impl Hub {
             directory,
             dispatcher,
             sequencer,
+            workers,
             feeds,
+            recent,
             notices,
             sessions: std::sync::atomic::AtomicUsize::new(0),
             stopping: CancellationToken::new(),

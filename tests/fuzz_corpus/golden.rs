@@ -257,6 +257,7 @@ fn settings() -> Settings {
         max_credit: 1,
         max_waiting_requests: 16,
         max_batch_leaves: 16,
+        recent_bytes: 64 << 10,
     }
 }
 

@@ -246,7 +246,8 @@ impl Stage<'_> {
         let line = self.lines.get_mut(&id).expect("a line");
         let Kind::Watch { agency, at } = &mut line.kind else { unreachable!("a watch") };
         let Ok(entry) = entry else {
-            assert!(self.model.may_act(self.clients[line.client].node, agency).is_err(), "a watch was ended");
+            let may_not = self.model.may_act(self.clients[line.client].node, agency).is_err();
+            assert!(may_not || line.was_slow, "a watch was ended");
             return None;
         };
         let expected = self.model.feeds[*agency].get(*at).copied();
@@ -259,7 +260,7 @@ impl Stage<'_> {
     pub fn check_closed(&self, id: u64) {
         let client = &self.clients[self.lines[&id].client];
         let revoked = self.model.nodes.get(client.node).is_none_or(|(_, revoked)| *revoked);
-        assert!(revoked, "the hub closed a session of {}", client.node);
+        assert!(revoked || self.lines[&id].was_slow, "the hub closed a session of {}", client.node);
     }
 
     /// The writer has nothing to do: nobody waits for it, nothing is overdue, everyone was told.
@@ -284,17 +285,18 @@ impl Stage<'_> {
         }
     }
 
-    /// True when a session has credit for this agency. One that reads slowly may hold offers that nobody saw.
+    /// True when a session has credit for this agency. One that reads slowly may hold offers that nobody saw, also when
+    /// its node was revoked since.
     fn could_be_offered(&self, agency: &str) -> bool {
-        let mine = || {
-            self.lines.values().filter(|line| {
-                matches!(line.kind, Kind::Session { .. })
-                    && self.model.may_act(self.clients[line.client].node, agency).is_ok()
-            })
-        };
-        let has_credit =
-            |line: &super::stage::HubLine| matches!(line.kind, Kind::Session { credit } if credit > 0);
-        mine().any(has_credit) && !mine().any(|line| line.slow)
+        let mut could = false;
+        for line in self.lines.values() {
+            let (client, Kind::Session { credit }) = (&self.clients[line.client], &line.kind) else { continue };
+            if line.slow && client.agencies.contains(&agency) {
+                return false;
+            }
+            could |= *credit > 0 && self.model.may_act(client.node, agency).is_ok();
+        }
+        could
     }
 
     /// All checkpoints lie on one history, which this run computes by itself.

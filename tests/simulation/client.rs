@@ -179,7 +179,7 @@ impl Stage<'_> {
 
     fn line(&mut self, id: u64, client: usize, kind: Kind) {
         let slow = !self.calm && self.dice.percent(5);
-        self.lines.insert(id, HubLine { client, kind, broken: false, slow, last: 0 });
+        self.lines.insert(id, HubLine { client, kind, broken: false, slow, was_slow: slow, last: 0 });
     }
 
     pub fn command_later(&mut self, line: u64, command: Command) {

@@ -108,6 +108,8 @@ impl Stage<'_> {
             Heard::Acknowledged(accepted) => self.check_said_in_session(id, Ok(accepted)),
             Heard::Refused { refused, .. } => self.check_said_in_session(id, Err(refused)),
             Heard::Extended { delivery_id, until_us } => self.ledger.extend(&delivery_id, until_us),
+            // Why, shows when it is closed.
+            Heard::Ended(_) => {}
             Heard::Goodbye => panic!("nobody stops the hub here"),
         }
     }

@@ -88,6 +88,8 @@ pub struct HubLine {
     pub broken: bool,
     /// Nobody reads at the moment.
     pub slow: bool,
+    /// Nobody read for a while: the hub may give it up.
+    pub was_slow: bool,
     /// When the last item arrives at the client: streams keep their order.
     pub last: i64,
 }

@@ -1,8 +1,6 @@
 //! The writer without its thread: a simulation says when it works, so that one seed gives one history.
 
-use std::sync::mpsc::Receiver;
-
-use super::{Request, Writer};
+use super::{Receiver, Request, Writer};
 
 /// A writer that works when it is told to. It does what the thread would do with the same requests.
 pub struct ByHand {
@@ -24,7 +22,7 @@ pub enum Turn {
 impl ByHand {
     /// Decides and commits what waits, as one group.
     pub fn turn(&mut self) -> Turn {
-        let first = self.requests.try_recv().ok();
+        let first = self.requests.try_recv();
         if first.is_none() && !self.writer.expansions.are_due() {
             return Turn::Idle;
         }
