@@ -7,6 +7,7 @@
 
 use std::{
     fs, io,
+    ops::Bound,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::{
@@ -186,17 +187,18 @@ impl Index for Fjall {
     }
 
     fn scan(&self, from: &[u8], prefix: &[u8], limit: usize) -> Result<Vec<Entry>, Damage> {
-        let start = from.max(prefix).max(&[RESERVED + 1]);
+        let start = from.max(prefix).max(&[RESERVED + 1]).to_vec();
+        let end = end_of(prefix);
+        if end.as_ref().is_some_and(|end| *end <= start) {
+            return Ok(Vec::new());
+        }
+        // Both ends: to find out that nothing follows, the tree would walk over all that was removed behind it.
+        let bounds = (Bound::Included(start), end.map_or(Bound::Unbounded, Bound::Excluded));
         self.inner.read(|tree, at| {
-            let mut found = Vec::new();
-            for entry in tree.range(start.., at, None).take(limit) {
-                let (key, value) = entry.into_inner()?;
-                if !key.starts_with(prefix) {
-                    break;
-                }
-                found.push((key.to_vec(), value.to_vec()));
-            }
-            Ok(found)
+            let entries = tree.range(bounds, at, None).take(limit);
+            entries
+                .map(|entry| entry.into_inner().map(|(key, value)| (key.to_vec(), value.to_vec())))
+                .collect()
         })
     }
 
@@ -466,4 +468,12 @@ fn hash(path: &Path) -> io::Result<u128> {
     let mut hasher = xxhash_rust::xxh3::Xxh3Default::new();
     io::copy(&mut fs::File::open(path)?, &mut hasher)?;
     Ok(hasher.digest128())
+}
+
+/// The smallest key behind all that begin with `prefix`; `None` when there is none.
+fn end_of(prefix: &[u8]) -> Option<Vec<u8>> {
+    let last = prefix.iter().rposition(|byte| *byte < u8::MAX)?;
+    let mut end = prefix[..=last].to_vec();
+    end[last] += 1;
+    Some(end)
 }
