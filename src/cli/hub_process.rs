@@ -65,6 +65,11 @@ impl HubProcess {
         self.child.kill().await.map_err(file)
     }
 
+    /// Waits until it has ended by itself.
+    pub async fn ended(&mut self) -> Result<std::process::ExitStatus, Failure> {
+        self.child.wait().await.map_err(file)
+    }
+
     /// Starts it again over the same folder.
     pub async fn restart(&mut self) -> Result<(), Failure> {
         self.restart_within(START).await

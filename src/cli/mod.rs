@@ -91,6 +91,9 @@ commands! {
     Config => config,
 }
 
+/// Work that nobody waits for may take so long after a command has ended.
+const LAST_WORK: std::time::Duration = std::time::Duration::from_secs(2);
+
 /// Runs the command line of this process; wrong usage ends the process with code 2.
 #[must_use]
 pub fn main() -> ExitCode {
@@ -104,7 +107,10 @@ pub fn main() -> ExitCode {
 fn run(command: Command, output: &Output) -> Result<(), Failure> {
     let runtime = tokio::runtime::Runtime::new()
         .map_err(|error| Failure::new(Exit::File, format!("can't start: {error}")))?;
-    runtime.block_on(command.run(output))
+    let outcome = runtime.block_on(command.run(output));
+    // A disk that does not answer must not keep the process from ending.
+    runtime.shutdown_timeout(LAST_WORK);
+    outcome
 }
 
 #[cfg(test)]

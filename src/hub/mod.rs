@@ -6,6 +6,7 @@ pub mod clock;
 pub mod directory;
 pub mod dispatcher;
 pub mod intake;
+mod lanes;
 pub mod query;
 mod recent;
 pub mod refused;
@@ -15,6 +16,7 @@ pub mod session;
 mod sweeper;
 pub mod transfer;
 pub mod watch;
+mod workers;
 
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -33,6 +35,12 @@ use clock::Clock;
 use dispatcher::Dispatcher;
 use recent::Recent;
 use sequencer::Sequencer;
+use workers::Workers;
+
+/// Verifying one message takes as long as committing several: a quarter as many may wait for it as for the writer, or
+/// what is accepted would wait too long under overload.
+const VERIFIED_SHARE: usize = 4;
+const FEWEST_VERIFIED: usize = 16;
 
 /// Rules and bounds of this hub.
 #[derive(Clone, Debug)]
@@ -91,8 +99,8 @@ pub enum StartError {
     /// The stored head is not one that this log key signed.
     #[error("the stored checkpoint is not signed by this log key: {0}")]
     ForeignLog(String),
-    /// The thread could not be started.
-    #[error("starting the sequencer: {0}")]
+    /// A thread could not be started.
+    #[error("starting the hub's threads: {0}")]
     Thread(#[from] std::io::Error),
     /// A directory change in the log can't be applied.
     #[error("directory change in leaf {leaf}: {reason}")]
@@ -114,6 +122,7 @@ pub struct Hub {
     directory: Arc<RwLock<Arc<Directory>>>,
     dispatcher: Arc<Dispatcher>,
     sequencer: Sequencer,
+    workers: Workers,
     /// Rings when something comes into an agency's watch.
     feeds: Arc<Bells>,
     recent: Arc<Recent>,
@@ -153,6 +162,7 @@ impl Hub {
             max_batch_leaves: settings.max_batch_leaves,
             max_recipients: settings.limits.max_recipients,
         })?;
+        let workers = Workers::start((settings.max_waiting_requests / VERIFIED_SHARE).max(FEWEST_VERIFIED))?;
         let hub = Arc::new(Self {
             store,
             payload,
@@ -162,6 +172,7 @@ impl Hub {
             directory,
             dispatcher,
             sequencer,
+            workers,
             feeds,
             recent,
             notices,

@@ -264,8 +264,8 @@ impl Made {
             ("bodies/files/", Kind::Body),
             ("history/leaves", Kind::Array),
             ("history/nodes", Kind::Array),
-            ("history/index/clean", Kind::Mark),
-            ("history/index/", Kind::Index),
+            ("history/mark", Kind::Mark),
+            ("history/fjall/", Kind::Index),
             ("lock", Kind::Lock),
         ];
         kinds.iter().find(|(start, _)| text.starts_with(start)).unwrap_or_else(|| panic!("what is {text}?")).1

@@ -117,7 +117,7 @@ impl<'a> Draft<'a> {
             Proposal::Change(change) => self.change(&change),
             Proposal::Import(agencies) => self.import(&agencies),
             Proposal::Expire(waiting) => Ok(self.expire(&waiting)),
-            Proposal::SaveCursor(agency, next) => {
+            Proposal::SaveCursor(_, agency, next) => {
                 self.commit.cursors.push(CursorRecord { agency: agency.to_string(), next });
                 Ok(Decision::Done)
             }

@@ -6,7 +6,6 @@ use prost::Message;
 
 use super::delivery_id;
 use crate::{
-    domain::id::Digest,
     hub::{
         Hub,
         dispatcher::{Dispatcher, Lease},
@@ -99,9 +98,7 @@ impl Hub {
         }
         let missing = |what: &str| StoreError::Damaged(format!("{what} of document {index}"));
         let record = self.store.document(index)?.ok_or_else(|| missing("the record"))?;
-        let digest =
-            Digest::from_slice(&record.envelope_sha256).ok_or_else(|| missing("the envelope digest"))?;
-        let body = self.store.body(&digest)?.ok_or_else(|| missing("the envelope"))?;
+        let body = self.store.envelope(&record)?.ok_or_else(|| missing("the envelope"))?;
         let envelope = SignedEnvelope::decode(self.payload.read(&body)?)
             .map_err(|error| StoreError::Damaged(format!("the envelope of document {index}: {error}")))?;
         Ok(Arc::new(recent::Document { record, envelope }))
