@@ -27,6 +27,8 @@ use crate::{
 
 /// Running calls may take this long to finish when the hub is told to stop.
 const DRAIN: Duration = Duration::from_secs(20);
+/// The same when the server failed.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 /// A key file is not longer.
 const MAX_KEY_FILE: u64 = 16 * 1024;
 
@@ -71,7 +73,9 @@ impl Args {
 
         let served = drain(server::serve(Arc::clone(&hub), acceptor, listener, stop.clone()), &stop).await;
         stop.cancel();
-        if tokio::time::timeout(DRAIN, hub.stop()).await.is_err() {
+        // A hub that failed has nothing to finish; it is needed again.
+        let patience = if served.is_ok() { DRAIN } else { LAST_WORDS };
+        if tokio::time::timeout(patience, hub.stop()).await.is_err() {
             tracing::warn!("some sessions did not end in time; nothing that was acknowledged is lost");
         }
         served

@@ -1,6 +1,6 @@
 //! Reads: the overlay first, then sled; records from the journal by their place.
 
-use std::sync::PoisonError;
+use std::{io, sync::PoisonError};
 
 use bytes::Bytes;
 use prost::Message;
@@ -157,7 +157,12 @@ impl Store for Embedded {
     }
 
     fn health(&self) -> Result<(), StoreError> {
-        self.fit()
+        self.fit()?;
+        if self.payload.has_failed() {
+            let source = io::Error::other("an earlier write or sync failed");
+            return Err(StoreError::Io { what: "the packs have stopped".into(), source });
+        }
+        Ok(())
     }
 
     fn head(&self) -> Head {
