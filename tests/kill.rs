@@ -1,7 +1,8 @@
 //! kill -9 at random points under a mixed load. The client keeps its own ledger of what was acknowledged; after each
 //! restart everything in it must be there, byte for byte, and nothing may reach a wrong agency.
 //!
-//! `TRUC_KILLS=200 cargo test --test kill` runs longer; `TRUC_SEED=…` replays the moments of the kills.
+//! `TRUC_KILLS=200 cargo test --test kill` runs longer; `TRUC_SEED=…` replays the moments of the kills; `TRUC_BIN=…` names
+//! another binary.
 
 #![allow(clippy::unwrap_used)]
 
@@ -21,10 +22,11 @@ async fn nothing_acknowledged_is_lost() {
     let mut rig = CrashRig::start(None).await;
     let (hub, outside) = (&mut rig.hub, &rig.outside);
     let mut in_recovery = 0;
-    for _ in 0..kills {
+    for kill in 0..kills {
         let before = outside.deeds();
         let load = outside.load().await;
-        tokio::time::sleep(Duration::from_millis(30 + chance.below(600))).await;
+        outside.deeds_reach(before + usize::try_from(chance.below(150)).unwrap()).await;
+        tokio::time::sleep(Duration::from_micros(chance.below(20_000))).await;
         hub.kill().await;
         load.end().await;
         while chance.below(4) == 0 {
@@ -33,7 +35,8 @@ async fn nothing_acknowledged_is_lost() {
             hub.kill().await;
             in_recovery += 1;
         }
-        hub.start().await;
+        let ready = hub.start().await;
+        println!("kill {kill}: {} leaves, rebuilt {}", ready["leaves"], ready["rebuilt"]);
         outside.check(before, &mut chance).await;
     }
     outside.check_all(&mut chance).await;
@@ -51,7 +54,7 @@ async fn a_loss_is_noticed() {
     let (data, copy) = (rig.folder().join("hub"), rig.folder().join("copy"));
     for round in 0..2 {
         let load = rig.outside.load().await;
-        tokio::time::sleep(Duration::from_millis(400)).await;
+        rig.outside.deeds_reach((round + 1) * 100).await;
         rig.hub.kill().await;
         load.end().await;
         if round == 0 {

@@ -26,27 +26,6 @@ pub struct Powered {
     folder: PathBuf,
 }
 
-/// What is missing to run here; `None` when nothing is.
-pub fn missing() -> Option<String> {
-    if !nix_is_root() {
-        return Some("root".into());
-    }
-    if File::options().read(true).write(true).open("/dev/fuse").is_err() {
-        return Some("/dev/fuse".into());
-    }
-    if !Path::new("/dev/loop-control").exists() {
-        return Some("loop devices".into());
-    }
-    let tools = ["losetup", "mkfs.ext4", "mount", "umount"];
-    let tool = tools.into_iter().find(|tool| Command::new(tool).arg("--version").output().is_err());
-    tool.map(str::to_owned)
-}
-
-fn nix_is_root() -> bool {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    status.lines().any(|line| line.starts_with("Uid:") && line.split_whitespace().nth(2) == Some("0"))
-}
-
 impl Machine {
     /// A new disk in `dir`.
     pub fn new(dir: &Path) -> Self {

@@ -50,6 +50,34 @@ impl Outside {
         self.extends(&clients["operator"]).await;
     }
 
+    /// Asks for every deed and every attachment; tells how many say that they are damaged. Other bytes are a fault.
+    pub async fn lost(self: &Arc<Self>) -> usize {
+        let clients = self.clients().await;
+        self.extends(&clients["operator"]).await;
+        let (deeds, offered) = {
+            let ledger = self.ledger();
+            (ledger.deeds.clone(), ledger.offered.clone())
+        };
+        let mut lost = 0;
+        for deed in deeds {
+            match ask(&clients[deed.by], &deed.asked).await {
+                Ok((receipt, _)) => assert_eq!(receipt.encode_to_vec(), deed.receipt, "other bytes"),
+                Err(status) if status.code() == tonic::Code::DataLoss => lost += 1,
+                Err(status) => panic!("an acknowledged deed is now refused: {status:?}"),
+            }
+        }
+        for (pair, (delivery, parts)) in offered {
+            if receive::is_refused(&pair.0) {
+                continue;
+            }
+            let node = if pair.1.ends_with(".21.H38") { "sapa" } else { "laocai" };
+            for part in parts {
+                lost += usize::from(!receive::comes_whole(&clients[node], &delivery, &part).await);
+            }
+        }
+        lost
+    }
+
     /// At the end, on a hub that runs: what was open is settled, what waits is taken over, and the books agree.
     pub async fn check_all(self: &Arc<Self>, chance: &mut Chance) {
         let clients = self.clients().await;
@@ -176,7 +204,10 @@ impl Outside {
             let (to, delivery, parts) = wanted.swap_remove(at);
             let node = if to.ends_with(".21.H38") { "sapa" } else { "laocai" };
             for part in parts {
-                receive::download(&clients[node], &delivery, &part).await;
+                assert!(
+                    receive::comes_whole(&clients[node], &delivery, &part).await,
+                    "{delivery}: other bytes"
+                );
             }
         }
     }

@@ -40,6 +40,18 @@ impl Outside {
     }
 }
 
+impl Outside {
+    /// Waits until so many more deeds were acknowledged; less than a minute, whatever else the machine does.
+    pub async fn deeds_reach(&self, deeds: usize) {
+        for _ in 0..30_000 {
+            if self.deeds() >= deeds {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+}
+
 impl Load {
     /// Ends it, with the panics of its parts.
     pub async fn end(mut self) {

@@ -3,6 +3,7 @@
 
 #![allow(dead_code)]
 
+mod able;
 mod check;
 mod ledger;
 mod load;
@@ -16,6 +17,8 @@ use std::{
     sync::{Arc, Mutex, MutexGuard},
 };
 
+#[allow(unused_imports)]
+pub use able::able;
 use ledger::{Asked, Ledger, ask, is_open};
 pub use process::Hub;
 use tempfile::TempDir;
@@ -98,7 +101,7 @@ impl Outside {
         crate::rig::soon(self.world.connect(name)).await.unwrap()
     }
 
-    fn seal(&self, agency: &str) -> &SigningKey {
+    pub fn seal(&self, agency: &str) -> &SigningKey {
         &self.world.seal(agency)[0]
     }
 

@@ -15,7 +15,7 @@ use tokio::{
 };
 
 /// Ends a test that hangs; nothing is measured with it.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// `truc serve`, stopped or running.
 pub struct Hub {
@@ -57,7 +57,9 @@ impl Hub {
         self.spawn();
         let child = self.child.as_mut().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let line = timeout(PATIENCE, lines.next_line()).await.expect("neither ready nor ended").unwrap();
+        let id = child.id().unwrap();
+        let line = timeout(PATIENCE, lines.next_line()).await;
+        let line = line.unwrap_or_else(|_| panic!("neither ready nor ended: {}", threads(id))).unwrap();
         let Some(line) = line else {
             let status = self.ended().await;
             return Err(Refusal { code: status.code(), words: self.words() });
@@ -69,7 +71,7 @@ impl Hub {
     pub fn spawn(&mut self) {
         assert!(self.child.is_none(), "it runs already");
         let words = File::create(&self.words).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_truc"))
+        let child = Command::new(program())
             .args(["serve", "--json", "--config"])
             .arg(&self.config)
             .stdin(Stdio::null())
@@ -112,7 +114,7 @@ impl Hub {
     /// Runs another command of the binary on the stopped hub; returns its exit code and all it said.
     pub async fn run(&self, command: &[&str]) -> (Option<i32>, String) {
         assert!(self.child.is_none(), "the hub runs");
-        let mut process = Command::new(env!("CARGO_BIN_EXE_truc"));
+        let mut process = Command::new(program());
         let output = process.args(command).arg("--config").arg(&self.config).output().await.unwrap();
         let said = [output.stdout, output.stderr].concat();
         (output.status.code(), String::from_utf8_lossy(&said).into_owned())
@@ -122,4 +124,19 @@ impl Hub {
         let words = self.words();
         assert!(!words.contains("panicked"), "{words}");
     }
+}
+
+/// What the threads of a process that does not go on are doing.
+fn threads(id: u32) -> String {
+    let tasks = fs::read_dir(format!("/proc/{id}/task")).unwrap();
+    let tell = |task: fs::DirEntry| {
+        let read = |name| fs::read_to_string(task.path().join(name)).unwrap_or_default();
+        format!("{} in {}: {}\n", read("comm").trim(), read("wchan"), read("stat").trim())
+    };
+    tasks.map(|task| tell(task.unwrap())).collect()
+}
+
+/// The binary of this build, or the one that `TRUC_BIN` names.
+fn program() -> PathBuf {
+    std::env::var_os("TRUC_BIN").map_or_else(|| env!("CARGO_BIN_EXE_truc").into(), PathBuf::from)
 }
