@@ -12,6 +12,7 @@ pub mod refused;
 pub mod report;
 mod sequencer;
 pub mod session;
+pub mod shares;
 mod sweeper;
 pub mod transfer;
 pub mod watch;
@@ -33,12 +34,16 @@ use bells::Bells;
 use clock::Clock;
 use dispatcher::Dispatcher;
 use sequencer::Sequencer;
+use shares::Shares;
 use workers::Workers;
 
 /// Verifying one message takes as long as committing several: a quarter as many may wait for it as for the writer, or
 /// what is accepted would wait too long under overload.
 const VERIFIED_SHARE: usize = 4;
 const FEWEST_VERIFIED: usize = 16;
+
+/// Memory for offers that wait for recipients who read slowly, or not at all.
+const OFFERED: usize = 128 << 20;
 
 /// Rules and bounds of this hub.
 #[derive(Clone, Debug)]
@@ -122,6 +127,8 @@ pub struct Hub {
     /// Rings when something comes into an agency's watch.
     feeds: Arc<Bells>,
     notices: tokio::sync::broadcast::Sender<Notice>,
+    /// Bytes of offers that were built and not yet read.
+    offered: Shares,
     /// Open two-way sessions.
     sessions: std::sync::atomic::AtomicUsize,
     stopping: CancellationToken,
@@ -168,6 +175,7 @@ impl Hub {
             workers,
             feeds,
             notices,
+            offered: Shares::new("bytes of offers", usize::MAX, OFFERED),
             sessions: std::sync::atomic::AtomicUsize::new(0),
             stopping: CancellationToken::new(),
             tasks: TaskTracker::new(),
