@@ -76,7 +76,9 @@ fn manifest() -> Bytes {
     let document = DocumentInfo {
         number: "123".into(),
         notation: "UBND-VX".into(),
-        subject: "v".repeat(700),
+        promulgation_date: "2026-09-20".into(),
+        type_name: "Công văn".into(),
+        subject: "v".repeat(500),
         ..DocumentInfo::default()
     };
     let manifest = Manifest {

@@ -15,8 +15,8 @@ use tokio::{
 
 use super::{Exit, Failure};
 
-/// A start takes far less.
-const START: Duration = Duration::from_secs(30);
+/// A start with little to recover takes far less.
+pub const START: Duration = Duration::from_secs(30);
 
 /// A running hub.
 pub struct HubProcess {
@@ -35,33 +35,24 @@ pub fn free_port() -> Result<u16, Failure> {
 impl HubProcess {
     /// Starts `program serve` and waits until its port is open.
     pub async fn start(program: &Path, config: &Path) -> Result<Self, Failure> {
-        Self::spawn(program, config, None).await
+        Self::spawn(program, config, None, START).await
     }
 
     /// As [`HubProcess::start`]; what the hub says on standard error is appended to the file `words`.
     pub async fn start_recorded(program: &Path, config: &Path, words: &Path) -> Result<Self, Failure> {
-        Self::spawn(program, config, Some(words.to_owned())).await
+        Self::spawn(program, config, Some(words.to_owned()), START).await
     }
 
-    async fn spawn(program: &Path, config: &Path, words: Option<PathBuf>) -> Result<Self, Failure> {
-        let mut child = Command::new(program)
-            .args(["serve", "--json", "--config"])
-            .arg(config)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(recorder(words.as_deref())?)
-            .kill_on_drop(true)
-            .spawn()
-            .map_err(file)?;
-        let out = child.stdout.take().ok_or_else(|| Failure::new(Exit::File, "the hub has no output"))?;
-        let mut lines = BufReader::new(out).lines();
-        let ready = tokio::time::timeout(START, lines.next_line()).await;
-        match ready {
-            Ok(Ok(Some(_))) => {
-                Ok(Self { child, program: program.to_owned(), config: config.to_owned(), words })
-            }
-            _ => Err(Failure::new(Exit::File, "the hub did not start; its words are above")),
-        }
+    async fn spawn(
+        program: &Path,
+        config: &Path,
+        words: Option<PathBuf>,
+        limit: Duration,
+    ) -> Result<Self, Failure> {
+        let mut command = Command::new(program);
+        command.args(["serve", "--json", "--config"]).arg(config).stderr(recorder(words.as_deref())?);
+        let (child, _) = ready(&mut command, limit).await?;
+        Ok(Self { child, program: program.to_owned(), config: config.to_owned(), words })
     }
 
     /// Process id, for looking at its memory.
@@ -81,8 +72,25 @@ impl HubProcess {
 
     /// Starts it again over the same folder.
     pub async fn restart(&mut self) -> Result<(), Failure> {
-        *self = Self::spawn(&self.program, &self.config, self.words.clone()).await?;
+        self.restart_within(START).await
+    }
+
+    /// The same, when there may be much to recover.
+    pub async fn restart_within(&mut self, limit: Duration) -> Result<(), Failure> {
+        *self = Self::spawn(&self.program, &self.config, self.words.clone(), limit).await?;
         Ok(())
+    }
+}
+
+/// Starts a process that dies with its value, and waits for the line by which it says that it is ready.
+pub async fn ready(command: &mut Command, limit: Duration) -> Result<(Child, String), Failure> {
+    let mut child =
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true).spawn().map_err(file)?;
+    let out = child.stdout.take().ok_or_else(|| Failure::new(Exit::File, "the process has no output"))?;
+    let mut lines = BufReader::new(out).lines();
+    match tokio::time::timeout(limit, lines.next_line()).await {
+        Ok(Ok(Some(line))) => Ok((child, line)),
+        _ => Err(Failure::new(Exit::File, "the hub did not start; its words are above")),
     }
 }
 

@@ -29,6 +29,8 @@ use crate::{
 const OWN_FILES: u64 = 1024;
 /// Of the time for stopping, a quarter is the writer's: calls that never end may not take it.
 const WRITERS_PART: u32 = 4;
+/// A hub that failed has nothing to finish; it is needed again.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 /// A key file is not longer.
 const MAX_KEY_FILE: u64 = 16 * 1024;
 
@@ -76,7 +78,8 @@ impl Args {
         let serve = server::serve_with(Arc::clone(&hub), acceptor, listener, stop.clone(), &bounds);
         let end = End { stop, hurry, within: config.limits.drain };
         let served = end.drain(serve).await;
-        end.finish(&hub).await;
+        let patience = if served.is_ok() { end.within / WRITERS_PART } else { LAST_WORDS };
+        end.finish(&hub, patience).await;
         served
     }
 }
@@ -260,10 +263,10 @@ impl End {
     }
 
     /// Lets the commits that wait become durable, and ends the writer.
-    async fn finish(&self, hub: &Hub) {
+    async fn finish(&self, hub: &Hub, patience: Duration) {
         tokio::select! {
             () = hub.stop() => {}
-            () = self.after(self.within / WRITERS_PART) => {
+            () = self.after(patience) => {
                 tracing::warn!("some work did not end in time; nothing that was acknowledged is lost");
             }
         }

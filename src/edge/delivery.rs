@@ -92,7 +92,8 @@ impl DeliveryService for Deliveries {
         let client = Client { intake: self.intake.clone(), node, commands, words };
         self.hub.spawn(client.listen(steps, broken));
         let welcome = tokio_stream::once(step(deliver_response::Step::Welcome(welcome)));
-        let answers = ReceiverStream::new(events).map(said).merge(ReceiverStream::new(heard).map(Ok));
+        let answers =
+            ReceiverStream::new(events).map(said).merge(ReceiverStream::new(heard).map(turned_away));
         let answers = welcome.map(Ok).chain(answers);
         let answers = answers.chain(ReceiverStream::new(ending).map(|broken| Err(typed(broken))));
         Ok(Response::new(Box::pin(share.kept_by(answers))))
@@ -160,8 +161,8 @@ struct Client {
     intake: Intake,
     node: NodeName,
     commands: mpsc::Sender<Command>,
-    /// The door's own answers.
-    words: mpsc::Sender<DeliverResponse>,
+    /// The door's own answers, boxed: a channel makes room for many.
+    words: mpsc::Sender<Box<StepRefused>>,
 }
 
 impl Client {
@@ -196,7 +197,7 @@ impl Client {
             Err(turned) => {
                 let refusal = Some(turned.stream_refusal());
                 let refused = StepRefused { delivery_id: String::new(), refusal };
-                let answer = self.words.send(self::step(deliver_response::Step::Refused(refused)));
+                let answer = self.words.send(Box::new(refused));
                 tokio::select! {
                     told = answer => told.is_ok(),
                     () = self.commands.closed() => false,
@@ -242,6 +243,11 @@ fn said(event: Event) -> Result<DeliverResponse, Status> {
         Event::Goodbye => Step::Goodbye(Goodbye {}),
         Event::Ended(refused) => return Err(status(&refused)),
     }))
+}
+
+#[expect(clippy::boxed_local, reason = "it comes so out of the channel")]
+fn turned_away(refused: Box<StepRefused>) -> Result<DeliverResponse, Status> {
+    Ok(step(deliver_response::Step::Refused(*refused)))
 }
 
 fn step(step: deliver_response::Step) -> DeliverResponse {

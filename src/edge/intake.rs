@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use prost::Message;
-use tonic::{Status, codegen::Bytes};
+use tonic::Status;
 
 use super::{
     bounds::Bounds,
@@ -11,10 +11,12 @@ use super::{
     gate::Memory,
     grpc_status::{refuse, status, stream_refusal},
     rates::{Rates, TooFast},
-    shares::Share,
 };
 use crate::{
-    domain::{id::NodeName, reason::Reason},
+    domain::{
+        id::NodeName,
+        reason::{Reason, ReasonCode},
+    },
     hub::{Hub, refused::Refused},
     proto::{SignedEnvelope, StreamRefusal},
 };
@@ -42,6 +44,15 @@ pub enum Turned {
 }
 
 impl Turned {
+    /// True for what the same sender may send again later.
+    #[must_use]
+    pub fn is_for_want_of_room(&self) -> bool {
+        match self {
+            Self::Away(_) => true,
+            Self::Down(refused) => refused.code() == ReasonCode::Busy,
+        }
+    }
+
     /// For a call of its own.
     #[must_use]
     pub fn status(self) -> Status {
@@ -89,8 +100,7 @@ impl Intake {
             return Ok(envelope);
         }
         let share = memory.take_many(&Identity { role: Role::Node(node.clone()) }, bytes)?;
-        let payload = Bytes::from_owner(Counted { bytes: envelope.payload, _share: share });
-        Ok(SignedEnvelope { payload, ..envelope })
+        Ok(SignedEnvelope { payload: share.held_by(envelope.payload), ..envelope })
     }
 
     /// Notes how the hub judged a message of a node.
@@ -117,18 +127,5 @@ impl Intake {
 /// The hub takes nothing more.
 #[must_use]
 pub fn stopping() -> Reason {
-    use crate::domain::reason::ReasonCode;
     Reason::new(ReasonCode::ShuttingDown, "the hub is stopping: connect again, then repeat")
-}
-
-/// Bytes with the room that they take.
-struct Counted {
-    bytes: Bytes,
-    _share: Share<Identity>,
-}
-
-impl AsRef<[u8]> for Counted {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes
-    }
 }

@@ -12,8 +12,9 @@ mod measured;
 pub mod operator;
 pub mod rates;
 pub mod server;
-pub mod shares;
 pub mod status;
 pub mod submission;
 mod submit_stream;
 pub mod tls;
+
+pub use crate::hub::shares;

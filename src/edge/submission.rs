@@ -89,6 +89,7 @@ impl SubmissionService for Submissions {
             hub: Arc::clone(&self.hub),
             intake: self.intake.clone(),
             patience: self.patience,
+            resting: None,
             node,
             requests: request.into_inner(),
         };

@@ -6,6 +6,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::{
     sync::mpsc::{self, error::TrySendError},
     task::JoinSet,
+    time::{Instant, sleep_until},
 };
 use tokio_stream::{Stream, StreamExt, wrappers::ReceiverStream};
 use tonic::{Status, Streaming};
@@ -27,6 +28,9 @@ use crate::{
 /// Submissions of one stream that are worked on at the same time.
 const IN_FLIGHT: usize = 256;
 
+/// A stream whose messages find no room is not read for so long: refusing costs the hub more than asking costs a client.
+const REST: Duration = Duration::from_millis(50);
+
 type Answered = Result<SubmitStreamResponse, Status>;
 
 /// One stream under way.
@@ -37,6 +41,15 @@ pub(super) struct SubmitStream {
     pub requests: Streaming<SubmitStreamRequest>,
     /// How long answers may stay unread.
     pub patience: Duration,
+    /// Nothing is read before this moment.
+    pub resting: Option<Instant>,
+}
+
+/// Whether the hub had room for a message.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Room {
+    Found,
+    None,
 }
 
 impl SubmitStream {
@@ -68,10 +81,10 @@ impl SubmitStream {
     async fn step(
         &mut self,
         answers: &mpsc::Sender<Answered>,
-        work: &mut JoinSet<Result<(), Status>>,
+        work: &mut JoinSet<Result<Room, Status>>,
     ) -> Result<(), Option<Status>> {
         tokio::select! {
-            next = self.requests.next(), if work.len() < IN_FLIGHT => match next {
+            next = self.requests.next(), if work.len() < IN_FLIGHT && self.resting.is_none() => match next {
                 Some(Ok(request)) => {
                     work.spawn(self.answer(request, answers.clone()));
                     Ok(())
@@ -80,7 +93,16 @@ impl SubmitStream {
                 Some(Err(broken)) => Err(Some(typed(broken))),
                 None => Err(None),
             },
-            Some(told) = work.join_next() => told.unwrap_or(Ok(())).map_err(Some),
+            Some(told) = work.join_next() => {
+                if told.unwrap_or(Ok(Room::Found)).map_err(Some)? == Room::None {
+                    self.resting = Some(Instant::now() + REST);
+                }
+                Ok(())
+            }
+            () = sleep_until(self.resting.unwrap_or_else(Instant::now)), if self.resting.is_some() => {
+                self.resting = None;
+                Ok(())
+            }
             () = self.hub.stopping().cancelled() => Err(Some(refuse(stopping()))),
             () = answers.closed() => Err(None),
         }
@@ -90,19 +112,24 @@ impl SubmitStream {
         &self,
         request: SubmitStreamRequest,
         answers: mpsc::Sender<Answered>,
-    ) -> impl Future<Output = Result<(), Status>> + Send + use<> {
+    ) -> impl Future<Output = Result<Room, Status>> + Send + use<> {
         use submit_stream_response::Answer;
 
         let (hub, intake, node) = (Arc::clone(&self.hub), self.intake.clone(), self.node.clone());
         let patience = self.patience;
         async move {
             let outcome = submit(&hub, &intake, &node, request.request.unwrap_or_default()).await;
-            let answer = match outcome {
-                Ok(accepted) => Answer::Accepted(SubmitResponse { receipt: Some(accepted.receipt) }),
-                Err(turned) => Answer::Refused(turned.stream_refusal()),
+            let (answer, room) = match outcome {
+                Ok(accepted) => {
+                    (Answer::Accepted(SubmitResponse { receipt: Some(accepted.receipt) }), Room::Found)
+                }
+                Err(turned) => {
+                    let room = if turned.is_for_want_of_room() { Room::None } else { Room::Found };
+                    (Answer::Refused(turned.stream_refusal()), room)
+                }
             };
             let answer = SubmitStreamResponse { tag: request.tag, answer: Some(answer) };
-            tell(&answers, answer, patience).await
+            tell(&answers, answer, patience).await.map(|()| room)
         }
     }
 }

@@ -13,6 +13,7 @@ pub mod refused;
 pub mod report;
 mod sequencer;
 pub mod session;
+pub mod shares;
 mod sweeper;
 mod sync;
 pub mod transfer;
@@ -37,12 +38,16 @@ use dispatcher::Dispatcher;
 use recent::Recent;
 use sequencer::Sequencer;
 pub use sequencer::{ByHand, Turn};
+use shares::Shares;
 use workers::Workers;
 
 /// Verifying one message takes as long as committing several: a quarter as many may wait for it as for the writer, or
 /// what is accepted would wait too long under overload.
 const VERIFIED_SHARE: usize = 4;
 const FEWEST_VERIFIED: usize = 16;
+
+/// Memory for offers that wait for recipients who read slowly, or not at all.
+const OFFERED: usize = 128 << 20;
 
 /// Rules and bounds of this hub.
 #[derive(Clone, Debug)]
@@ -129,6 +134,8 @@ pub struct Hub {
     feeds: Arc<Bells>,
     recent: Arc<Recent>,
     notices: tokio::sync::broadcast::Sender<Notice>,
+    /// Bytes of offers that were built and not yet read.
+    offered: Shares,
     /// Open two-way sessions.
     sessions: std::sync::atomic::AtomicUsize,
     stopping: CancellationToken,
@@ -202,6 +209,7 @@ impl Hub {
             feeds,
             recent,
             notices,
+            offered: Shares::new("bytes of offers", usize::MAX, OFFERED),
             sessions: std::sync::atomic::AtomicUsize::new(0),
             stopping: CancellationToken::new(),
             tasks: TaskTracker::new(),

@@ -142,6 +142,8 @@ pub fn run(bench: &mut dyn Bench) {
         assert!(matches!(stale, CommitError::Stale { expected: 0, actual: 3 }));
 
         let mut second = samples::accept(3);
+        // Somebody sends another document's envelope as an attachment.
+        second.documents[0].parts.push(samples::envelope(3).sha256);
         edge = samples::grow(edge, &mut second);
         store.commit(&second).unwrap();
         let mut settle = Commit {
@@ -197,7 +199,9 @@ fn after_all(store: &dyn Store, edge: &Edge) {
     assert_eq!(store.documents_with_id("doc-0", 10).unwrap(), [0]);
     assert_eq!(store.natural_key(&agency("H53.1"), 2026, "17", "BC").unwrap(), Some(0), "the first one");
     assert_eq!(store.natural_key(&agency("H53.1"), 2027, "17", "BC").unwrap(), None);
-    assert_eq!(store.document(3).unwrap(), Some(samples::document(3).0));
+    let sent = DocumentRecord { parts: vec![samples::envelope(3).sha256], ..samples::document(3).0 };
+    assert_eq!(store.document(3).unwrap(), Some(sent));
+    assert_eq!(store.body(&Digest::of(b"envelope 3")).unwrap(), Some(samples::envelope(3)), "as a part");
     assert_eq!(store.envelope(&samples::document(3).0).unwrap(), Some(samples::envelope(3)));
     assert_eq!((store.document(4).unwrap(), store.document(99).unwrap()), (None, None));
     assert_eq!(store.recipient_list(0).unwrap(), Some(samples::document(0).1));

@@ -162,3 +162,27 @@ async fn a_full_queue_is_busy_and_leaves_no_evidence() {
     }
     world.send(&manifest("d5")).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flood_lets_others_pass() {
+    let world = World::in_memory().await;
+    let held = world.close_gate().await;
+    let flood: Vec<_> = (0..200)
+        .map(|at| tokio::spawn(submit(&world, world.keys.manifest(&manifest(&format!("d{at}"))))))
+        .collect();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let before = world.hub().size();
+    let calm = {
+        let word = world.keys.status(&status("not yet there", TAN_BINH, 3));
+        let hub = Arc::clone(world.hub());
+        queue(async move { hub.report_status(&node("communes"), word).await }).await
+    };
+    world.gate().open();
+    held.await.unwrap().unwrap();
+    let calm = world.accepted(calm.await.unwrap());
+    for sent in flood {
+        world.accepted(sent.await.unwrap());
+    }
+    let waited_for = calm.receipt.index - before;
+    assert!(waited_for <= 4, "{waited_for} of the flood went before the other node");
+}

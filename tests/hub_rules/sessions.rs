@@ -263,6 +263,8 @@ async fn a_session_follows_the_directory(world: World) {
     assert_silent(&mut session).await;
     world.change(revoke_node("communes")).await;
     world.send(&manifest("d3").with(|m| m.recipients = to(&[TAN_HOA]))).await;
+    let Some(Event::Ended(why)) = soon("a word", session.events.recv()).await else { panic!("no word") };
+    assert_eq!(why.code(), ReasonCode::UnknownNode);
     assert!(soon("the end", session.events.recv()).await.is_none());
     let refused = world.hub().open_session(&node("communes"), &[]).err().unwrap();
     assert_eq!(refused.code(), ReasonCode::UnknownNode);

@@ -1,6 +1,6 @@
 //! The sender's watch, and who sees what of a timeline.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use truc::{
     domain::reason::ReasonCode,
@@ -13,6 +13,8 @@ use crate::common::*;
 crate::on_both_stores!(
     a_cursor_survives_everything,
     nothing_is_lost_or_doubled_while_commits_go_on,
+    who_does_not_read_is_given_up_with_a_word,
+    a_hub_that_stops_says_so,
     a_saved_cursor_is_where_the_watch_goes_on,
     foreign_cursors_are_refused,
     a_watch_ends_with_the_right_to_watch,
@@ -59,6 +61,33 @@ async fn nothing_is_lost_or_doubled_while_commits_go_on(world: World) {
     let document = world.send(&manifest("last")).await;
     let entry = soon("the last entry", watch.recv()).await.unwrap().unwrap();
     assert_eq!(entry.receipt, document.receipt);
+}
+
+async fn who_does_not_read_is_given_up_with_a_word(world: World) {
+    for at in 0..80 {
+        world.send(&manifest(&format!("d{at}"))).await;
+    }
+    let (node, patience) = (node("province"), Duration::from_millis(20));
+    let mut watch = world.hub().watch_with(&node, PROVINCE, "c0", Until::Stopped, patience).unwrap();
+    while watch.len() < 65 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let mut read = 0;
+    let refused = loop {
+        match soon("an end", watch.recv()).await.expect("a last word") {
+            Ok(_) => read += 1,
+            Err(refused) => break refused,
+        }
+    };
+    assert_eq!((refused.code(), read), (ReasonCode::TooSlow, 64));
+    assert!(watch.recv().await.is_none());
+}
+
+async fn a_hub_that_stops_says_so(world: World) {
+    let mut watch = world.hub().watch(&node("province"), PROVINCE, "", Until::Stopped).unwrap();
+    world.hub().stop().await;
+    let refused = soon("a last word", watch.recv()).await.unwrap().unwrap_err();
+    assert_eq!(refused.code(), ReasonCode::ShuttingDown);
 }
 
 async fn a_saved_cursor_is_where_the_watch_goes_on(mut world: World) {

@@ -1,8 +1,11 @@
-//! One node floods; another one sends as if nothing were.
+//! One node floods; another one sends as if nothing were. In which order the hub takes them, its own tests count.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
 use tokio::sync::mpsc;
@@ -10,7 +13,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use truc::{
     cli::demo::world::{COMMUNE, DISTRICT, PROVINCE},
     client::Client,
-    proto::*,
+    proto::{submit_stream_response::Answer, *},
 };
 
 use crate::rig::{Rig, letter, soon, submit};
@@ -23,7 +26,7 @@ const IN_FLIGHT: usize = 256;
 const CALM: u64 = 20;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_flood_makes_others_wait_for_a_round_only() {
+async fn a_flood_keeps_no_room_from_others() {
     let rig = Arc::new(Rig::start().await);
     let (answered, mut flood) = (Arc::new(AtomicU64::new(0)), Vec::new());
     for stream in 0..STREAMS {
@@ -32,7 +35,7 @@ async fn a_flood_makes_others_wait_for_a_round_only() {
     }
     while answered.load(Ordering::Relaxed) < 2 * IN_FLIGHT as u64 {
         assert!(flood.iter().all(|stream| !stream.is_finished()));
-        tokio::task::yield_now().await;
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
     let calm = rig.connect("laocai").await;
     let mut overtaken = 0;
@@ -43,15 +46,12 @@ async fn a_flood_makes_others_wait_for_a_round_only() {
         soon(calm.submission().submit(request)).await.expect("never busy for a calm node");
         overtaken += answered.load(Ordering::Relaxed) - before;
     }
-    flood.iter().for_each(tokio::task::JoinHandle::abort);
-    println!("{} answers to the flood for each of the calm node", overtaken / CALM);
-    // First come, first served would let the whole flood pass, some 500 and more each time.
-    assert!(overtaken / CALM < 300, "{overtaken} for {CALM}");
-    drop(flood);
-    let rig = Arc::try_unwrap(rig);
-    if let Ok(rig) = rig {
-        rig.serves().await;
+    for stream in flood {
+        stream.abort();
+        let _ = stream.await;
     }
+    println!("{} answers to the flood for each of the calm node", overtaken / CALM);
+    rig.unharmed().await;
 }
 
 /// Keeps a stream full.
@@ -69,8 +69,11 @@ async fn pour(rig: Arc<Rig>, client: Client, stream: usize, answered: Arc<Atomic
     };
     let read = async {
         let mut answers = { call }.submit_stream(ReceiverStream::new(receiver)).await.unwrap().into_inner();
-        while let Ok(Some(_)) = answers.message().await {
-            answered.fetch_add(1, Ordering::Relaxed);
+        while let Ok(Some(answer)) = answers.message().await {
+            // What has no room is refused at once, and overtakes nobody.
+            if let Some(Answer::Accepted(_)) = answer.answer {
+                answered.fetch_add(1, Ordering::Relaxed);
+            }
         }
     };
     tokio::join!(feed, read);

@@ -19,7 +19,7 @@ use truc::{
 use crate::rig::{Rig, letter, part, reason, soon, submit};
 
 /// More than lies between hub and reader on the way.
-const DOCUMENTS: usize = 400;
+const DOCUMENTS: usize = 300;
 
 type Session = (mpsc::Sender<DeliverRequest>, Streaming<DeliverResponse>);
 
@@ -36,7 +36,7 @@ async fn session(client: &Client) -> Session {
 async fn fill(rig: &Rig) {
     let sender = rig.connect("tavan").await;
     // Names make a manifest large without a body.
-    let parts: Vec<_> = (0..20).map(|n| part(&format!("{n}{}", "x".repeat(200)), b"same")).collect();
+    let parts: Vec<_> = (0..80).map(|n| part(&format!("{n}{}", "x".repeat(200)), b"same")).collect();
     for number in 0..DOCUMENTS {
         let manifest = Manifest { parts: parts.clone(), ..letter(&format!("i-{number}"), &[PROVINCE]) };
         let request = submit(&manifest, rig.seal(COMMUNE), &[b"same".as_slice().into()]);
@@ -56,21 +56,15 @@ async fn who_does_not_read_is_given_up_with_a_word() {
     let province = rig.connect("laocai").await;
     let (steps, mut offers) = session(&province).await;
     steps.send(DeliverRequest { step: Some(Say::Credit(256)) }).await.unwrap();
-    let watch = WatchRequest { agency: COMMUNE.into(), ..WatchRequest::default() };
-    let mut entries = rig.connect("tavan").await.status().watch(watch).await.unwrap().into_inner();
-    while sessions(&operator).await > 0 {
+    for _ in 0..600 {
+        if sessions(&operator).await == 0 {
+            break;
+        }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     let ended = loop {
         match soon(offers.message()).await {
             Ok(answer) => assert!(answer.is_some(), "no word"),
-            Err(status) => break status,
-        }
-    };
-    assert_eq!(reason(&ended), ReasonCode::TooSlow);
-    let ended = loop {
-        match soon(entries.message()).await {
-            Ok(entry) => assert!(entry.is_some(), "no word"),
             Err(status) => break status,
         }
     };

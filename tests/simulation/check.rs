@@ -290,7 +290,9 @@ impl Stage<'_> {
     fn could_be_offered(&self, agency: &str) -> bool {
         let mut could = false;
         for line in self.lines.values() {
-            let (client, Kind::Session { credit }) = (&self.clients[line.client], &line.kind) else { continue };
+            let (client, Kind::Session { credit }) = (&self.clients[line.client], &line.kind) else {
+                continue;
+            };
             if line.slow && client.agencies.contains(&agency) {
                 return false;
             }

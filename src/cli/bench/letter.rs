@@ -12,7 +12,7 @@ use crate::{
         envelope::{self, MANIFEST},
         id::Digest,
     },
-    proto::{DocumentInfo, Manifest, Part, SubmitRequest},
+    proto::{DocumentInfo, Manifest, Part, RecipientGroup, SubmitRequest},
 };
 
 /// Longest text of the manifest's long fields.
@@ -65,11 +65,14 @@ impl Letters {
     /// The document of this number, by this agency. Nothing of it was made before.
     pub fn write(&self, seat: &Seat, serial: u64) -> Letter {
         let body = self.body(serial);
-        let payload = Bytes::from(self.manifest(&seat.agency, serial, &body).encode_to_vec());
-        let manifest_sha256 = Digest::of(&payload);
-        let envelope = envelope::sign(MANIFEST, payload, &[&seat.key]);
-        let inline_parts = if body.is_empty() { Vec::new() } else { vec![body] };
-        Letter { request: SubmitRequest { envelope: Some(envelope), inline_parts }, manifest_sha256 }
+        sign(seat, self.manifest(&seat.agency, serial, &body), body)
+    }
+
+    /// A document to a group.
+    pub fn write_to(&self, seat: &Seat, serial: u64, group: RecipientGroup) -> Letter {
+        let body = self.body(serial);
+        let manifest = self.manifest(&seat.agency, serial, &body);
+        sign(seat, Manifest { recipients: Vec::new(), groups: vec![group], ..manifest }, body)
     }
 
     /// What the document of this number is called.
@@ -133,6 +136,14 @@ impl Letters {
             document.appendixes.push(fill(&mut missing, LINE, 3));
         }
     }
+}
+
+fn sign(seat: &Seat, manifest: Manifest, body: Bytes) -> Letter {
+    let payload = Bytes::from(manifest.encode_to_vec());
+    let manifest_sha256 = Digest::of(&payload);
+    let envelope = envelope::sign(MANIFEST, payload, &[&seat.key]);
+    let inline_parts = if body.is_empty() { Vec::new() } else { vec![body] };
+    Letter { request: SubmitRequest { envelope: Some(envelope), inline_parts }, manifest_sha256 }
 }
 
 /// Text of at most `most` bytes, which takes `head` more in the message.

@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    circular::{self, Circulars},
     ledger::Ledger,
     letter::Letters,
     meter::{Meter, Reading},
@@ -22,7 +23,7 @@ use super::{
     site::Site,
     tally::Tally,
     watch,
-    world::World,
+    world::{Crowd, World},
 };
 use crate::{
     cli::{Exit, Failure},
@@ -61,6 +62,8 @@ pub struct Outcome {
     pub run: Arc<Run>,
     /// Readings from the begin to the end of what is measured.
     pub readings: Vec<Reading>,
+    /// Circulars that went meanwhile.
+    pub circulars: Option<Circulars>,
     /// Acknowledged documents that did not reach everybody, and documents without an answer.
     pub left: (u64, u64),
 }
@@ -81,7 +84,7 @@ impl Run {
 }
 
 /// Runs the load.
-pub async fn run(site: &Site, world: World, load: &Load) -> Result<Outcome, Failure> {
+pub async fn run(site: &Site, world: Arc<World>, load: &Load) -> Result<Outcome, Failure> {
     let tag = hex::encode(getrandom::u64().unwrap_or_default().to_le_bytes());
     let letters = Letters::new(load, &world.terms, Arc::clone(&world.addresses), tag[..6].to_owned());
     let run = Arc::new(Run {
@@ -102,39 +105,54 @@ pub async fn run(site: &Site, world: World, load: &Load) -> Result<Outcome, Fail
     }
     send::start(&run, &world.senders, &mut senders).await?;
     let meter = Meter::new(site.hub(), world.operator.clone(), Arc::clone(&run));
-    let readings = measure(&run, &meter, &mut senders).await;
+    let measured = measure(&run, &meter, world.crowd.as_ref(), &mut senders).await;
     run.pace.stop.cancel();
     let left = finish(&run, &mut senders).await;
     run.end.cancel();
     while listeners.join_next().await.is_some() {}
-    Ok(Outcome { run, readings, left })
+    let (readings, circulars) = measured?;
+    Ok(Outcome { run, readings, circulars, left })
 }
 
 /// Reads the meters until the time is over, everything was handed in, or the connection broke.
-async fn measure(run: &Run, meter: &Meter, senders: &mut JoinSet<()>) -> Vec<Reading> {
+async fn measure(
+    run: &Arc<Run>,
+    meter: &Meter,
+    crowd: Option<&Crowd>,
+    senders: &mut JoinSet<()>,
+) -> Result<(Vec<Reading>, Option<Circulars>), Failure> {
     tokio::time::sleep(run.load.warm_up()).await;
     let begin = Instant::now();
     run.tally.begin(begin);
     let bar = bar(&run.load);
     let mut readings = vec![meter.read_all().await];
+    let circulars = async {
+        match crowd {
+            Some(crowd) => circular::send(run, meter, crowd, begin + run.load.duration).await.map(Some),
+            None => Ok(None),
+        }
+    };
+    tokio::pin!(circulars);
+    let mut sent = None;
     loop {
         let over = match run.load.documents {
             Some(documents) => done(run) >= documents,
             None => begin.elapsed() >= run.load.duration,
         };
-        if over || run.pace.stop.is_cancelled() {
+        if (over && sent.is_some()) || run.pace.stop.is_cancelled() {
             break;
         }
         tokio::select! {
             () = tokio::time::sleep(LOOK) => {}
             Some(_) = senders.join_next() => continue,
+            done = &mut circulars, if sent.is_none() => sent = Some(done?),
         }
         readings.push(meter.read());
         show(&bar, run, begin);
     }
     readings.push(meter.read_all().await);
     bar.finish_and_clear();
-    readings
+    Ok((readings, sent.flatten()))
 }
 
 /// Waits for what is on its way; tells what did not come.
@@ -168,6 +186,13 @@ fn show(bar: &ProgressBar, run: &Run, begin: Instant) {
 }
 
 impl Outcome {
+    /// Acknowledgements a second, over all that was measured.
+    pub fn acks_per_second(&self) -> f64 {
+        let (Some(first), Some(last)) = (self.readings.first(), self.readings.last()) else { return 0.0 };
+        let seconds = last.at.duration_since(first.at).as_secs_f64().max(1e-9);
+        (last.acknowledged - first.acknowledged) as f64 / seconds
+    }
+
     /// Fails when what was acknowledged did not verify or did not arrive, or the run broke off.
     pub fn verdict(&self) -> Result<(), Failure> {
         let run = &self.run;

@@ -66,10 +66,15 @@ impl Meter {
         }
     }
 
+    /// What the hub says about itself.
+    pub async fn overview(&self) -> Option<GetOverviewResponse> {
+        let told = self.operator.operator().get_overview(GetOverviewRequest {}).await;
+        told.ok().map(tonic::Response::into_inner)
+    }
+
     /// A look that asks the hub too.
     pub async fn read_all(&self) -> Reading {
-        let overview = self.operator.operator().get_overview(GetOverviewRequest {}).await;
-        Reading { overview: overview.ok().map(tonic::Response::into_inner), ..self.read() }
+        Reading { overview: self.overview().await, ..self.read() }
     }
 }
 

@@ -1,7 +1,11 @@
 //! `truc bench`: how fast a hub is. Documents are really signed, connections are real mutual TLS, receipts are really
 //! verified; without `--endpoint` the hub is one of its own, in another process and a fresh folder.
 
+mod attachment;
 mod check;
+mod circular;
+mod floor;
+mod idle;
 mod ledger;
 mod letter;
 mod load;
@@ -14,11 +18,15 @@ mod report;
 mod send;
 mod site;
 mod tally;
+mod waiting;
 mod watch;
 mod world;
 
+use std::sync::Arc;
+
 use super::{Failure, Output};
-use options::{Load, Target};
+use floor::Floor;
+use options::{Load, Other, Target};
 use report::Report;
 use site::Site;
 use world::World;
@@ -30,17 +38,34 @@ pub struct Args {
     target: Target,
     #[command(flatten)]
     load: Load,
+    #[command(flatten)]
+    other: Other,
 }
 
 impl Args {
     /// Runs the load and reports; fails when something acknowledged did not verify or did not arrive.
     pub async fn run(self, output: &Output) -> Result<(), Failure> {
-        self.load.check()?;
-        let site = Site::open(&self.target).await?;
-        let world = World::found(&site, &self.load).await?;
-        let outcome = load::run(&site, world, &self.load).await?;
-        let report = Report::new(machine::look(site.folder())?, &self.load, &outcome);
-        output.print(&report, Report::shown);
-        outcome.verdict()
+        let Self { target, load, other } = self;
+        load.check()?;
+        match other {
+            Other { bare_service: Some(certs), .. } => floor::bare::serve(&certs).await,
+            Other { idle_sessions: Some(sessions), .. } => idle::run(&target, sessions, output).await,
+            Other { attachment: Some(size), .. } => attachment::run(&target, size, output).await,
+            Other { waiting: Some(deliveries), .. } => waiting::run(&target, deliveries, &load, output).await,
+            _ => documents(&target, &load, output).await,
+        }
     }
+}
+
+async fn documents(target: &Target, load: &Load, output: &Output) -> Result<(), Failure> {
+    let site = Site::open(target).await?;
+    let floor = match load.floor {
+        true => Some(Floor::measure(&site, load).await?),
+        false => None,
+    };
+    let world = Arc::new(World::found(&site, load).await?);
+    let outcome = load::run(&site, world, load).await?;
+    let report = Report::new(machine::look(site.folder())?, load, &outcome, floor);
+    output.print(&report, Report::shown);
+    outcome.verdict()
 }

@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use crate::{
     cli::{Exit, Failure},
-    config::human::parse_duration,
+    config::human::{parse_duration, parse_size},
 };
 
 /// Which hub.
@@ -67,6 +67,12 @@ pub struct Load {
     /// Only hand in: nobody receives.
     #[arg(long)]
     pub no_receive: bool,
+    /// Before the load, measures what the machine's parts cost without a hub, and a bare service beside it.
+    #[arg(long)]
+    pub floor: bool,
+    /// In the second half of the time, circulars to so many agencies go out, one after the other.
+    #[arg(long, value_name = "N")]
+    pub circular: Option<usize>,
     /// Of so many receipts one is verified to the last signature and hash; the others by what they say and by their
     /// checkpoint.
     #[arg(long, default_value_t = 64, value_name = "N")]
@@ -83,6 +89,25 @@ pub enum Mode {
     Stream,
 }
 
+/// Something else than a load of documents.
+#[derive(Clone, Debug, Default, clap::Args)]
+#[command(next_help_heading = "Instead of a load")]
+#[group(multiple = false)]
+pub struct Other {
+    /// Opens so many sessions in which nothing happens, and tells what each costs the hub in memory.
+    #[arg(long, value_name = "N")]
+    pub idle_sessions: Option<usize>,
+    /// Uploads one attachment of this size.
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub attachment: Option<u64>,
+    /// Queues so many deliveries, kills the hub with kill -9, starts it again, and rebuilds its index.
+    #[arg(long, value_name = "N", conflicts_with = "endpoint")]
+    pub waiting: Option<u64>,
+    /// Becomes the bare service of --floor, with the certificates of this folder.
+    #[arg(long, hide = true, value_name = "DIR")]
+    pub bare_service: Option<PathBuf>,
+}
+
 impl Load {
     /// Refuses what makes no load.
     pub fn check(&self) -> Result<(), Failure> {
@@ -92,6 +117,9 @@ impl Load {
         }
         if self.fan_out > self.recipients {
             return usage("--fan-out is at most --recipients");
+        }
+        if self.circular == Some(0) {
+            return usage("--circular is at least 1");
         }
         if self.rate.is_some_and(|rate| !(0.001..=1e7).contains(&rate)) {
             return usage("--rate is more than 0 and at most 10000000");

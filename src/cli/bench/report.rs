@@ -5,6 +5,8 @@ use std::{collections::BTreeMap, sync::atomic::Ordering::Relaxed};
 use serde::Serialize;
 
 use super::{
+    circular::Circulars,
+    floor::Floor,
     load::Outcome,
     machine::Machine,
     meter::{Process, Reading},
@@ -52,12 +54,20 @@ pub struct Report {
     verified_sample: u64,
     /// Acknowledgements a second in each tenth of the time.
     speed: Vec<f64>,
+    /// Acknowledgements of the others while circulars were on their way; `ack_ms` is of the time before.
+    ack_ms_meanwhile: Option<Percentiles>,
+    circular: Option<Circulars>,
+    /// Part of the computed ceiling of this machine.
+    of_ceiling: Option<f64>,
+    /// Part of what a service reaches that only verifies and makes durable.
+    of_bare: Option<f64>,
+    floor: Option<Floor>,
     problems: BTreeMap<String, u64>,
 }
 
 impl Report {
     /// The report of a run.
-    pub fn new(machine: Machine, load: &Load, outcome: &Outcome) -> Self {
+    pub fn new(machine: Machine, load: &Load, outcome: &Outcome, floor: Option<Floor>) -> Self {
         let tally = &outcome.run.tally;
         let span = Span::of(&outcome.readings);
         let deliveries = (!load.no_receive).then_some(());
@@ -71,8 +81,9 @@ impl Report {
         };
         let stored = said(|overview| overview.written_bytes);
         let cpu = hub(|process| process.cpu_us);
+        let speed = outcome.acks_per_second();
         Self {
-            acks_per_second: span.acknowledged() as f64 / span.seconds,
+            acks_per_second: speed,
             ack_ms: tally.acknowledgement(),
             deliveries_per_second: deliveries.map(|()| span.delivered() as f64 / span.seconds),
             end_to_end_ms: tally.end_to_end(),
@@ -98,7 +109,12 @@ impl Report {
             unanswered: outcome.left.0,
             undelivered: outcome.left.1,
             verified_sample: tally.sampled.load(Relaxed),
-            speed: speed(&outcome.readings),
+            ack_ms_meanwhile: tally.acknowledgement_meanwhile(),
+            circular: outcome.circulars.clone(),
+            speed: tenths(&outcome.readings),
+            of_ceiling: floor.map(|floor| speed / floor.ceiling),
+            of_bare: floor.map(|floor| speed / floor.bare()),
+            floor,
             problems: tally.problems(),
         }
     }
@@ -112,7 +128,7 @@ impl Report {
         let number = |value: Option<f64>, unit: &str| {
             value.map_or_else(|| "not measured".into(), |value| format!("{value:.2} {unit}"))
         };
-        facts([
+        let told = facts([
             ("acknowledgements", format!("{:.0} /s over {:.1} s", self.acks_per_second, self.seconds)),
             ("latency of these", latency(&self.ack_ms)),
             ("deliveries", number(self.deliveries_per_second, "/s")),
@@ -125,7 +141,16 @@ impl Report {
             ("documents", format!("{}, refused {}, wrong {}", self.documents, self.refused, self.wrong)),
             ("verified offline", format!("{} receipts", self.verified_sample)),
             ("machine", self.machine.shown()),
-        ])
+        ]);
+        let told = match &self.circular {
+            Some(circular) => format!("{told}\n{}", circular.shown(latency(&self.ack_ms_meanwhile))),
+            None => told,
+        };
+        let Some(floor) = &self.floor else { return told };
+        let of = |part: Option<f64>| format!("{:.0} %", part.unwrap_or_default() * 100.0);
+        let parts =
+            facts([("of the ceiling", of(self.of_ceiling)), ("of the bare service", of(self.of_bare))]);
+        format!("{told}\n{}\n{parts}", floor.shown())
     }
 }
 
@@ -166,7 +191,7 @@ impl<'a> Span<'a> {
 }
 
 /// Acknowledgements a second in each tenth of the time, as far as the readings tell them apart.
-fn speed(readings: &[Reading]) -> Vec<f64> {
+fn tenths(readings: &[Reading]) -> Vec<f64> {
     let span = Span::of(readings);
     let tenth = |at: usize| {
         let until = span.first.at + span.last.at.duration_since(span.first.at).mul_f64(at as f64 / 10.0);

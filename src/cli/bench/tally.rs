@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     sync::{
         Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     time::Instant,
 };
@@ -30,7 +30,10 @@ pub struct Tally {
     /// Receipts that are not what they should be.
     pub wrong: AtomicU64,
     from: OnceLock<Instant>,
+    /// A circular is on its way.
+    pub meanwhile: AtomicBool,
     acknowledgement: Latencies,
+    acknowledgement_meanwhile: Latencies,
     end_to_end: Latencies,
     problems: Mutex<BTreeMap<String, u64>>,
 }
@@ -59,7 +62,9 @@ impl Tally {
             sampled: AtomicU64::new(0),
             wrong: AtomicU64::new(0),
             from: OnceLock::new(),
+            meanwhile: AtomicBool::new(false),
             acknowledgement: Latencies::new(),
+            acknowledgement_meanwhile: Latencies::new(),
             end_to_end: Latencies::new(),
             problems: Mutex::default(),
         }
@@ -74,8 +79,12 @@ impl Tally {
     /// An acknowledgement of a document that went at `since`.
     pub fn acknowledged(&self, since: Instant) {
         self.acknowledged.fetch_add(1, Relaxed);
-        if self.counts(since) {
-            self.acknowledgement.add(since);
+        if !self.counts(since) {
+            return;
+        }
+        match self.meanwhile.load(Relaxed) {
+            true => self.acknowledgement_meanwhile.add(since),
+            false => self.acknowledgement.add(since),
         }
     }
 
@@ -104,6 +113,11 @@ impl Tally {
     /// From submission to acknowledgement.
     pub fn acknowledgement(&self) -> Option<Percentiles> {
         self.acknowledgement.percentiles()
+    }
+
+    /// The same, while circulars were on their way.
+    pub fn acknowledgement_meanwhile(&self) -> Option<Percentiles> {
+        self.acknowledgement_meanwhile.percentiles()
     }
 
     /// From submission to the sender's word of the handover.

@@ -18,7 +18,11 @@ use crate::{
 /// Above all senders of the load; no real agency has a code like this.
 const SENDERS: &str = "Z90";
 /// Above all its recipients.
-pub const RECIPIENTS: &str = "Z91";
+const RECIPIENTS: &str = "Z91";
+/// Above those that get circulars.
+const CROWD: &str = "Z92";
+/// Above those of idle sessions.
+const IDLE: &str = "Z93";
 /// Connections of each side, so that the load itself stays cheap.
 const OFFICES: usize = 2;
 /// Agencies of one call.
@@ -38,6 +42,42 @@ pub struct World {
     pub recipients: Vec<Arc<Office>>,
     /// Identifiers of all recipients.
     pub addresses: Arc<[String]>,
+    /// Who gets circulars, and who sends them.
+    pub crowd: Option<Crowd>,
+}
+
+/// Very many agencies that only get circulars.
+pub struct Crowd {
+    /// The agency that is above all of them.
+    pub root: String,
+    /// How many.
+    pub size: usize,
+    /// The sender of the circulars.
+    pub office: Office,
+}
+
+/// Nodes with an agency each, for what needs no signatures.
+pub struct Nodes {
+    /// Their names.
+    pub names: Vec<String>,
+}
+
+impl Nodes {
+    /// Registers them.
+    pub async fn found(site: &Site, name: &str, count: usize) -> Result<Self, Failure> {
+        let operator = site.operator().await?;
+        let agencies: Vec<_> = (0..count).map(|at| format!("{IDLE}.{at}")).collect();
+        import(&operator, IDLE, agencies.iter().map(String::as_str)).await?;
+        let mut names = Vec::with_capacity(count);
+        for (at, agency) in agencies.into_iter().enumerate() {
+            let name = format!("{name}-{at}");
+            let node = Node { name: name.clone(), agencies: vec![agency], revoked: false };
+            change(&operator, Change::PutNode(node)).await?;
+            site.certify(&name)?;
+            names.push(name);
+        }
+        Ok(Self { names })
+    }
 }
 
 /// One connection, and the agencies that it acts for.
@@ -63,8 +103,8 @@ impl World {
         let senders = seats(SENDERS, load.senders)?;
         let recipients = seats(RECIPIENTS, load.recipients)?;
         let addresses = recipients.iter().map(|seat| seat.agency.clone()).collect();
-        import(&operator, SENDERS, &senders).await?;
-        import(&operator, RECIPIENTS, &recipients).await?;
+        import(&operator, SENDERS, names(&senders)).await?;
+        import(&operator, RECIPIENTS, names(&recipients)).await?;
         add_keys(&operator, &senders).await?;
         if !load.no_receive {
             add_keys(&operator, &recipients).await?;
@@ -73,6 +113,10 @@ impl World {
             terms: operator.terms().await?,
             senders: offices(site, &operator, "bench-out", senders).await?,
             recipients: offices(site, &operator, "bench-in", recipients).await?,
+            crowd: match load.circular {
+                Some(size) => Some(Crowd::found(site, &operator, size).await?),
+                None => None,
+            },
             operator,
             addresses,
         };
@@ -86,13 +130,37 @@ fn seats(root: &str, count: usize) -> Result<Vec<Seat>, Failure> {
     (0..count).map(seat).collect()
 }
 
-async fn import(operator: &Client, root: &str, seats: &[Seat]) -> Result<(), Failure> {
+impl Crowd {
+    async fn found(site: &Site, operator: &Client, size: usize) -> Result<Self, Failure> {
+        let crowd: Vec<_> = (0..size).map(|at| format!("{CROWD}.{at}")).collect();
+        import(operator, CROWD, crowd.iter().map(String::as_str)).await?;
+        // The sender of circulars is the agency above all who get them.
+        let seat = Seat { agency: CROWD.into(), key: SigningKey::generate(Algorithm::Ed25519)? };
+        let seats = vec![seat];
+        add_keys(operator, &seats).await?;
+        let name = "bench-circular".to_owned();
+        let node = Node { name: name.clone(), agencies: vec![CROWD.into()], revoked: false };
+        change(operator, Change::PutNode(node)).await?;
+        let office = Office { client: site.node(&name).await?, seats };
+        Ok(Self { root: CROWD.into(), size, office })
+    }
+}
+
+fn names(seats: &[Seat]) -> impl Iterator<Item = &str> {
+    seats.iter().map(|seat| seat.agency.as_str())
+}
+
+async fn import<'a>(
+    operator: &Client,
+    root: &str,
+    agencies: impl Iterator<Item = &'a str>,
+) -> Result<(), Failure> {
     let level = i32::from(Level::Commune);
     let agency =
         |id: &str| Agency { organ_id: id.into(), name: format!("Load {id}"), level, ..Agency::default() };
     let root = Agency { level: Level::Province.into(), ..agency(root) };
     let mut all = vec![root];
-    all.extend(seats.iter().map(|seat| agency(&seat.agency)));
+    all.extend(agencies.map(agency));
     for part in all.chunks(IMPORT) {
         let request = ImportAgenciesRequest { agencies: part.to_vec(), dry_run: false };
         operator.directory().import_agencies(request).await?;

@@ -33,7 +33,7 @@ impl Hub {
             let mut held = Held::new(self);
             held.leases = self.dispatcher.lease(&agencies, max, self.clock.now());
             if !held.leases.is_empty() {
-                let offers = self.offers(held.leases.clone()).await?;
+                let offers = self.offers(node, held.leases.clone()).await?;
                 held.leases.clear();
                 return Ok(offers);
             }

@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// Commands that may wait for a session.
-const COMMANDS: usize = 16;
+const COMMANDS: usize = 64;
 /// Events that may wait for a slow client: each can be an offer with its whole envelope.
 const EVENTS: usize = 8;
 /// A client that reads nothing for so long is given up.

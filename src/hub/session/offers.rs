@@ -6,11 +6,13 @@ use prost::Message;
 
 use super::delivery_id;
 use crate::{
+    domain::id::NodeName,
     hub::{
         Hub,
         dispatcher::{Dispatcher, Lease},
         recent,
         refused::{Refused, blocking},
+        shares::Share,
     },
     proto::{Offer, SignedEnvelope},
     store::StoreError,
@@ -44,14 +46,19 @@ impl Drop for Held {
 }
 
 impl Hub {
-    /// Builds the offers of leases, as many as fit, at least one. The others go back at once; a lease whose offer
-    /// can't be built goes back after a pause and is reported.
-    pub(super) async fn offers(self: &Arc<Self>, leases: Vec<Lease>) -> Result<Vec<Offer>, Refused> {
-        let hub = Arc::clone(self);
-        blocking(move || hub.build(&leases)).await
+    /// Builds the offers of a node's leases, as many as fit, and the first even if it is large. The others go back at
+    /// once; a lease whose offer can't be built goes back after a pause and is reported. `BUSY` when offers that nobody
+    /// reads leave no room for any.
+    pub(super) async fn offers(
+        self: &Arc<Self>,
+        node: &NodeName,
+        leases: Vec<Lease>,
+    ) -> Result<Vec<Offer>, Refused> {
+        let (hub, node) = (Arc::clone(self), node.clone());
+        blocking(move || hub.build(&node, &leases)).await?
     }
 
-    fn build(&self, leases: &[Lease]) -> Vec<Offer> {
+    fn build(&self, node: &NodeName, leases: &[Lease]) -> Result<Vec<Offer>, Refused> {
         let (mut offers, mut bytes) = (Vec::new(), 0);
         for (at, lease) in leases.iter().enumerate() {
             if bytes >= MAX_BYTES {
@@ -59,10 +66,17 @@ impl Hub {
                 break;
             }
             let Some(offer) = self.offer_or_release(lease) else { continue };
-            bytes += offer.encoded_len();
-            offers.push(offer);
+            let len = offer.encoded_len();
+            match self.offered.take_many(node, len) {
+                Ok(share) => offers.push(counted(offer, share)),
+                Err(full) => {
+                    self.dispatcher.undo(&leases[at..]);
+                    return if offers.is_empty() { Err(full.into()) } else { Ok(offers) };
+                }
+            }
+            bytes += len;
         }
-        offers
+        Ok(offers)
     }
 
     fn offer_or_release(&self, lease: &Lease) -> Option<Offer> {
@@ -103,4 +117,12 @@ impl Hub {
             .map_err(|error| StoreError::Damaged(format!("the envelope of document {index}: {error}")))?;
         Ok(Arc::new(recent::Document { record, envelope }))
     }
+}
+
+/// The offer, which takes up its room until it was sent.
+fn counted(offer: Offer, share: Share) -> Offer {
+    let envelope = offer
+        .envelope
+        .map(|envelope| SignedEnvelope { payload: share.held_by(envelope.payload), ..envelope });
+    Offer { envelope, ..offer }
 }

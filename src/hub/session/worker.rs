@@ -8,6 +8,7 @@ use std::{
 use tokio::{
     sync::mpsc::{self, error::TrySendError},
     task::JoinSet,
+    time::{Instant, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -27,6 +28,8 @@ use crate::{
 
 /// Offers prepared at a time, so that a large credit does not take all leases at once.
 const OFFERS_AT_ONCE: usize = 32;
+/// Pause when offers that others do not read leave no room.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
 /// Receipts of one session that are verified at the same time.
 const MAX_REPORTS: usize = 64;
 
@@ -50,6 +53,8 @@ pub(super) struct Worker {
     voice: Voice,
     credit: u32,
     held: Held,
+    /// No offer before this moment: there is no room for any.
+    again: Option<Instant>,
 }
 
 impl Worker {
@@ -62,6 +67,7 @@ impl Worker {
             voice,
             credit: 0,
             held: Held::new(hub),
+            again: None,
         }
     }
 
@@ -111,7 +117,8 @@ impl Worker {
             }
             // A report that was lost is repeated by its client.
             Some(told) = reports.join_next() => told.unwrap_or(Ok(()))?,
-            () = listening.rung(), if self.credit > 0 => {}
+            () = listening.rung(), if self.credit > 0 && self.again.is_none() => {}
+            () = sleep_until(self.again.unwrap_or_else(Instant::now)), if self.again.is_some() => self.again = None,
         }
         self.offer().await
     }
@@ -161,7 +168,7 @@ impl Worker {
 
     /// Sends what is ready while there is credit and room.
     async fn offer(&mut self) -> Result<(), Ended> {
-        while self.credit > 0 {
+        while self.credit > 0 && self.again.is_none() {
             self.follow_directory()?;
             let (room, now) = (self.room(), self.hub.clock.now());
             let leases = self.hub.dispatcher.lease(&self.agencies, room, now);
@@ -169,7 +176,15 @@ impl Worker {
                 return Ok(());
             }
             self.held.leases.extend_from_slice(&leases);
-            for offer in self.hub.offers(leases).await.map_err(Ended::Because)? {
+            let offers = match self.hub.offers(&self.node, leases).await {
+                Err(refused) if refused.code() == ReasonCode::Busy => {
+                    // Others do not read: this one looks again soon, and hears its client meanwhile.
+                    self.again = Some(Instant::now() + LOOK_AGAIN);
+                    return Ok(());
+                }
+                offers => offers.map_err(Ended::Because)?,
+            };
+            for offer in offers {
                 self.credit -= 1;
                 self.voice.say(Event::Offer(Box::new(offer))).await?;
             }

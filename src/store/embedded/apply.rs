@@ -7,7 +7,10 @@ use prost::Message;
 use super::{frame::Layout, index::Put, journal::FramePosition, keys};
 use crate::{
     proto::TransportState,
-    store::{Commit, records::DeliveryRecord},
+    store::{
+        Commit,
+        records::{BodyRecord, DeliveryRecord},
+    },
 };
 
 /// Leaves in one entry at most: it stays below what sled takes.
@@ -118,16 +121,25 @@ pub fn puts<E>(commit: &Commit, natural_taken: impl Fn(&[u8]) -> Result<bool, E>
     for change in &commit.directory {
         puts.push((keys::directory(change.leaf), Some(Vec::new())));
     }
-    let envelopes: HashSet<&[u8]> =
-        commit.documents.iter().map(|document| &document.envelope_sha256[..]).collect();
-    // Envelopes are found by their document.
-    for body in commit.bodies.iter().filter(|body| !envelopes.contains(&body.sha256[..])) {
+    for body in bodies_by_digest(commit) {
         puts.push((keys::body_of(&body.sha256), Some(body.encode_to_vec())));
     }
     for cursor in &commit.cursors {
         puts.push((keys::cursor(&cursor.agency), Some(number(cursor.next))));
     }
     Ok(puts)
+}
+
+/// Small bodies that are envelopes and nothing else are found by their document.
+fn bodies_by_digest(commit: &Commit) -> impl Iterator<Item = &BodyRecord> {
+    let envelopes: HashSet<&[u8]> =
+        commit.documents.iter().map(|document| &document.envelope_sha256[..]).collect();
+    let parts: HashSet<&[u8]> =
+        commit.documents.iter().flat_map(|document| &document.parts).map(|part| &part[..]).collect();
+    commit.bodies.iter().filter(move |body| {
+        let digest = &body.sha256[..];
+        body.pack_plus_one == 0 || !envelopes.contains(digest) || parts.contains(digest)
+    })
 }
 
 /// One entry for all leaves of a timeline or a watch, so that a circular does not cost one for each.

@@ -1,5 +1,7 @@
 //! Reads: numbers and small records from the index, leaves and documents from the journal by their place.
 
+use std::io;
+
 use bytes::Bytes;
 use prost::Message;
 
@@ -133,7 +135,12 @@ impl Store for Embedded {
     }
 
     fn health(&self) -> Result<(), StoreError> {
-        self.fit()
+        self.fit()?;
+        if self.payload.has_failed() {
+            let source = io::Error::other("an earlier write or sync failed");
+            return Err(StoreError::Io { what: "the packs have stopped".into(), source });
+        }
+        Ok(())
     }
 
     fn head(&self) -> Head {

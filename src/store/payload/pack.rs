@@ -97,6 +97,11 @@ impl Packs {
         })
     }
 
+    /// True after an I/O error: nothing is taken any more.
+    pub fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Acquire)
+    }
+
     /// The bytes of an entry whose header fits the record.
     pub fn read(&self, record: &BodyRecord, digest: &Digest) -> Result<Bytes, StoreError> {
         let damaged = || StoreError::Damaged(format!("body {digest} is not where its record says"));
@@ -137,7 +142,7 @@ impl Packs {
 
     /// After an error nobody knows what is on disk: it is not tried again.
     fn fail_stop<T>(&self, work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
-        if self.failed.load(Ordering::Acquire) {
+        if self.has_failed() {
             return Err(io::Error::other("the packs stopped after an I/O error"));
         }
         let done = work();
@@ -246,6 +251,7 @@ mod tests {
         std::fs::remove_dir(files::numbered_path(dir.path(), 1, EXTENSION)).expect("rmdir");
         packs.put(&Digest([0; 32]), b"x").expect_err("stopped");
         packs.sync().expect_err("stopped");
+        assert!(packs.has_failed());
     }
 
     #[test]

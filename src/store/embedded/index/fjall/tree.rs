@@ -1,27 +1,23 @@
-//! The index in an LSM tree: fjall's, without fjall's own log. Our journal is that log: what the tree has in memory
-//! only is replayed from there, so a commit costs no second write.
-//!
-//! Entries go straight into the tree's memory table. When that is full it is turned over: a thread writes it into
-//! files, durably and at once as a whole, and then writes the mark. A second thread merges files. So the tree on disk
-//! is always the state after one frame, and after a power cut the journal is read from that frame on.
+//! The tree: one writer, many readers, one thread that writes full tables, one that merges files.
 
 use std::{
-    fs, io,
-    ops::Bound,
+    io,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock,
         atomic::{AtomicBool, Ordering},
     },
-    thread::JoinHandle,
 };
 
 use lsm_tree::{
-    AbstractTree, AnyTree, Cache, Config, Guard as _, SeqNo, SequenceNumberCounter, compaction::Leveled,
+    AbstractTree as _, AnyTree, Cache, Config, SeqNo, SequenceNumberCounter, compaction::Leveled,
 };
 
-use super::{Applied, Damage, Distrust, Engine, Entry, Index, Put, RESERVED, Sync, mark::Mark, panic_text};
+use super::{
+    super::{Engine, panic_text},
+    Applied, Damage, Mark, Put, RESERVED, Sync, disk,
+};
 use crate::store::files;
 
 /// The memory table is turned over when its entries weigh this much; the tree's own count, about half of what they
@@ -37,15 +33,8 @@ const MAX_UNMERGED: usize = 24;
 const CACHE_BYTES: u64 = 32 << 20;
 const APPLIED: [u8; 1] = [RESERVED];
 
-/// See the module.
-pub struct Fjall {
-    inner: Arc<Inner>,
-    applied: Option<Applied>,
-    threads: Vec<JoinHandle<()>>,
-    closed: bool,
-}
-
-struct Inner {
+/// The tree and what its writer, its readers and its two threads share.
+pub struct Inner {
     tree: AnyTree,
     dir: PathBuf,
     mark: PathBuf,
@@ -81,41 +70,11 @@ struct Work {
     stop: bool,
 }
 
-impl Fjall {
-    /// Opens or makes the tree in `dir`. `mark` is the witness of how far it was durable.
-    pub fn open(dir: &Path, mark: &Path, sync: Sync) -> Result<Self, Distrust> {
-        let io = |error: io::Error| Distrust::Damaged(format!("opening: {error}"));
-        let fresh = !dir.exists();
-        if fresh {
-            // The mark first: a tree without one has lost it.
-            Mark { applied: None }.write(mark).map_err(io)?;
-            files::make_dir(dir).map_err(io)?;
-        }
-        let Some(marked) = Mark::read(mark) else {
-            return Err(Distrust::Damaged("its mark is missing or damaged".into()));
-        };
-        manifest(dir).map_err(io)?;
+impl Inner {
+    /// Opens or makes the tree in `dir`.
+    pub fn open(dir: &Path, mark: &Path, sync: Sync) -> Result<Self, Damage> {
         let (tree, seqno) = open_tree(dir)?;
-        let mut opened = Self::over(tree, seqno, dir, mark, sync);
-        opened.applied = opened.read_applied()?;
-        let (has, was) = (opened.applied, marked.applied);
-        if has.map(|applied| applied.seq) < was.map(|applied| applied.seq) {
-            return Err(Distrust::Damaged(
-                "it is older than its mark: another copy was put in its place".into(),
-            ));
-        }
-        if has.map(|applied| applied.seq) == was.map(|applied| applied.seq) && has != was {
-            return Err(Distrust::Damaged("it does not fit its mark".into()));
-        }
-        let began = has.map_or(0, |applied| applied.position.segment);
-        *opened.inner.writer() = Writer { newest: has, began };
-        opened.inner.work().upto = has;
-        opened.start().map_err(io)?;
-        Ok(opened)
-    }
-
-    fn over(tree: AnyTree, seqno: SequenceNumberCounter, dir: &Path, mark: &Path, sync: Sync) -> Self {
-        let inner = Inner {
+        Ok(Self {
             tree,
             dir: dir.to_owned(),
             mark: mark.to_owned(),
@@ -127,45 +86,27 @@ impl Fjall {
             work: Mutex::default(),
             changed: Condvar::new(),
             damaged: AtomicBool::new(false),
-        };
-        Self { inner: Arc::new(inner), applied: None, threads: Vec::new(), closed: false }
+        })
     }
 
-    fn read_applied(&self) -> Result<Option<Applied>, Damage> {
-        let bytes = self.inner.read(|tree, at| tree.get(APPLIED, at))?;
-        let unreadable = || self.inner.damage("what was applied is unreadable".into());
-        bytes.map(|bytes| Applied::decode(&bytes).ok_or_else(unreadable)).transpose()
+    /// Finds out which frame it ends with.
+    pub fn begin(&self) -> Result<Option<Applied>, Damage> {
+        let bytes = self.read(|tree, at| tree.get(APPLIED, at))?;
+        let unreadable = || self.damage("what was applied is unreadable".into());
+        let newest = bytes.map(|bytes| Applied::decode(&bytes).ok_or_else(unreadable)).transpose()?;
+        *self.writer() = Writer { newest, began: newest.map_or(0, |applied| applied.position.segment) };
+        self.work().upto = newest;
+        Ok(newest)
     }
 
-    fn start(&mut self) -> io::Result<()> {
-        let jobs: [(&str, fn(&Inner) -> bool); 2] =
-            [("truc-index", Inner::flush_next), ("truc-merge", Inner::merge_next)];
-        for (name, job) in jobs {
-            let inner = Arc::clone(&self.inner);
-            let thread = std::thread::Builder::new().name(name.into());
-            self.threads.push(thread.spawn(move || while job(&inner) {})?);
+    /// See [`Index::apply`](super::Index::apply).
+    pub fn write(&self, applied: Applied, puts: Vec<Put>, publish: &mut dyn FnMut()) -> Result<(), Damage> {
+        let mut writer = self.writer();
+        if self.is_full(&writer, &applied)? {
+            self.turn_over(&mut writer, applied.position.segment)?;
         }
-        Ok(())
-    }
-
-    fn end_threads(&mut self) {
-        self.inner.work().stop = true;
-        self.inner.changed.notify_all();
-        for thread in self.threads.drain(..) {
-            // A panic in the tree was caught, and has marked it as damaged.
-            let _ = thread.join();
-        }
-    }
-}
-
-impl Index for Fjall {
-    fn apply(&self, applied: Applied, puts: Vec<Put>, publish: &mut dyn FnMut()) -> Result<(), Damage> {
-        let mut writer = self.inner.writer();
-        if self.inner.is_full(&writer, &applied)? {
-            self.inner.turn_over(&mut writer, applied.position.segment)?;
-        }
-        let batch = self.inner.seqno.next();
-        self.inner.guarded(|tree| {
+        let batch = self.seqno.next();
+        self.guarded(|tree| {
             for (key, value) in puts {
                 match value {
                     Some(value) => tree.insert(key, value, batch),
@@ -175,101 +116,38 @@ impl Index for Fjall {
             Ok(())
         })?;
         writer.newest = Some(applied);
-        self.inner.publish(batch + 1, publish);
+        self.publish(batch + 1, publish);
         Ok(())
     }
 
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Damage> {
-        if key.first().is_none_or(|first| *first == RESERVED) {
-            return Ok(None);
-        }
-        self.inner.read(|tree, at| Ok(tree.get(key, at)?.map(|value| value.to_vec())))
-    }
-
-    fn scan(&self, from: &[u8], prefix: &[u8], limit: usize) -> Result<Vec<Entry>, Damage> {
-        let start = from.max(prefix).max(&[RESERVED + 1]).to_vec();
-        let end = end_of(prefix);
-        if end.as_ref().is_some_and(|end| *end <= start) {
-            return Ok(Vec::new());
-        }
-        // Both ends: to find out that nothing follows, the tree would walk over all that was removed behind it.
-        let bounds = (Bound::Included(start), end.map_or(Bound::Unbounded, Bound::Excluded));
-        self.inner.read(|tree, at| {
-            let entries = tree.range(bounds, at, None).take(limit);
-            entries
-                .map(|entry| entry.into_inner().map(|(key, value)| (key.to_vec(), value.to_vec())))
-                .collect()
-        })
-    }
-
-    fn applied(&self) -> Option<Applied> {
-        self.applied
-    }
-
-    fn is_fit(&self) -> bool {
-        !self.inner.damaged.load(Ordering::Acquire)
-    }
-
-    fn verify(&self) -> Result<(), Damage> {
-        let expected = self.inner.guarded(|tree| {
-            Ok(tree
-                .current_version()
-                .iter_tables()
-                .map(|table| (table.id(), table.checksum().into_u128()))
-                .collect::<Vec<_>>())
+    /// Compares all files with their checksums.
+    pub fn verify(&self) -> Result<(), Damage> {
+        let files: Vec<_> = self.guarded(|tree| {
+            let version = tree.current_version();
+            Ok(version.iter_tables().map(|file| (file.id(), file.checksum().into_u128())).collect())
         })?;
-        for (id, checksum) in expected {
-            let found = hash(&self.inner.dir.join("tables").join(id.to_string()));
-            let found =
-                found.map_err(|error| self.inner.damage(format!("reading its file {id}: {error}")))?;
+        for (id, checksum) in files {
+            let found = disk::hash(&self.dir.join("tables").join(id.to_string()));
+            let found = found.map_err(|error| self.damage(format!("reading its file {id}: {error}")))?;
             if found != checksum {
-                return Err(self.inner.damage(format!("its file {id} is not what was written")));
+                return Err(self.damage(format!("its file {id} is not what was written")));
             }
         }
         Ok(())
     }
 
-    fn close(&mut self) -> Result<(), Damage> {
-        self.end_threads();
-        let mut writer = self.inner.writer();
-        self.inner.turn_over(&mut writer, 0)?;
-        drop(writer);
-        self.inner.flush()?;
-        self.closed = true;
-        Ok(())
+    /// Writes everything into files, once the threads have ended.
+    pub fn flush_all(&self) -> Result<(), Damage> {
+        self.turn_over(&mut self.writer(), 0)?;
+        self.flush()
     }
 
-    fn is_closed(&self) -> bool {
-        self.closed
+    /// Tells the threads to end.
+    pub fn end(&self) {
+        self.work().stop = true;
+        self.changed.notify_all();
     }
 
-    /// The smallest key behind all that begin with `prefix`; `None` when there is none.
-    fn end_of(prefix: &[u8]) -> Option<Vec<u8>> {
-        let last = prefix.iter().rposition(|byte| *byte < u8::MAX)?;
-        let mut end = prefix[..=last].to_vec();
-        end[last] += 1;
-        Some(end)
-    }
-
-    #[cfg(test)]
-    fn fail(&self) {
-        self.inner.damage("by a test".into());
-    }
-
-    #[cfg(test)]
-    fn abandon(&mut self) {
-        self.end_threads();
-        self.closed = true;
-    }
-}
-
-impl Drop for Fjall {
-    fn drop(&mut self) {
-        self.end_threads();
-    }
-}
-
-impl Inner {
     fn writer(&self) -> MutexGuard<'_, Writer> {
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -291,15 +169,15 @@ impl Inner {
         }
     }
 
-    /// The next start must not trust what is on disk.
-    fn damage(&self, why: String) -> Damage {
+    /// Fails for good: the next start must not trust what is on disk.
+    pub fn damage(&self, why: String) -> Damage {
         if let Err(error) = files::remove_if_there(&self.mark) {
             tracing::error!(%error, "the index is damaged, and its mark can't be removed: run `truc rebuild`");
         }
         self.stop(why)
     }
 
-    /// What is on disk stays right.
+    /// Fails for good; what is on disk stays right.
     fn stop(&self, why: String) -> Damage {
         if !self.damaged.swap(true, Ordering::AcqRel) {
             tracing::error!(why, "the history index failed: the store stops, the next start makes it good");
@@ -309,7 +187,7 @@ impl Inner {
     }
 
     /// Reads one state: everything that was published, nothing that is being written.
-    fn read<T>(&self, read: impl FnOnce(&AnyTree, SeqNo) -> lsm_tree::Result<T>) -> Result<T, Damage> {
+    pub fn read<T>(&self, read: impl FnOnce(&AnyTree, SeqNo) -> lsm_tree::Result<T>) -> Result<T, Damage> {
         let _looking = self.readers.read().unwrap_or_else(PoisonError::into_inner);
         let at = *self.visible.read().unwrap_or_else(PoisonError::into_inner);
         self.guarded(|tree| read(tree, at))
@@ -363,7 +241,7 @@ impl Inner {
     }
 
     /// Waits for a full table and writes it. False at the end.
-    fn flush_next(&self) -> bool {
+    pub fn flush_next(&self) -> bool {
         let mut work = self.work();
         while !work.full && !work.stop {
             work = self.changed.wait(work).unwrap_or_else(PoisonError::into_inner);
@@ -401,7 +279,7 @@ impl Inner {
     }
 
     /// Waits for files to merge and merges them. False at the end.
-    fn merge_next(&self) -> bool {
+    pub fn merge_next(&self) -> bool {
         let mut work = self.work();
         while !work.unmerged && !work.stop {
             work = self.changed.wait(work).unwrap_or_else(PoisonError::into_inner);
@@ -428,7 +306,8 @@ impl Inner {
         Ok(merged)
     }
 
-    fn is_sound(&self) -> bool {
+    /// False once it failed.
+    pub fn is_sound(&self) -> bool {
         !self.damaged.load(Ordering::Acquire)
     }
 }
@@ -453,27 +332,4 @@ fn open_tree(dir: &Path) -> Result<(AnyTree, SequenceNumberCounter), Damage> {
 fn is_full_disk(error: &lsm_tree::Error) -> bool {
     let lsm_tree::Error::Io(error) = error else { return false };
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
-}
-
-/// Compares the list of files with its checksum, which the tree writes and does not look at.
-fn manifest(dir: &Path) -> io::Result<()> {
-    let current = match fs::read(dir.join("current")) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        other => other?,
-    };
-    let wrong = || io::Error::new(io::ErrorKind::InvalidData, "the list of its files is damaged");
-    let (version, rest) = current.split_first_chunk().ok_or_else(wrong)?;
-    let (checksum, kind) = rest.split_first_chunk().ok_or_else(wrong)?;
-    let found = hash(&dir.join(format!("v{}", u64::from_le_bytes(*version))))?;
-    if kind != [0] || found != u128::from_le_bytes(*checksum) {
-        return Err(wrong());
-    }
-    Ok(())
-}
-
-/// The checksum of a file as the tree takes it: XXH3 with 128 bits.
-fn hash(path: &Path) -> io::Result<u128> {
-    let mut hasher = xxhash_rust::xxh3::Xxh3Default::new();
-    io::copy(&mut fs::File::open(path)?, &mut hasher)?;
-    Ok(hasher.digest128())
 }

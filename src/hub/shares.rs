@@ -6,6 +6,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use bytes::Bytes;
 use tokio_stream::{Stream, StreamExt};
 
 use crate::domain::{
@@ -118,6 +119,12 @@ impl<K: Eq + Hash> Pool<K> {
 }
 
 impl<K: Eq + Hash + Send + 'static> Share<K> {
+    /// The bytes, which keep the room until nobody has them any more.
+    #[must_use]
+    pub fn held_by(self, bytes: Bytes) -> Bytes {
+        Bytes::from_owner(Held { bytes, _share: self })
+    }
+
     /// The stream, which keeps the place until it is dropped.
     pub fn kept_by<S: Stream>(self, stream: S) -> impl Stream<Item = S::Item> {
         stream.map(move |item| {
@@ -130,6 +137,17 @@ impl<K: Eq + Hash + Send + 'static> Share<K> {
 impl<K: Eq + Hash> Drop for Share<K> {
     fn drop(&mut self) {
         self.pool.give_back(&self.caller, self.amount);
+    }
+}
+
+struct Held<K: Eq + Hash> {
+    bytes: Bytes,
+    _share: Share<K>,
+}
+
+impl<K: Eq + Hash> AsRef<[u8]> for Held<K> {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
     }
 }
 
@@ -180,5 +198,17 @@ mod tests {
         drop((share, other));
         assert_eq!(shares.in_use(), 0);
         assert!(shares.0.lock().by_caller.is_empty());
+    }
+
+    #[test]
+    fn bytes_keep_their_room_as_long_as_anybody_has_them() {
+        let shares = Shares::new("bytes", usize::MAX, 100);
+        let share = shares.take_many(&node("a"), 3).expect("room");
+        let bytes = share.held_by(Bytes::from_static(b"abc"));
+        let part = bytes.slice(1..2);
+        drop(bytes);
+        assert_eq!((shares.in_use(), &part[..]), (3, &b"b"[..]));
+        drop(part);
+        assert_eq!(shares.in_use(), 0);
     }
 }
