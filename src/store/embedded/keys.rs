@@ -206,6 +206,32 @@ pub fn numbers(key: &[u8], mut gaps: &[u8]) -> Option<Vec<u64>> {
     Some(numbers)
 }
 
+/// How much of a key names its neighbours: the keys that one scan reads. All of it where nobody scans.
+///
+/// No group's name begins with another one's, so groups in order, each in order, are all keys in order.
+pub fn group(key: &[u8]) -> usize {
+    cut(key).unwrap_or(key.len())
+}
+
+/// True if a prefix names a whole group, so that what begins with it lies in that group.
+pub fn is_grouped(prefix: &[u8]) -> bool {
+    cut(prefix).is_some()
+}
+
+/// Where the group's name ends; `None` if there is no end in it.
+fn cut(key: &[u8]) -> Option<usize> {
+    let within = |len: usize| (len <= key.len()).then_some(len);
+    let text = |from: usize| key.get(from..)?.iter().position(|byte| *byte == 0).map(|at| from + at + 1);
+    match *key.first()? {
+        NAME | FEED => text(1),
+        TIMELINE | DELIVERY => within(1 + 8),
+        WAITING => within(text(1)? + 1),
+        EXPANSION | DIRECTORY => within(1),
+        PARKED => text(text(text(1)?)? + 8),
+        _ => None,
+    }
+}
+
 /// The number in a key's last eight bytes.
 pub fn last_number(key: &[u8]) -> Option<u64> {
     number(key.get(key.len().checked_sub(8)?..)?)
@@ -234,6 +260,29 @@ mod tests {
             (back.recipient.as_str(), back.rank, back.document, back.deadline_us),
             ("000.00.00.H53", 4, 300, 7)
         );
+    }
+
+    #[test]
+    fn what_one_scan_reads_is_one_group() {
+        let name = DocumentName::parse("H53", "a", 256).expect("a name");
+        let agency = AgencyId::parse("H53.1").expect("an identifier");
+        let scans = [
+            (names_with_id("a"), super::name(&name)),
+            (deliveries(256), delivery(256, "H53")),
+            (all_expansions(), expansion(7)),
+            (timeline_of(256), timeline(256, 9)),
+            (feed_of("H53"), feed("H53", 9)),
+            (parked_for(&name, &agency), parked("a", "H53", 256, "H53.1", 9)),
+            (all_directory(), directory(9)),
+        ];
+        for (prefix, key) in scans {
+            assert!(is_grouped(&prefix), "{prefix:?}");
+            assert!(key.starts_with(&prefix) && group(&key) == prefix.len(), "{key:?}");
+        }
+        assert_eq!(group(&waiting("H53", 0, 1)), 6);
+        let digest = message(&[0; 32]);
+        assert_eq!((group(&digest), is_grouped(&digest)), (33, false));
+        assert!(!is_grouped(&all_waiting()) && !is_grouped(&all_names()) && !is_grouped(&[]));
     }
 
     #[test]

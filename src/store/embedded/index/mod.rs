@@ -5,6 +5,7 @@
 
 mod fjall;
 mod mark;
+mod merge;
 mod sled;
 #[cfg(test)]
 mod tests;
@@ -35,7 +36,7 @@ const KEPT_ASIDE: usize = 2;
 /// Which engine keeps the index.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Engine {
-    /// fjall's LSM tree; the journal is its write-ahead log, so that it keeps none of its own.
+    /// fjall's LSM tree; the journal is its log.
     #[default]
     Fjall,
     /// sled 0.34, trusted only after a clean stop.

@@ -1,16 +1,15 @@
-//! The index in an LSM tree: fjall's, without fjall's own log. Our journal is that log: what the tree has in memory
-//! only is replayed from there, so a commit costs no second write.
+//! The index in an LSM tree: fjall's, without fjall's own log and memory table. Our journal is that log: what is in
+//! memory only is replayed from there, so a commit costs no second write.
 //!
-//! Entries go straight into the tree's memory table. When that is full it is turned over: a thread writes it into
-//! files, durably and at once as a whole, and then writes the mark. A second thread merges files. So the tree on disk
-//! is always the state after one frame, and after a power cut the journal is read from that frame on.
+//! Entries go into a table in memory. When that is full, a thread writes it into files, durably and at once as a
+//! whole, and then writes the mark. A second thread merges files. So the tree on disk is always the state after one
+//! frame, and after a power cut the journal is read from that frame on.
 
 mod disk;
+mod table;
 mod tree;
 
-use std::{io, ops::Bound, path::Path, sync::Arc, thread::JoinHandle};
-
-use lsm_tree::{AbstractTree as _, Guard as _};
+use std::{io, path::Path, sync::Arc, thread::JoinHandle};
 
 use self::tree::Inner;
 use super::{Applied, Damage, Distrust, Entry, Index, Put, RESERVED, Sync, mark::Mark};
@@ -83,20 +82,12 @@ impl Index for Fjall {
         if key.first().is_none_or(|first| *first == RESERVED) {
             return Ok(None);
         }
-        self.inner.read(|tree, at| Ok(tree.get(key, at)?.map(|value| value.to_vec())))
+        self.inner.get(key)
     }
 
     fn scan(&self, from: &[u8], prefix: &[u8], limit: usize) -> Result<Vec<Entry>, Damage> {
         let start = from.max(prefix).max(&[RESERVED + 1]);
-        let end = end_of(prefix);
-        // Bounded: behind the prefix there may lie any number of removed entries.
-        let end = end.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
-        self.inner.read(|tree, at| {
-            let entries = tree.range::<&[u8], _>((Bound::Included(start), end), at, None).take(limit);
-            entries
-                .map(|entry| entry.into_inner().map(|(key, value)| (key.to_vec(), value.to_vec())))
-                .collect()
-        })
+        self.inner.scan(start, prefix, end_of(prefix).as_deref(), limit)
     }
 
     fn applied(&self) -> Option<Applied> {

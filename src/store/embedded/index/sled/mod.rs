@@ -12,10 +12,7 @@ use std::{
 
 pub use self::db::distrust;
 use self::{db::Db, indexer::Indexer, overlay::Overlay};
-use super::{Applied, Damage, Distrust, Entry, Index, Put};
-
-/// Entries read at a time.
-const PAGE: usize = 512;
+use super::{Applied, Damage, Distrust, Entry, Index, Put, merge};
 
 /// See the module.
 pub struct Sled {
@@ -66,20 +63,7 @@ impl Index for Sled {
     }
 
     fn scan(&self, from: &[u8], prefix: &[u8], limit: usize) -> Result<Vec<Entry>, Damage> {
-        let mut found = Vec::new();
-        let mut from = from.to_vec();
-        while found.len() < limit {
-            let page = PAGE.min((limit - found.len()).saturating_add(1));
-            let (hot, cold) = self.inner.scan_both(&from, prefix, page)?;
-            let end = page_end(&hot, &cold, page);
-            let next = merge(hot, cold, end.as_deref(), &mut found);
-            match (end, next) {
-                (Some(_), Some(last)) => from = successor(last),
-                _ => break,
-            }
-        }
-        found.truncate(limit);
-        Ok(found)
+        merge::scan(from.max(prefix), limit, |from, page| self.inner.layers(from, prefix, page))
     }
 
     fn applied(&self) -> Option<Applied> {
@@ -125,43 +109,10 @@ impl Inner {
         work(&self.db.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn scan_both(&self, from: &[u8], prefix: &[u8], page: usize) -> Result<(Vec<Put>, Vec<Entry>), Damage> {
+    fn layers(&self, from: &[u8], prefix: &[u8], page: usize) -> Result<Vec<Vec<Put>>, Damage> {
         // The overlay is read first: an entry that moves to sled in between is then seen twice, never missed.
         let hot = self.overlay.read().unwrap_or_else(PoisonError::into_inner).scan(from, prefix, page);
-        Ok((hot, self.db(|db| db.scan(from, prefix, page))?))
+        let cold = self.db(|db| db.scan(from, prefix, page))?;
+        Ok(vec![hot, cold.into_iter().map(|(key, value)| (key, Some(value))).collect()])
     }
-}
-
-/// The key up to which both pages are complete; `None` when both reached the end.
-fn page_end(hot: &[Put], cold: &[Entry], page: usize) -> Option<Vec<u8>> {
-    let hot_end = (hot.len() == page).then(|| hot.last().map(|(key, _)| key.clone())).flatten();
-    let cold_end = (cold.len() == page).then(|| cold.last().map(|(key, _)| key.clone())).flatten();
-    match (hot_end, cold_end) {
-        (Some(hot), Some(cold)) => Some(hot.min(cold)),
-        (hot, cold) => hot.or(cold),
-    }
-}
-
-/// Appends the merged entries up to `end` and returns the last key looked at.
-fn merge(hot: Vec<Put>, cold: Vec<Entry>, end: Option<&[u8]>, found: &mut Vec<Entry>) -> Option<Vec<u8>> {
-    let mut merged: std::collections::BTreeMap<Vec<u8>, Option<Vec<u8>>> =
-        cold.into_iter().map(|(key, value)| (key, Some(value))).collect();
-    merged.extend(hot);
-    let mut last = None;
-    for (key, value) in merged {
-        if end.is_some_and(|end| key.as_slice() > end) {
-            break;
-        }
-        last = Some(key.clone());
-        if let Some(value) = value {
-            found.push((key, value));
-        }
-    }
-    last
-}
-
-/// The smallest key after `key`.
-fn successor(mut key: Vec<u8>) -> Vec<u8> {
-    key.push(0);
-    key
 }
