@@ -1,6 +1,7 @@
 //! The commands. Each is one file with `Args` and `Args::run`, and one line below.
 
 pub mod address;
+pub mod bench;
 pub mod config;
 mod connection;
 pub mod demo;
@@ -9,6 +10,7 @@ mod events;
 mod failure;
 pub mod files;
 pub mod fsck;
+pub mod hub_process;
 pub mod keygen;
 mod moment;
 mod output;
@@ -70,6 +72,7 @@ macro_rules! commands {
 
 commands! {
     Demo => demo,
+    Bench => bench,
     Serve => serve,
     Send => send,
     Address => address,
@@ -88,6 +91,9 @@ commands! {
     Config => config,
 }
 
+/// Work that nobody waits for may take so long after a command has ended.
+const LAST_WORK: std::time::Duration = std::time::Duration::from_secs(2);
+
 /// Runs the command line of this process; wrong usage ends the process with code 2.
 #[must_use]
 pub fn main() -> ExitCode {
@@ -101,7 +107,10 @@ pub fn main() -> ExitCode {
 fn run(command: Command, output: &Output) -> Result<(), Failure> {
     let runtime = tokio::runtime::Runtime::new()
         .map_err(|error| Failure::new(Exit::File, format!("can't start: {error}")))?;
-    runtime.block_on(command.run(output))
+    let outcome = runtime.block_on(command.run(output));
+    // A disk that does not answer must not keep the process from ending.
+    runtime.shutdown_timeout(LAST_WORK);
+    outcome
 }
 
 #[cfg(test)]

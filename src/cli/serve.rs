@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use super::{Exit, Failure, Output, files};
 use crate::{
-    config::Config,
+    config::{Config, IndexEngine},
     domain::{document::Limits, retry::Backoff},
     edge::{
         server::{self, ServeError},
@@ -18,16 +18,18 @@ use crate::{
     },
     hub::{Hub, LogIdentity, Settings, clock::Clock},
     store::{
-        embedded::{Embedded, EmbeddedOptions, Opened},
+        embedded::{Embedded, EmbeddedOptions, Opened, index::Engine},
         payload::{Payload, PayloadOptions},
     },
     telemetry,
     tlog::note::Signer,
 };
 
-/// Running calls may take this long to finish when the hub is told to stop.
-const DRAIN: Duration = Duration::from_secs(20);
-/// The same when the server failed.
+/// Descriptors beside those of connections: journal, bodies, index.
+const OWN_FILES: u64 = 1024;
+/// Of the time for stopping, a quarter is the writer's: calls that never end may not take it.
+const WRITERS_PART: u32 = 4;
+/// A hub that failed has nothing to finish; it is needed again.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 /// A key file is not longer.
 const MAX_KEY_FILE: u64 = 16 * 1024;
@@ -57,6 +59,7 @@ impl Args {
         config.check()?;
         telemetry::init(&config.logging).map_err(|error| Failure::new(Exit::Usage, error))?;
 
+        raise_file_limit(config.tls.max_connections);
         let acceptor = Acceptor::new(config.tls.source(), config.tls.limits())?;
         let (hub, opened) = build(&config).await?;
 
@@ -66,19 +69,30 @@ impl Args {
         })?;
         let address = listener.local_addr().map_err(|error| Failure::new(Exit::File, error))?;
 
-        let stop = CancellationToken::new();
+        let (stop, hurry) = (CancellationToken::new(), CancellationToken::new());
         tokio::spawn(Arc::clone(&acceptor).watch(stop.clone()));
-        tokio::spawn(signals(Arc::clone(&acceptor), stop.clone()));
+        tokio::spawn(signals(Arc::clone(&acceptor), stop.clone(), hurry.clone()));
         tell_ready(output, &config, address.to_string(), &opened);
 
-        let served = drain(server::serve(Arc::clone(&hub), acceptor, listener, stop.clone()), &stop).await;
-        stop.cancel();
-        // A hub that failed has nothing to finish; it is needed again.
-        let patience = if served.is_ok() { DRAIN } else { LAST_WORDS };
-        if tokio::time::timeout(patience, hub.stop()).await.is_err() {
-            tracing::warn!("some sessions did not end in time; nothing that was acknowledged is lost");
-        }
+        let bounds = config.limits.bounds();
+        let serve = server::serve_with(Arc::clone(&hub), acceptor, listener, stop.clone(), &bounds);
+        let end = End { stop, hurry, within: config.limits.drain };
+        let served = end.drain(serve).await;
+        let patience = if served.is_ok() { end.within / WRITERS_PART } else { LAST_WORDS };
+        end.finish(&hub, patience).await;
         served
+    }
+}
+
+/// Each connection needs a descriptor; what the system allows by default is often too few.
+fn raise_file_limit(connections: usize) {
+    let wanted = OWN_FILES.saturating_add(connections as u64);
+    match rlimit::increase_nofile_limit(wanted) {
+        Ok(got) if got < wanted => {
+            tracing::warn!(got, wanted, "the system allows fewer open files than tls.max_connections needs");
+        }
+        Ok(_) => {}
+        Err(error) => tracing::warn!(%error, wanted, "the limit of open files can't be raised"),
     }
 }
 
@@ -117,15 +131,23 @@ pub fn open_store(config: &Config) -> Result<(Arc<Payload>, Opened), Failure> {
     std::fs::create_dir_all(&config.data_dir).map_err(|error| failed(&error))?;
     let payload = Payload::open(&config.data_dir.join("bodies"), bodies).map_err(|error| failed(&error))?;
     let payload = Arc::new(payload);
-    let options = EmbeddedOptions {
-        segment_bytes: config.store.segment_size,
-        max_index_lag: config.store.index_lag,
-        ..EmbeddedOptions::new(&config.data_dir)
-    };
-    let opened = Embedded::open(&options, Arc::clone(&payload), &mut |leaves| {
+    let opened = Embedded::open(&store_options(config), Arc::clone(&payload), &mut |leaves| {
         tracing::info!(leaves, "reading the journal");
     });
     Ok((payload, opened.map_err(|error| failed(&error))?))
+}
+
+/// How the store of a configuration is laid out.
+pub fn store_options(config: &Config) -> EmbeddedOptions {
+    EmbeddedOptions {
+        segment_bytes: config.store.segment_size,
+        engine: match config.store.index {
+            IndexEngine::Fjall => Engine::Fjall,
+            IndexEngine::Sled => Engine::Sled,
+        },
+        max_index_lag: config.store.index_lag,
+        ..EmbeddedOptions::new(&config.data_dir)
+    }
 }
 
 /// The log's name and key.
@@ -161,6 +183,7 @@ fn settings(config: &Config) -> Result<Settings, Failure> {
         max_credit: delivery.session_max_credit,
         max_waiting_requests: config.store.batch_max * 4,
         max_batch_leaves: config.store.batch_max,
+        recent_bytes: usize::try_from(config.store.recent).unwrap_or(usize::MAX),
     })
 }
 
@@ -183,8 +206,8 @@ fn tell_ready(output: &Output, config: &Config, listening: String, started: &Sta
     });
 }
 
-/// Cancels `stop` on SIGTERM or SIGINT; reloads certificates on SIGHUP.
-async fn signals(acceptor: Arc<Acceptor>, stop: CancellationToken) {
+/// Cancels `stop` on SIGTERM or SIGINT, and `hurry` on a second one; reloads certificates on SIGHUP.
+async fn signals(acceptor: Arc<Acceptor>, stop: CancellationToken, hurry: CancellationToken) {
     let open = tokio::signal::unix::signal;
     let (Ok(mut term), Ok(mut int), Ok(mut hup)) =
         (open(SignalKind::terminate()), open(SignalKind::interrupt()), open(SignalKind::hangup()))
@@ -192,34 +215,67 @@ async fn signals(acceptor: Arc<Acceptor>, stop: CancellationToken) {
         tracing::error!("signals can't be received; end the process to stop the hub");
         return;
     };
-    loop {
+    while !hurry.is_cancelled() {
         tokio::select! {
-            _ = term.recv() => break,
-            _ = int.recv() => break,
+            _ = term.recv() => stop_or_hurry(&stop, &hurry),
+            _ = int.recv() => stop_or_hurry(&stop, &hurry),
             _ = hup.recv() => match acceptor.reload() {
                 Ok(cut) => tracing::info!(connections_cut = cut, "certificates read again"),
                 Err(error) => tracing::error!(%error, "certificates not read again, the old ones stay"),
             },
-            () = stop.cancelled() => break,
         }
+    }
+}
+
+fn stop_or_hurry(stop: &CancellationToken, hurry: &CancellationToken) {
+    if stop.is_cancelled() {
+        tracing::warn!("told to stop again: running calls are cut");
+        hurry.cancel();
     }
     stop.cancel();
 }
 
-/// Serves; once stopping, running calls have a bounded time.
-async fn drain(
-    serve: impl Future<Output = Result<(), ServeError>>,
-    stop: &CancellationToken,
-) -> Result<(), Failure> {
-    let too_late = async {
-        stop.cancelled().await;
-        tokio::time::sleep(DRAIN).await;
-    };
-    tokio::select! {
-        served = serve => served.map_err(|error| Failure::new(Exit::File, error)),
-        () = too_late => {
-            tracing::warn!("some calls did not finish in time and were ended");
-            Ok(())
+/// How the hub ends.
+struct End {
+    stop: CancellationToken,
+    /// Cuts what still runs.
+    hurry: CancellationToken,
+    /// Time for all of it.
+    within: Duration,
+}
+
+impl End {
+    /// Serves; once stopping, running calls have most of the time.
+    async fn drain(&self, serve: impl Future<Output = Result<(), ServeError>>) -> Result<(), Failure> {
+        let too_late = async {
+            self.stop.cancelled().await;
+            self.after(self.within - self.within / WRITERS_PART).await;
+        };
+        let served = tokio::select! {
+            served = serve => served.map_err(|error| Failure::new(Exit::File, error)),
+            () = too_late => {
+                tracing::warn!("some calls did not finish in time and were ended");
+                Ok(())
+            }
+        };
+        self.stop.cancel();
+        served
+    }
+
+    /// Lets the commits that wait become durable, and ends the writer.
+    async fn finish(&self, hub: &Hub, patience: Duration) {
+        tokio::select! {
+            () = hub.stop() => {}
+            () = self.after(patience) => {
+                tracing::warn!("some work did not end in time; nothing that was acknowledged is lost");
+            }
+        }
+    }
+
+    async fn after(&self, time: Duration) {
+        tokio::select! {
+            () = tokio::time::sleep(time) => {}
+            () = self.hurry.cancelled() => {}
         }
     }
 }

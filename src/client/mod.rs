@@ -14,6 +14,7 @@ pub mod refusal;
 pub mod report;
 pub mod send;
 pub mod session;
+pub mod stream;
 mod terms;
 pub mod timeline;
 pub mod upload;

@@ -71,11 +71,22 @@ fn files(found: &mut Findings, config: &Config) {
 }
 
 fn bounds(found: &mut Findings, config: &Config) {
-    let (tls, submission) = (&config.tls, &config.submission);
+    let (tls, limits, submission) = (&config.tls, &config.limits, &config.submission);
     let (delivery, store) = (&config.delivery, &config.store);
     let counts = [
         ("tls.max_handshakes", tls.max_handshakes as u64),
         ("tls.max_connections", tls.max_connections as u64),
+        ("tls.max_connections_of_caller", tls.max_connections_of_caller as u64),
+        ("tls.max_connections_of_address", tls.max_connections_of_address as u64),
+        ("limits.node_messages", limits.node_messages.into()),
+        ("limits.node_bytes", limits.node_bytes),
+        ("limits.agency_messages", limits.agency_messages.into()),
+        ("limits.agency_bytes", limits.agency_bytes),
+        ("limits.node_refusals", limits.node_refusals.into()),
+        ("limits.calls_of_caller", limits.calls_of_caller as u64),
+        ("limits.calls", limits.calls as u64),
+        ("limits.sessions_of_node", limits.sessions_of_node as u64),
+        ("limits.sessions", limits.sessions as u64),
         ("submission.max_attachment", submission.max_attachment),
         ("submission.max_manifest", submission.max_manifest),
         ("submission.max_recipients", submission.max_recipients.into()),
@@ -89,6 +100,10 @@ fn bounds(found: &mut Findings, config: &Config) {
     let durations = [
         ("tls.reload_every", tls.reload_every),
         ("tls.handshake_timeout", tls.handshake_timeout),
+        ("limits.patience", limits.patience),
+        ("limits.connection_age", limits.connection_age),
+        ("limits.connection_grace", limits.connection_grace),
+        ("limits.drain", limits.drain),
         ("submission.clock_skew", submission.clock_skew),
         ("submission.default_deadline", submission.default_deadline),
         ("submission.upload_retention", submission.upload_retention),
@@ -111,6 +126,12 @@ fn bounds(found: &mut Findings, config: &Config) {
         "make one of them smaller",
     );
     found.unless(
+        limits.message_memory >= LEAST_MEMORY,
+        "limits.message_memory",
+        "too small for a few large messages",
+        "write at least \"32 MiB\"",
+    );
+    found.unless(
         store.segment_size >= SMALLEST_SEGMENT,
         "store.segment_size",
         "too small for one commit",
@@ -120,6 +141,8 @@ fn bounds(found: &mut Findings, config: &Config) {
 
 /// Message limit of the gRPC services, less room for signatures and framing.
 const MESSAGE: u64 = (8 << 20) - (64 << 10);
+/// One caller alone gets half, and a message counts twice while it is taken over.
+const LEAST_MEMORY: u64 = 32 << 20;
 /// Holds the largest message with everything that a commit adds to it.
 const SMALLEST_SEGMENT: u64 = 16 << 20;
 

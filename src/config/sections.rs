@@ -9,7 +9,10 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::human;
-use crate::edge::tls::{TlsLimits, TlsSource};
+use crate::edge::{
+    bounds::{Bounds, DRAIN},
+    tls::{TlsLimits, TlsSource},
+};
 
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
@@ -59,6 +62,8 @@ section! {
         tls: Tls = Tls::default();
         /// The Merkle log.
         log: Log = Log::default();
+        /// How much of the hub one caller, and all together, may use.
+        limits: Limits = Limits::default();
         /// Limits of what senders hand in.
         submission: Submission = Submission::default();
         /// How documents go out.
@@ -99,6 +104,10 @@ section! {
         max_handshakes: usize = TlsLimits::default().max_handshakes;
         /// Connections at a time.
         max_connections: usize = TlsLimits::default().max_connections;
+        /// Connections of one certificate's name at a time; never more than are left for all others.
+        max_connections_of_caller: usize = TlsLimits::default().max_connections_of_caller;
+        /// Connections of one address at a time, before any handshake; never more than are left for all others.
+        max_connections_of_address: usize = TlsLimits::default().max_connections_of_address;
     }
 }
 
@@ -107,6 +116,47 @@ section! {
     Log {
         /// Ed25519 key that signs the checkpoints (PKCS#8 PEM). Losing it ends the log: keep a copy offline.
         key: PathBuf = "certs/log.key".into();
+    }
+}
+
+section! {
+    /// `[limits]`
+    Limits {
+        /// Signed messages (documents, receipts, statuses) of one node in a second.
+        node_messages: u32 = Bounds::default().node_messages;
+        /// Bytes of these, and of uploads, of one node in a second.
+        #[serde(with = "human::size")]
+        node_bytes: u64 = Bounds::default().node_bytes;
+        /// Signed messages in the name of one agency in a second, whichever node hands them in.
+        agency_messages: u32 = Bounds::default().agency_messages;
+        /// Bytes of these in a second.
+        #[serde(with = "human::size")]
+        agency_bytes: u64 = Bounds::default().agency_bytes;
+        /// Refusals of one node in a second: each becomes evidence. A node with more has to pause.
+        node_refusals: u32 = Bounds::default().node_refusals;
+        /// Calls of one caller at a time; never more than are left for all others.
+        calls_of_caller: usize = Bounds::default().calls_of_caller;
+        /// Calls at a time.
+        calls: usize = Bounds::default().calls;
+        /// Sessions of one node at a time; never more than are left for all others.
+        sessions_of_node: usize = Bounds::default().sessions_of_node;
+        /// Sessions at a time.
+        sessions: usize = Bounds::default().sessions;
+        /// Memory for messages in work, those that have not arrived wholly included. What has no room is refused.
+        #[serde(with = "human::size")]
+        message_memory: u64 = Bounds::default().message_memory;
+        /// A caller that does not go on with a message, or does not read, for so long is given up.
+        #[serde(with = "human::duration")]
+        patience: Duration = Bounds::default().patience;
+        /// A connection is asked to come again after this time.
+        #[serde(with = "human::duration")]
+        connection_age: Duration = Bounds::default().connection_age;
+        /// Time that it then has to end its calls.
+        #[serde(with = "human::duration")]
+        connection_grace: Duration = Bounds::default().connection_grace;
+        /// Time that running calls have when the hub is told to stop.
+        #[serde(with = "human::duration")]
+        drain: Duration = DRAIN;
     }
 }
 
@@ -159,10 +209,15 @@ section! {
         /// Size of a journal segment.
         #[serde(with = "human::size")]
         segment_size: u64 = 64 * MIB;
-        /// Most entries by which the history index may lag behind before commits wait for it.
+        /// What keeps the history index: "fjall" or "sled". After a change the next start makes the index again.
+        index: IndexEngine = IndexEngine::Fjall;
+        /// Most entries by which sled may lag behind before commits wait for it.
         index_lag: usize = 1_000_000;
         /// Most requests in one commit.
         batch_max: usize = 1024;
+        /// Memory for documents and proofs that were committed lately.
+        #[serde(with = "human::size")]
+        recent: u64 = 32 * MIB;
     }
 }
 
@@ -174,6 +229,17 @@ section! {
         /// "text" or "json".
         format: LogFormat = LogFormat::Text;
     }
+}
+
+/// What keeps the history index.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum IndexEngine {
+    /// fjall's LSM tree.
+    #[default]
+    Fjall,
+    /// sled 0.34.
+    Sled,
 }
 
 /// Form of a log line.
@@ -192,6 +258,7 @@ pub(super) const SECTIONS: &[(&str, Docs)] = &[
     ("listen", Listen::DOCS),
     ("tls", Tls::DOCS),
     ("log", Log::DOCS),
+    ("limits", Limits::DOCS),
     ("submission", Submission::DOCS),
     ("delivery", Delivery::DOCS),
     ("store", Store::DOCS),
@@ -218,6 +285,30 @@ impl Tls {
             max_handshakes: self.max_handshakes,
             handshake_timeout: self.handshake_timeout,
             reload_every: self.reload_every,
+            max_connections_of_caller: self.max_connections_of_caller,
+            max_connections_of_address: self.max_connections_of_address,
+        }
+    }
+}
+
+impl Limits {
+    /// The bounds for the server.
+    #[must_use]
+    pub fn bounds(&self) -> Bounds {
+        Bounds {
+            node_messages: self.node_messages,
+            node_bytes: self.node_bytes,
+            agency_messages: self.agency_messages,
+            agency_bytes: self.agency_bytes,
+            node_refusals: self.node_refusals,
+            calls_of_caller: self.calls_of_caller,
+            calls: self.calls,
+            sessions_of_node: self.sessions_of_node,
+            sessions: self.sessions,
+            message_memory: self.message_memory,
+            patience: self.patience,
+            connection_age: self.connection_age,
+            connection_grace: self.connection_grace,
         }
     }
 }

@@ -7,12 +7,17 @@ use tokio_stream::{Stream, StreamExt, wrappers::ReceiverStream};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{
+    bounds::Bounds,
     grpc_status::{refuse, status, stream_refusal, typed},
+    intake::{Intake, Turned},
     shares::Shares,
     submission::{node, required},
 };
 use crate::{
-    domain::reason::{Reason, ReasonCode},
+    domain::{
+        id::NodeName,
+        reason::{Reason, ReasonCode},
+    },
     hub::{
         Hub,
         query::digest_field,
@@ -26,26 +31,34 @@ use crate::{
 const MAX_DOWNLOADS_OF_NODE: usize = 16;
 /// Downloads of all nodes at the same time.
 const MAX_DOWNLOADS: usize = 1024;
-/// Sessions of one node at the same time; one is enough, and those of a connection that broke end by themselves.
-const MAX_SESSIONS_OF_NODE: usize = 64;
-/// Sessions of all nodes at the same time.
-const MAX_SESSIONS: usize = 16 * 1024;
+/// Calls of one node that wait for something to fetch.
+const MAX_FETCHES_OF_NODE: usize = 256;
+/// Such calls of all nodes.
+const MAX_FETCHES: usize = 16 * 1024;
+/// Answers of the door itself that may wait for a slow client.
+const WORDS: usize = 4;
 
 /// The service over a hub.
 pub struct Deliveries {
     hub: Arc<Hub>,
+    intake: Intake,
     downloads: Shares,
+    fetches: Shares,
     sessions: Shares,
+    patience: Duration,
 }
 
 impl Deliveries {
     /// The service over `hub`.
     #[must_use]
-    pub fn new(hub: Arc<Hub>) -> Self {
+    pub fn new(hub: Arc<Hub>, intake: Intake, bounds: &Bounds) -> Self {
         Self {
             hub,
+            intake,
             downloads: Shares::new("downloads", MAX_DOWNLOADS_OF_NODE, MAX_DOWNLOADS),
-            sessions: Shares::new("sessions", MAX_SESSIONS_OF_NODE, MAX_SESSIONS),
+            fetches: Shares::new("fetches", MAX_FETCHES_OF_NODE, MAX_FETCHES),
+            sessions: Shares::new("sessions", bounds.sessions_of_node, bounds.sessions),
+            patience: bounds.patience,
         }
     }
 }
@@ -68,22 +81,26 @@ impl DeliveryService for Deliveries {
         let Some(deliver_request::Step::Hello(hello)) = first else {
             return Err(refuse(Reason::new(ReasonCode::Malformed, "the first message must be `hello`")));
         };
-        let session = self.hub.open_session(&node, &hello.agencies).map_err(|refused| status(&refused))?;
-        let Session { agencies, commands, events } = session;
+        let session = self.hub.open_session_with(&node, &hello.agencies, self.patience);
+        let Session { agencies, commands, events } = session.map_err(|refused| status(&refused))?;
         let welcome = Welcome {
             agencies: agencies.iter().map(ToString::to_string).collect(),
             lease_us: self.hub.settings().lease_us,
         };
+        let (words, heard) = mpsc::channel(WORDS);
         let (broken, ending) = mpsc::channel(1);
-        self.hub.spawn(forward(steps, commands, broken));
+        let client = Client { intake: self.intake.clone(), node, commands, words };
+        self.hub.spawn(client.listen(steps, broken));
         let welcome = tokio_stream::once(step(deliver_response::Step::Welcome(welcome)));
-        let answers = welcome.chain(ReceiverStream::new(events).map(said)).map(Ok);
+        let answers = ReceiverStream::new(events).map(said).merge(ReceiverStream::new(heard).map(Ok));
+        let answers = welcome.map(Ok).chain(answers);
         let answers = answers.chain(ReceiverStream::new(ending).map(|broken| Err(typed(broken))));
         Ok(Response::new(Box::pin(share.kept_by(answers))))
     }
 
     async fn fetch(&self, request: Request<FetchRequest>) -> Result<Response<FetchResponse>, Status> {
         let node = node(&request)?;
+        let _until_the_end = self.fetches.take(&node).map_err(refuse)?;
         let FetchRequest { agencies, max, wait_us } = request.into_inner();
         let wait = Duration::from_micros(u64::try_from(wait_us).unwrap_or(0));
         let offers = self.hub.fetch(&node, &agencies, max, wait).await.map_err(|refused| status(&refused))?;
@@ -96,7 +113,9 @@ impl DeliveryService for Deliveries {
     ) -> Result<Response<AcknowledgeResponse>, Status> {
         let node = node(&request)?;
         let envelope = required(request.into_inner().envelope)?;
-        let accepted = self.hub.acknowledge(&node, envelope).await.map_err(|refused| status(&refused))?;
+        let envelope = self.intake.admit(&node, envelope, 0).map_err(Turned::status)?;
+        let outcome = self.hub.acknowledge(&node, envelope).await;
+        let accepted = self.intake.judged(&node, outcome).map_err(Turned::status)?;
         Ok(Response::new(AcknowledgeResponse { receipt: Some(accepted.receipt) }))
     }
 
@@ -136,53 +155,80 @@ impl DeliveryService for Deliveries {
     }
 }
 
-/// The client's half: ends the session when the client ends or breaks its stream; what broke it is the last answer.
-async fn forward(
-    mut steps: Streaming<DeliverRequest>,
+/// The client's half of a session.
+struct Client {
+    intake: Intake,
+    node: NodeName,
     commands: mpsc::Sender<Command>,
-    broken: mpsc::Sender<Status>,
-) {
-    loop {
-        let next = tokio::select! {
-            next = steps.next() => next,
-            () = commands.closed() => return,
-        };
-        let request = match next {
-            Some(Ok(request)) => request,
-            Some(Err(status)) => {
-                // Its one place is free. No receiver: the connection itself broke.
-                let _ = broken.try_send(status);
+    /// The door's own answers.
+    words: mpsc::Sender<DeliverResponse>,
+}
+
+impl Client {
+    /// Ends the session when the client ends or breaks its stream; what broke it is the last answer.
+    async fn listen(self, mut steps: Streaming<DeliverRequest>, broken: mpsc::Sender<Status>) {
+        loop {
+            let next = tokio::select! {
+                next = steps.next() => next,
+                () = self.commands.closed() => return,
+            };
+            let request = match next {
+                Some(Ok(request)) => request,
+                Some(Err(status)) => {
+                    // Its one place is free. No receiver: the connection itself broke.
+                    let _ = broken.try_send(status);
+                    return;
+                }
+                None => return,
+            };
+            let Some(step) = request.step else { continue };
+            if !self.pass_on(step).await {
                 return;
             }
-            None => return,
-        };
-        let Some(command) = request.step.and_then(command) else { continue };
-        if commands.send(command).await.is_err() {
-            return;
         }
+    }
+
+    /// False when the session is over.
+    async fn pass_on(&self, step: deliver_request::Step) -> bool {
+        match self.command(step) {
+            Ok(None) => true,
+            Ok(Some(command)) => self.commands.send(command).await.is_ok(),
+            Err(turned) => {
+                let refusal = Some(turned.stream_refusal());
+                let refused = StepRefused { delivery_id: String::new(), refusal };
+                let answer = self.words.send(self::step(deliver_response::Step::Refused(refused)));
+                tokio::select! {
+                    told = answer => told.is_ok(),
+                    () = self.commands.closed() => false,
+                }
+            }
+        }
+    }
+
+    fn command(&self, step: deliver_request::Step) -> Result<Option<Command>, Turned> {
+        use deliver_request::Step;
+
+        Ok(match step {
+            Step::Hello(_) => None,
+            Step::Credit(more) => Some(Command::Credit(more)),
+            Step::Acknowledge(request) => {
+                let envelope = request.envelope.unwrap_or_default();
+                Some(Command::Acknowledge(self.intake.admit(&self.node, envelope, 0)?))
+            }
+            Step::Release(request) => {
+                Some(Command::Release { delivery_id: request.delivery_id, lease: request.lease_id })
+            }
+            Step::Extend(request) => {
+                Some(Command::Extend { delivery_id: request.delivery_id, lease: request.lease_id })
+            }
+        })
     }
 }
 
-fn command(step: deliver_request::Step) -> Option<Command> {
-    use deliver_request::Step;
-
-    match step {
-        Step::Hello(_) => None,
-        Step::Credit(more) => Some(Command::Credit(more)),
-        Step::Acknowledge(request) => Some(Command::Acknowledge(request.envelope.unwrap_or_default())),
-        Step::Release(request) => {
-            Some(Command::Release { delivery_id: request.delivery_id, lease: request.lease_id })
-        }
-        Step::Extend(request) => {
-            Some(Command::Extend { delivery_id: request.delivery_id, lease: request.lease_id })
-        }
-    }
-}
-
-fn said(event: Event) -> DeliverResponse {
+fn said(event: Event) -> Result<DeliverResponse, Status> {
     use deliver_response::Step;
 
-    step(match event {
+    Ok(step(match event {
         Event::Offer(offer) => Step::Offer(*offer),
         Event::Acknowledged(accepted) => {
             Step::Acknowledged(AcknowledgeResponse { receipt: Some(accepted.receipt) })
@@ -194,7 +240,8 @@ fn said(event: Event) -> DeliverResponse {
             Step::Refused(StepRefused { delivery_id, refusal: Some(stream_refusal(&refused)) })
         }
         Event::Goodbye => Step::Goodbye(Goodbye {}),
-    })
+        Event::Ended(refused) => return Err(status(&refused)),
+    }))
 }
 
 fn step(step: deliver_response::Step) -> DeliverResponse {

@@ -30,11 +30,17 @@ const RETRY_AFTER: Duration = Duration::from_millis(250);
 /// The status of a refused call: `ErrorInfo`, `RetryInfo` where waiting helps, and the [`Refusal`].
 #[must_use]
 pub fn status(refused: &Refused) -> Status {
+    status_after(refused, RETRY_AFTER)
+}
+
+/// [`status`] for a caller that should wait so long.
+#[must_use]
+pub fn status_after(refused: &Refused, pause: Duration) -> Status {
     let code = refused.code();
     let entry = entry(code);
     let mut details = ErrorDetails::with_error_info(code.as_str_name(), DOMAIN, metadata(&refused.reasons));
     if entry.retry == Retry::Later {
-        details.set_retry_info(Some(RETRY_AFTER));
+        details.set_retry_info(Some(pause));
     }
     let message = cut(&refused.to_string(), MAX_MESSAGE).to_owned();
     let status = Status::with_error_details(grpc_code(entry.grpc), message.clone(), details);
@@ -76,8 +82,17 @@ pub fn typed_answer(answer: http::Response<Body>) -> http::Response<Body> {
 /// The same inside a stream that goes on.
 #[must_use]
 pub fn stream_refusal(refused: &Refused) -> StreamRefusal {
+    stream_refusal_after(refused, RETRY_AFTER)
+}
+
+/// [`stream_refusal`] for a caller that should wait so long.
+#[must_use]
+pub fn stream_refusal_after(refused: &Refused, pause: Duration) -> StreamRefusal {
+    let entry = entry(refused.code());
+    let pause_us = i64::try_from(pause.as_micros()).unwrap_or(i64::MAX);
     StreamRefusal {
-        status: grpc_code(entry(refused.code()).grpc) as i32,
+        retry_after_us: if entry.retry == Retry::Later { pause_us } else { 0 },
+        status: grpc_code(entry.grpc) as i32,
         message: cut(&refused.to_string(), MAX_MESSAGE).to_owned(),
         refusal: refusal(refused).encode_to_vec().into(),
     }

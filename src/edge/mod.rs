@@ -1,13 +1,19 @@
 //! The doors: gRPC, TLS, callers. Handlers convert, call one method of a hub handle, and convert back.
 
 pub mod audit;
+pub mod bounds;
 pub mod caller;
 pub mod delivery;
 pub mod directory;
+pub mod gate;
 pub mod grpc_status;
+pub mod intake;
+mod measured;
 pub mod operator;
+pub mod rates;
 pub mod server;
 pub mod shares;
 pub mod status;
 pub mod submission;
+mod submit_stream;
 pub mod tls;

@@ -8,8 +8,18 @@ use tonic::transport::Server;
 use tower::util::MapResponseLayer;
 
 use super::{
-    audit::Audit, caller::Role, delivery::Deliveries, directory::Directories, grpc_status::typed_answer,
-    operator::Operators, status::Statuses, submission::Submissions, tls::Acceptor,
+    audit::Audit,
+    bounds::Bounds,
+    caller::Role,
+    delivery::Deliveries,
+    directory::Directories,
+    gate::{Gate, Memory},
+    grpc_status::typed_answer,
+    intake::Intake,
+    operator::Operators,
+    status::Statuses,
+    submission::Submissions,
+    tls::Acceptor,
 };
 use crate::{
     hub::{Hub, Notice},
@@ -33,6 +43,8 @@ const MAX_ANSWER: usize = 64 * 1024 * 1024;
 const MAX_STREAMS: u32 = 256;
 /// Header list of a call.
 const MAX_HEADERS: u32 = 16 * 1024;
+/// Bytes that a connection may send before they are taken over: 1.2 MiB a second at 200 ms of distance.
+const WINDOW: u32 = 256 * 1024;
 /// A connection that does not answer pings is closed.
 const PING_EVERY: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
@@ -54,22 +66,38 @@ pub enum ServeError {
     StoreFailed,
 }
 
-/// Serves until `stop` is cancelled, then lets running calls finish; or until the store fails, then lets them only hear
-/// of it.
+/// [`serve_with`] the usual bounds.
 pub async fn serve(
     hub: Arc<Hub>,
     acceptor: Arc<Acceptor>,
     listener: TcpListener,
     stop: CancellationToken,
 ) -> Result<(), ServeError> {
+    serve_with(hub, acceptor, listener, stop, &Bounds::default()).await
+}
+
+/// Serves until `stop` is cancelled, then takes nothing more, says goodbye to sessions and watches, and lets running
+/// calls finish; or until the store fails, then lets them only hear of it.
+pub async fn serve_with(
+    hub: Arc<Hub>,
+    acceptor: Arc<Acceptor>,
+    listener: TcpListener,
+    stop: CancellationToken,
+    bounds: &Bounds,
+) -> Result<(), ServeError> {
     let (reporter, health) = tonic_health::server::health_reporter();
     reporter.set_service_status("", tonic_health::ServingStatus::Serving).await;
     let reflection =
         || tonic_reflection::server::Builder::configure().register_encoded_file_descriptor_set(DESCRIPTORS);
     let (v1, v1alpha) = (reflection().build_v1()?, reflection().build_v1alpha()?);
-    let submissions = SubmissionServiceServer::new(Submissions::new(Arc::clone(&hub)));
-    let deliveries = DeliveryServiceServer::new(Deliveries::new(Arc::clone(&hub)));
-    let statuses = StatusServiceServer::new(Statuses::new(Arc::clone(&hub)));
+    let room = usize::try_from(bounds.message_memory).unwrap_or(usize::MAX);
+    let memory = Memory::new("bytes of messages", usize::MAX, room);
+    let gate = Gate::new(bounds, memory.clone(), hub.stopping().clone());
+    let intake = Intake::new(Arc::clone(&hub), bounds, memory);
+    let submissions =
+        SubmissionServiceServer::new(Submissions::new(Arc::clone(&hub), intake.clone(), bounds));
+    let deliveries = DeliveryServiceServer::new(Deliveries::new(Arc::clone(&hub), intake.clone(), bounds));
+    let statuses = StatusServiceServer::new(Statuses::new(Arc::clone(&hub), intake, bounds));
     let audits = AuditServiceServer::new(Audit(Arc::clone(&hub)));
     let operators = OperatorServiceServer::new(Operators(Arc::clone(&hub)));
     let directories = DirectoryServiceServer::new(Directories(Arc::clone(&hub)));
@@ -79,7 +107,12 @@ pub async fn serve(
         .http2_max_header_list_size(MAX_HEADERS)
         .http2_max_pending_accept_reset_streams(Some(64))
         .max_concurrent_streams(MAX_STREAMS)
+        .initial_stream_window_size(WINDOW)
+        .initial_connection_window_size(WINDOW)
+        .max_connection_age(bounds.connection_age)
+        .max_connection_age_grace(bounds.connection_grace)
         .layer(MapResponseLayer::new(typed_answer))
+        .layer(gate)
         .add_service(health)
         .add_service(v1)
         .add_service(v1alpha)

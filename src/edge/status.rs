@@ -1,13 +1,15 @@
 //! The door for business statuses, watches and timelines.
 
-use std::{pin::Pin, sync::Arc};
+use std::{pin::Pin, sync::Arc, time::Duration};
 
 use tokio_stream::{Stream, StreamExt, wrappers::ReceiverStream};
 use tonic::{Request, Response, Status};
 
 use super::{
+    bounds::Bounds,
     caller::{Caller, Role},
     grpc_status::{refuse, status},
+    intake::{Intake, Turned},
     shares::Shares,
     submission::{node, required},
 };
@@ -25,14 +27,17 @@ const MAX_WATCHES: usize = 16 * 1024;
 /// The service over a hub.
 pub struct Statuses {
     hub: Arc<Hub>,
+    intake: Intake,
     watches: Shares,
+    patience: Duration,
 }
 
 impl Statuses {
     /// The service over `hub`.
     #[must_use]
-    pub fn new(hub: Arc<Hub>) -> Self {
-        Self { hub, watches: Shares::new("watches", MAX_WATCHES_OF_NODE, MAX_WATCHES) }
+    pub fn new(hub: Arc<Hub>, intake: Intake, bounds: &Bounds) -> Self {
+        let watches = Shares::new("watches", MAX_WATCHES_OF_NODE, MAX_WATCHES);
+        Self { hub, intake, watches, patience: bounds.patience }
     }
 }
 
@@ -43,7 +48,9 @@ impl StatusService for Statuses {
     async fn report(&self, request: Request<ReportRequest>) -> Result<Response<ReportResponse>, Status> {
         let node = node(&request)?;
         let envelope = required(request.into_inner().envelope)?;
-        let accepted = self.hub.report_status(&node, envelope).await.map_err(|refused| status(&refused))?;
+        let envelope = self.intake.admit(&node, envelope, 0).map_err(Turned::status)?;
+        let outcome = self.hub.report_status(&node, envelope).await;
+        let accepted = self.intake.judged(&node, outcome).map_err(Turned::status)?;
         Ok(Response::new(ReportResponse { receipt: Some(accepted.receipt) }))
     }
 
@@ -52,7 +59,8 @@ impl StatusService for Statuses {
         let WatchRequest { agency, cursor, once } = request.into_inner();
         let share = self.watches.take(&node).map_err(refuse)?;
         let until = if once { Until::Now } else { Until::Stopped };
-        let entries = self.hub.watch(&node, &agency, &cursor, until).map_err(|refused| status(&refused))?;
+        let entries = self.hub.watch_with(&node, &agency, &cursor, until, self.patience);
+        let entries = entries.map_err(|refused| status(&refused))?;
         let answers = ReceiverStream::new(entries).map(|entry| match entry {
             Ok(entry) => Ok(WatchResponse { cursor: entry.cursor, receipt: Some(entry.receipt) }),
             Err(refused) => Err(status(&refused)),

@@ -1,15 +1,17 @@
 //! The senders' door.
 
-use std::{pin::Pin, sync::Arc};
+use std::{pin::Pin, sync::Arc, time::Duration};
 
-use tokio::sync::mpsc;
-use tokio_stream::{Stream, StreamExt, wrappers::ReceiverStream};
-use tonic::{Request, Response, Status, Streaming};
+use tokio_stream::Stream;
+use tonic::{Request, Response, Status, Streaming, codegen::Bytes};
 
 use super::{
+    bounds::Bounds,
     caller::Caller,
-    grpc_status::{refuse, status, stream_refusal, typed},
+    grpc_status::{refuse, status},
+    intake::{Intake, Turned, stopping},
     shares::Shares,
+    submit_stream::SubmitStream,
 };
 use crate::{
     domain::{
@@ -28,9 +30,6 @@ pub const REPEAT_HEADER: &str = "truc-repeat";
 /// Bytes of one upload message.
 pub const MAX_CHUNK: usize = 1024 * 1024;
 
-/// Submissions of one stream that are worked on at the same time.
-const STREAM_IN_FLIGHT: usize = 256;
-
 /// Uploads of one node at the same time: each holds up to two messages in memory, however slowly they come.
 const MAX_UPLOADS_OF_NODE: usize = 16;
 /// Uploads of all nodes at the same time.
@@ -39,14 +38,25 @@ const MAX_UPLOADS: usize = 512;
 /// The service over a hub.
 pub struct Submissions {
     hub: Arc<Hub>,
+    intake: Intake,
     uploads: Shares,
+    patience: Duration,
 }
 
 impl Submissions {
     /// The service over `hub`.
     #[must_use]
-    pub fn new(hub: Arc<Hub>) -> Self {
-        Self { hub, uploads: Shares::new("uploads", MAX_UPLOADS_OF_NODE, MAX_UPLOADS) }
+    pub fn new(hub: Arc<Hub>, intake: Intake, bounds: &Bounds) -> Self {
+        let uploads = Shares::new("uploads", MAX_UPLOADS_OF_NODE, MAX_UPLOADS);
+        Self { hub, intake, uploads, patience: bounds.patience }
+    }
+}
+
+impl Submissions {
+    /// The next step of an upload. A hub that stops keeps what arrived: the upload goes on later.
+    async fn next(&self, steps: &mut Streaming<UploadRequest>) -> Result<Option<UploadRequest>, Status> {
+        let next = self.hub.stopping().run_until_cancelled(steps.message()).await;
+        next.unwrap_or_else(|| Err(refuse(stopping())))
     }
 }
 
@@ -66,9 +76,8 @@ impl SubmissionService for Submissions {
 
     async fn submit(&self, request: Request<SubmitRequest>) -> Result<Response<SubmitResponse>, Status> {
         let node = node(&request)?;
-        let accepted =
-            submit(&self.hub, &node, request.into_inner()).await.map_err(|refused| status(&refused))?;
-        Ok(respond(accepted))
+        let accepted = submit(&self.hub, &self.intake, &node, request.into_inner()).await;
+        Ok(respond(accepted.map_err(Turned::status)?))
     }
 
     async fn submit_stream(
@@ -76,14 +85,20 @@ impl SubmissionService for Submissions {
         request: Request<Streaming<SubmitStreamRequest>>,
     ) -> Result<Response<Self::SubmitStreamStream>, Status> {
         let node = node(&request)?;
-        let (answers, receiver) = mpsc::channel(STREAM_IN_FLIGHT);
-        self.hub.spawn(serve_stream(Arc::clone(&self.hub), node, request.into_inner(), answers));
-        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+        let stream = SubmitStream {
+            hub: Arc::clone(&self.hub),
+            intake: self.intake.clone(),
+            patience: self.patience,
+            node,
+            requests: request.into_inner(),
+        };
+        Ok(Response::new(Box::pin(stream.begin())))
     }
 
     async fn validate(&self, request: Request<SubmitRequest>) -> Result<Response<ValidateResponse>, Status> {
         let node = node(&request)?;
         let envelope = required(request.into_inner().envelope)?;
+        let envelope = self.intake.admit(&node, envelope, 0).map_err(Turned::status)?;
         let valid = self.hub.validate(&node, envelope).await.map_err(|refused| status(&refused))?;
         Ok(Response::new(valid))
     }
@@ -94,8 +109,9 @@ impl SubmissionService for Submissions {
     ) -> Result<Response<SubmitResponse>, Status> {
         let node = node(&request)?;
         let envelope = required(request.into_inner().envelope)?;
-        let accepted = self.hub.add_recipients(&node, envelope).await.map_err(|refused| status(&refused))?;
-        Ok(respond(accepted))
+        let envelope = self.intake.admit(&node, envelope, 0).map_err(Turned::status)?;
+        let outcome = self.hub.add_recipients(&node, envelope).await;
+        Ok(respond(self.intake.judged(&node, outcome).map_err(Turned::status)?))
     }
 
     async fn upload(
@@ -110,7 +126,7 @@ impl SubmissionService for Submissions {
             return Err(refuse(Reason::new(ReasonCode::Malformed, "the first message must be `begin`")));
         };
         let mut upload = self.hub.begin_upload(&node, &begin).await.map_err(|refused| status(&refused))?;
-        while let Some(step) = steps.message().await? {
+        while let Some(step) = self.next(&mut steps).await? {
             let Some(upload_request::Step::Data(data)) = step.step else {
                 return Err(refuse(Reason::new(ReasonCode::Malformed, "after `begin` only `data` may come")));
             };
@@ -118,6 +134,7 @@ impl SubmissionService for Submissions {
                 let detail = format!("data: {} bytes, at most {MAX_CHUNK} a message", data.len());
                 return Err(refuse(Reason::new(ReasonCode::TooLarge, detail)));
             }
+            self.intake.pace(&node, data.len()).await?;
             upload.write(data).await.map_err(|refused| status(&refused))?;
         }
         Ok(Response::new(upload.finish().await.map_err(|refused| status(&refused))?))
@@ -145,13 +162,17 @@ pub fn required(envelope: Option<SignedEnvelope>) -> Result<SignedEnvelope, Stat
     envelope.ok_or_else(|| refuse(Reason::invalid("envelope", "is missing")))
 }
 
-async fn submit(
+/// Lets a document in, or refuses it.
+pub(super) async fn submit(
     hub: &Arc<Hub>,
+    intake: &Intake,
     node: &NodeName,
     request: SubmitRequest,
-) -> Result<Accepted, crate::hub::refused::Refused> {
+) -> Result<Accepted, Turned> {
     let envelope = request.envelope.ok_or_else(|| Reason::invalid("envelope", "is missing"))?;
-    hub.submit(node, envelope, request.inline_parts).await
+    let more = request.inline_parts.iter().map(Bytes::len).sum();
+    let envelope = intake.admit(node, envelope, more)?;
+    intake.judged(node, hub.submit(node, envelope, request.inline_parts).await)
 }
 
 fn respond(accepted: Accepted) -> Response<SubmitResponse> {
@@ -160,54 +181,6 @@ fn respond(accepted: Accepted) -> Response<SubmitResponse> {
         response.metadata_mut().insert(REPEAT_HEADER, tonic::metadata::MetadataValue::from_static("true"));
     }
     response
-}
-
-/// Answers come as their commits do; the bound on work in flight holds back a fast client.
-async fn serve_stream(
-    hub: Arc<Hub>,
-    node: NodeName,
-    mut requests: Streaming<SubmitStreamRequest>,
-    answers: mpsc::Sender<Result<SubmitStreamResponse, Status>>,
-) {
-    let mut work = tokio::task::JoinSet::new();
-    let mut unreadable = None;
-    loop {
-        tokio::select! {
-            next = requests.next(), if work.len() < STREAM_IN_FLIGHT => match next {
-                Some(Ok(request)) => {
-                    let (hub, node, answers) = (Arc::clone(&hub), node.clone(), answers.clone());
-                    work.spawn(async move {
-                        // A client that went away repeats and gets the same receipt.
-                        let _ = answers.send(Ok(answer(&hub, &node, request).await)).await;
-                    });
-                }
-                Some(Err(broken)) => {
-                    // Nothing after it can be read; what was taken is still answered below.
-                    unreadable = Some(broken);
-                    break;
-                }
-                None => break,
-            },
-            Some(_) = work.join_next() => {}
-            () = answers.closed() => return,
-        }
-    }
-    while work.join_next().await.is_some() {}
-    if let Some(broken) = unreadable {
-        // No receiver: the connection itself broke.
-        let _ = answers.send(Err(typed(broken))).await;
-    }
-}
-
-async fn answer(hub: &Arc<Hub>, node: &NodeName, request: SubmitStreamRequest) -> SubmitStreamResponse {
-    use submit_stream_response::Answer;
-
-    let outcome = submit(hub, node, request.request.unwrap_or_default()).await;
-    let answer = match outcome {
-        Ok(accepted) => Answer::Accepted(SubmitResponse { receipt: Some(accepted.receipt) }),
-        Err(refused) => Answer::Refused(stream_refusal(&refused)),
-    };
-    SubmitStreamResponse { tag: request.tag, answer: Some(answer) }
 }
 
 fn capabilities(hub: &Hub) -> GetCapabilitiesResponse {

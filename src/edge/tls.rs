@@ -2,6 +2,7 @@
 
 mod handshakes;
 mod live;
+mod places;
 mod source;
 
 use std::{
@@ -17,12 +18,13 @@ use arc_swap::ArcSwap;
 use handshakes::Handshakes;
 pub use live::Connection;
 use live::Live;
+use places::{Place, Places};
 use rustls::pki_types::UnixTime;
 use source::{Files, Loaded};
 pub use source::{TlsError, TlsSource};
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    sync::mpsc,
     time::{sleep, timeout},
 };
 use tokio_rustls::TlsAcceptor;
@@ -48,6 +50,10 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 pub struct TlsLimits {
     /// Connections at a time, those in their handshake included.
     pub max_connections: usize,
+    /// Connections of one identity at a time, and never more than are left for all others.
+    pub max_connections_of_caller: usize,
+    /// Connections of one address at a time, before any handshake, and never more than are left for all others.
+    pub max_connections_of_address: usize,
     /// Handshakes at a time. When there are more, the oldest makes room after a second.
     pub max_handshakes: usize,
     /// A handshake that takes longer is dropped.
@@ -59,7 +65,9 @@ pub struct TlsLimits {
 impl Default for TlsLimits {
     fn default() -> Self {
         Self {
-            max_connections: 8192,
+            max_connections: 32 * 1024,
+            max_connections_of_caller: 16 * 1024,
+            max_connections_of_address: 16 * 1024,
             max_handshakes: 256,
             handshake_timeout: Duration::from_secs(10),
             reload_every: Duration::from_secs(5),
@@ -77,7 +85,7 @@ pub struct Acceptor {
     /// What the last look at the files found, usable or not, so that one fault is logged once.
     seen: Mutex<Option<Digest>>,
     live: Arc<Live>,
-    connections: Arc<Semaphore>,
+    places: Places,
 }
 
 impl Acceptor {
@@ -91,7 +99,7 @@ impl Acceptor {
             loaded: ArcSwap::from_pointee(loaded),
             seen: Mutex::new(Some(files.fingerprint())),
             live: Arc::default(),
-            connections: semaphore(limits.max_connections),
+            places: Places::new(&limits),
         }))
     }
 
@@ -179,7 +187,7 @@ impl Acceptor {
         std::mem::replace(&mut *seen, found) != found
     }
 
-    async fn handshake(&self, socket: TcpStream, slot: OwnedSemaphorePermit) -> io::Result<Connection> {
+    async fn handshake(&self, socket: TcpStream, mut place: Place) -> io::Result<Connection> {
         let address = socket.peer_addr()?;
         let loaded = self.loaded.load_full();
         let shaking = TlsAcceptor::from(loaded.config.clone()).accept(socket);
@@ -188,7 +196,8 @@ impl Acceptor {
             Some([leaf, ..]) => Identity::from_certificate(leaf),
             _ => Err(Reason::new(ReasonCode::RoleRequired, "this connection has no client certificate")),
         };
-        let connection = self.live.admit(stream, PeerInfo { address, identity }, slot);
+        place.belongs_to(&self.places, &identity)?;
+        let connection = self.live.admit(stream, PeerInfo { address, identity }, place);
         // A reload judges what is registered; this connection may have come too late for that.
         let newest = self.loaded.load_full();
         if !Arc::ptr_eq(&loaded, &newest) && connection.entry().refused_by(&newest, UnixTime::now()) {
@@ -219,16 +228,17 @@ impl Stream for Incoming {
 async fn accept(acceptor: Arc<Acceptor>, mut sockets: TcpIncoming, accepted: mpsc::Sender<Connection>) {
     let mut handshakes = Handshakes::new(acceptor.limits.max_handshakes);
     loop {
-        let Ok(slot) = acceptor.connections.clone().acquire_owned().await else { return };
+        let Some(slot) = acceptor.places.slot().await else { return };
         handshakes.room().await;
         match sockets.next().await {
             None => return,
             Some(Err(error)) => pause_after(&error).await,
             Some(Ok(socket)) => {
+                let Some(place) = acceptor.places.place(&socket, slot) else { continue };
                 let (acceptor, accepted) = (acceptor.clone(), accepted.clone());
                 handshakes.begin(async move {
                     let peer = socket.peer_addr().ok();
-                    match acceptor.handshake(socket, slot).await {
+                    match acceptor.handshake(socket, place).await {
                         // The server that would take it may be gone: then there is nothing left to do.
                         Ok(connection) => drop(accepted.send(connection).await),
                         Err(error) => log_refusal(peer, &error),
@@ -251,8 +261,4 @@ async fn pause_after(error: &io::Error) {
 fn log_refusal(peer: Option<SocketAddr>, error: &io::Error) {
     let peer = peer.map_or_else(|| "unknown".to_owned(), |address| address.to_string());
     tracing::debug!(peer, %error, "handshake refused");
-}
-
-fn semaphore(permits: usize) -> Arc<Semaphore> {
-    Arc::new(Semaphore::new(permits.clamp(1, Semaphore::MAX_PERMITS)))
 }

@@ -6,7 +6,9 @@ pub mod clock;
 pub mod directory;
 pub mod dispatcher;
 pub mod intake;
+mod lanes;
 pub mod query;
+mod recent;
 pub mod refused;
 pub mod report;
 mod sequencer;
@@ -14,6 +16,7 @@ pub mod session;
 mod sweeper;
 pub mod transfer;
 pub mod watch;
+mod workers;
 
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -30,7 +33,14 @@ use crate::{
 use bells::Bells;
 use clock::Clock;
 use dispatcher::Dispatcher;
+use recent::Recent;
 use sequencer::Sequencer;
+use workers::Workers;
+
+/// Verifying one message takes as long as committing several: a quarter as many may wait for it as for the writer, or
+/// what is accepted would wait too long under overload.
+const VERIFIED_SHARE: usize = 4;
+const FEWEST_VERIFIED: usize = 16;
 
 /// Rules and bounds of this hub.
 #[derive(Clone, Debug)]
@@ -51,6 +61,8 @@ pub struct Settings {
     pub max_waiting_requests: usize,
     /// Leaves of one commit, fan-out not counted.
     pub max_batch_leaves: usize,
+    /// Bytes of memory for documents and proofs that were committed lately.
+    pub recent_bytes: usize,
 }
 
 /// The log's name and keys.
@@ -87,8 +99,8 @@ pub enum StartError {
     /// The stored head is not one that this log key signed.
     #[error("the stored checkpoint is not signed by this log key: {0}")]
     ForeignLog(String),
-    /// The thread could not be started.
-    #[error("starting the sequencer: {0}")]
+    /// A thread could not be started.
+    #[error("starting the hub's threads: {0}")]
     Thread(#[from] std::io::Error),
     /// A directory change in the log can't be applied.
     #[error("directory change in leaf {leaf}: {reason}")]
@@ -110,8 +122,10 @@ pub struct Hub {
     directory: Arc<RwLock<Arc<Directory>>>,
     dispatcher: Arc<Dispatcher>,
     sequencer: Sequencer,
+    workers: Workers,
     /// Rings when something comes into an agency's watch.
     feeds: Arc<Bells>,
+    recent: Arc<Recent>,
     notices: tokio::sync::broadcast::Sender<Notice>,
     /// Open two-way sessions.
     sessions: std::sync::atomic::AtomicUsize,
@@ -132,6 +146,7 @@ impl Hub {
         let directory = Arc::new(RwLock::new(Arc::new(load_directory(&*store)?)));
         let dispatcher = Arc::new(Dispatcher::load(&*store, settings.lease_us, settings.backoff)?);
         let feeds = Arc::new(Bells::default());
+        let recent = Arc::new(Recent::new(settings.recent_bytes));
         let (notices, _) = tokio::sync::broadcast::channel(256);
         let log = Arc::new(log);
         let sequencer = Sequencer::start(sequencer::Parts {
@@ -141,11 +156,13 @@ impl Hub {
             dispatcher: Arc::clone(&dispatcher),
             clock: clock.clone(),
             feeds: Arc::clone(&feeds),
+            recent: Arc::clone(&recent),
             notices: notices.clone(),
             max_waiting_requests: settings.max_waiting_requests,
             max_batch_leaves: settings.max_batch_leaves,
             max_recipients: settings.limits.max_recipients,
         })?;
+        let workers = Workers::start((settings.max_waiting_requests / VERIFIED_SHARE).max(FEWEST_VERIFIED))?;
         let hub = Arc::new(Self {
             store,
             payload,
@@ -155,7 +172,9 @@ impl Hub {
             directory,
             dispatcher,
             sequencer,
+            workers,
             feeds,
+            recent,
             notices,
             sessions: std::sync::atomic::AtomicUsize::new(0),
             stopping: CancellationToken::new(),

@@ -65,15 +65,33 @@ impl From<&CommitError> for Refused {
     }
 }
 
-/// Runs CPU or disk work off the async threads.
+/// The hub takes nothing more.
+pub(super) fn stopping() -> Refused {
+    Refused::because(
+        ReasonCode::ShuttingDown,
+        "the hub is stopping or recovering: connect again, then repeat",
+    )
+}
+
+/// A client left unread what it asked for.
+pub(super) fn unread(patience: std::time::Duration) -> Refused {
+    Refused::because(ReasonCode::TooSlow, format!("nothing was read for {patience:?}: connect again"))
+}
+
+/// Work was lost by a fault of the hub.
+pub(super) fn worker_ended() -> Refused {
+    Refused::because(
+        ReasonCode::StoreFailed,
+        "a worker of the hub ended unexpectedly: repeat the same message",
+    )
+}
+
+/// Runs disk work off the async threads. What costs much is bounded by node: see `workers`.
 pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Refused> {
     tokio::task::spawn_blocking(work).await.map_err(|error| {
         tracing::error!(%error, "a worker ended unexpectedly");
-        Refused::because(
-            ReasonCode::StoreFailed,
-            "a worker of the hub ended unexpectedly: repeat the same message",
-        )
+        worker_ended()
     })
 }

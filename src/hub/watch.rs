@@ -1,13 +1,14 @@
 //! What happened to an agency's documents, in log order, from any place on, then live.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::{self, error::TrySendError};
 
 use super::{
-    Hub, query,
-    refused::{Refused, blocking},
+    Hub,
+    refused::{self, Refused, blocking},
     sequencer::Proposal,
+    session::PATIENCE,
 };
 use crate::{
     domain::{
@@ -49,15 +50,28 @@ impl Hub {
         cursor: &str,
         until: Until,
     ) -> Result<mpsc::Receiver<Result<Entry, Refused>>, Refused> {
+        self.watch_with(node, agency, cursor, until, PATIENCE)
+    }
+
+    /// [`Hub::watch`] for a reader that may leave entries unread for so long: then the watch ends.
+    pub fn watch_with(
+        self: &Arc<Self>,
+        node: &NodeName,
+        agency: &str,
+        cursor: &str,
+        until: Until,
+        patience: Duration,
+    ) -> Result<mpsc::Receiver<Result<Entry, Refused>>, Refused> {
         let agency = AgencyId::parse(agency)?;
         self.directory().may_act(node, &agency)?;
         let from = match cursor {
             "" => self.store.cursor(&agency)?.unwrap_or(0),
             cursor => self.parse_cursor(cursor)?,
         };
-        let (sender, receiver) = mpsc::channel(AHEAD);
+        // One place more, for the last word.
+        let (sender, receiver) = mpsc::channel(AHEAD + 1);
         let (hub, node) = (Arc::clone(self), node.clone());
-        self.tasks.spawn(Follower { hub, node, agency, from, until, sender }.run());
+        self.tasks.spawn(Follower { hub, node, agency, from, until, patience, sender }.run());
         Ok(receiver)
     }
 
@@ -66,7 +80,7 @@ impl Hub {
         let agency = AgencyId::parse(agency)?;
         self.directory().may_act(node, &agency)?;
         let next = self.parse_cursor(cursor)?;
-        self.sequencer.propose(Proposal::SaveCursor(agency, next)).await.map(drop)
+        self.sequencer.propose(Proposal::SaveCursor(node.clone(), agency, next)).await.map(drop)
     }
 
     fn parse_cursor(&self, text: &str) -> Result<u64, Refused> {
@@ -88,38 +102,50 @@ struct Follower {
     agency: AgencyId,
     from: u64,
     until: Until,
+    patience: Duration,
     sender: mpsc::Sender<Result<Entry, Refused>>,
+}
+
+/// Why a watch ends.
+enum Ended {
+    /// All was told, or nobody listens.
+    Quietly,
+    Because(Refused),
 }
 
 impl Follower {
     async fn run(mut self) {
+        let last_word = self.sender.clone().try_reserve_owned();
+        if let (Ended::Because(refused), Ok(last_word)) = (self.follow().await, last_word) {
+            last_word.send(Err(refused));
+        }
+    }
+
+    async fn follow(&mut self) -> Ended {
         // Before the first look, so that a commit in between rings.
         let listening = self.hub.feeds.listen(std::slice::from_ref(&self.agency));
         let stopping = self.hub.stopping.clone();
         loop {
             let page = match self.page().await {
                 Ok(page) => page,
-                Err(refused) => {
-                    self.say(Err(refused)).await;
-                    return;
-                }
+                Err(refused) => return Ended::Because(refused),
             };
             let full = page.len() == PAGE;
             for entry in page {
-                if !self.say(Ok(entry)).await {
-                    return;
+                if let Err(ended) = self.say(entry).await {
+                    return ended;
                 }
             }
             if full {
                 continue;
             }
             if self.until == Until::Now {
-                return;
+                return Ended::Quietly;
             }
             tokio::select! {
                 () = listening.rung() => {}
-                () = self.sender.closed() => return,
-                () = stopping.cancelled() => return,
+                () = self.sender.closed() => return Ended::Quietly,
+                () = stopping.cancelled() => return Ended::Because(refused::stopping()),
             }
         }
     }
@@ -135,12 +161,18 @@ impl Follower {
         Ok(page)
     }
 
-    /// False when nobody listens, or the hub stops: a slow reader goes on from its cursor later.
-    async fn say(&self, entry: Result<Entry, Refused>) -> bool {
+    /// Tells an entry. A reader that is given up goes on from its cursor later.
+    async fn say(&self, entry: Entry) -> Result<(), Ended> {
+        let entry = match self.sender.try_send(Ok(entry)) {
+            Ok(()) => return Ok(()),
+            Err(TrySendError::Closed(_)) => return Err(Ended::Quietly),
+            Err(TrySendError::Full(entry)) => entry,
+        };
         tokio::select! {
             biased;
-            sent = self.sender.send(entry) => sent.is_ok(),
-            () = self.hub.stopping.cancelled() => false,
+            sent = self.sender.send(entry) => sent.map_err(|_| Ended::Quietly),
+            () = self.hub.stopping.cancelled() => Err(Ended::Because(refused::stopping())),
+            () = tokio::time::sleep(self.patience) => Err(Ended::Because(refused::unread(self.patience))),
         }
     }
 }
@@ -149,8 +181,7 @@ impl Hub {
     fn entries(&self, agency: &AgencyId, from: u64) -> Result<Vec<Entry>, Refused> {
         let mut leaves = self.store.feed(agency, from, PAGE)?;
         leaves.retain(|leaf| self.is_published(*leaf));
-        let entry =
-            |leaf| Ok(Entry { cursor: cursor(leaf + 1), receipt: query::receipt(&*self.store, leaf)? });
+        let entry = |leaf| Ok(Entry { cursor: cursor(leaf + 1), receipt: self.receipt_now(leaf)? });
         leaves.into_iter().map(entry).collect()
     }
 }

@@ -142,7 +142,7 @@ impl State {
 }
 
 impl Store for Memory {
-    fn commit(&self, commit: Commit) -> Result<(), CommitError> {
+    fn commit(&self, commit: &Commit) -> Result<(), CommitError> {
         let fault = self.fault.swap(Fault::None as u8, Ordering::SeqCst);
         let mut state = self.state();
         let failed = || CommitError::Unknown(std::io::Error::other("injected"));
@@ -154,7 +154,7 @@ impl Store for Memory {
         }
         state.stopped = fault != Fault::None as u8;
         if fault != Fault::FailedNotSaved as u8 {
-            state.apply(commit);
+            state.apply(commit.clone());
         }
         if state.stopped { Err(failed()) } else { Ok(()) }
     }
@@ -305,8 +305,8 @@ mod tests {
             store.inject(fault);
             let mut commit = samples::accept(0);
             samples::grow(Edge::empty(), &mut commit);
-            assert!(matches!(store.commit(commit.clone()), Err(CommitError::Unknown(_))));
-            assert!(matches!(store.commit(commit), Err(CommitError::Unknown(_))));
+            assert!(matches!(store.commit(&commit), Err(CommitError::Unknown(_))));
+            assert!(matches!(store.commit(&commit), Err(CommitError::Unknown(_))));
             assert_eq!(store.head().size, size);
             store.recover();
         }

@@ -154,7 +154,7 @@ async fn a_session_survives_wrong_steps() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sessions_come_and_go() {
-    let rig = Rig::start().await;
+    let rig = Rig::start_with("[limits]\nsessions_of_node = 64\n").await;
     let operator = rig.connect("operator").await;
     let client = rig.connect("sapa").await;
     let mut open = Vec::new();

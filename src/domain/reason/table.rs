@@ -227,6 +227,18 @@ pub const fn entry(code: ReasonCode) -> Entry {
             "Wait as long as RetryInfo says, then send the same message again.",
             "Trục đang quá tải. Đề nghị chờ đủ thời gian nêu trong RetryInfo, sau đó gửi lại đúng bản tin này.",
         ),
+        ReasonCode::RateLimited => row(
+            ResourceExhausted,
+            Later,
+            "Send more slowly: wait as long as RetryInfo says, then send the same message again. The hub's operator can raise the limit.",
+            "Nút kết nối hoặc cơ quan gửi vượt tốc độ cho phép. Đề nghị chờ đủ thời gian nêu trong RetryInfo rồi gửi lại; có thể đề nghị đơn vị vận hành Trục nâng giới hạn.",
+        ),
+        ReasonCode::TooSlow => row(
+            Unavailable,
+            Later,
+            "Connect again, send each message without long pauses, and read what the hub sends.",
+            "Kết nối bị ngắt do không tiếp tục gửi hoặc không đọc dữ liệu. Đề nghị kết nối lại, gửi liên tục từng bản tin và đọc dữ liệu Trục gửi về.",
+        ),
         ReasonCode::ShuttingDown => row(
             Unavailable,
             Later,

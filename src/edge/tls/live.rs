@@ -15,14 +15,13 @@ use rustls::pki_types::{CertificateDer, UnixTime};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
-    sync::OwnedSemaphorePermit,
 };
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::transport::server::Connected;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use super::source::Loaded;
+use super::{places::Place, source::Loaded};
 use crate::edge::caller::PeerInfo;
 
 /// All connections that stand.
@@ -46,7 +45,7 @@ impl Live {
         self: &Arc<Self>,
         io: TlsStream<TcpStream>,
         peer: PeerInfo,
-        slot: OwnedSemaphorePermit,
+        place: Place,
     ) -> Connection {
         let chain: Vec<_> = io
             .get_ref()
@@ -66,7 +65,7 @@ impl Live {
             entry,
             live: self.clone(),
             id,
-            _slot: slot,
+            _place: place,
         }
     }
 
@@ -114,7 +113,7 @@ pub struct Connection {
     entry: Arc<Entry>,
     live: Arc<Live>,
     id: u64,
-    _slot: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 impl Connection {

@@ -66,17 +66,22 @@ impl Dispatcher {
     pub fn load(store: &dyn Store, lease_us: i64, backoff: Backoff) -> Result<Self, StoreError> {
         let bells = Arc::new(Bells::default());
         let mut board = Board::new(backoff, Arc::clone(&bells));
+        let mut found = Vec::new();
         let mut after: Option<Waiting> = None;
         loop {
-            let page = store.waiting(after.as_ref(), PAGE)?;
-            let Some(last) = page.last() else { break };
-            after = Some(last.clone());
-            for waiting in page {
-                let recipient = AgencyId::parse(&waiting.recipient)
+            let mut page = store.waiting(after.as_ref(), PAGE)?;
+            for waiting in &page {
+                let recipient = board
+                    .number(&waiting.recipient)
                     .map_err(|reason| StoreError::Damaged(reason.to_string()))?;
-                board.add(recipient, waiting.rank, waiting.document, Timestamp(waiting.deadline_us));
+                found.push((recipient, waiting.rank, waiting.document, Timestamp(waiting.deadline_us)));
+            }
+            after = page.pop();
+            if after.is_none() {
+                break;
             }
         }
+        board.fill(found);
         Ok(Self { board: Mutex::new(board), bells, lease_us })
     }
 
@@ -84,12 +89,12 @@ impl Dispatcher {
     pub fn update(&self, deliveries: &[DeliveryRecord], now: Timestamp) {
         let mut board = self.board();
         for delivery in deliveries {
-            let Ok(recipient) = AgencyId::parse(&delivery.recipient) else { continue };
+            let Ok(recipient) = board.number(&delivery.recipient) else { continue };
             if delivery.transport_state() == TransportState::Ready {
                 let deadline = Timestamp(delivery.deadline_us);
                 board.add(recipient, rank(delivery.urgency), delivery.document, deadline);
             } else {
-                board.remove(&recipient, delivery.document);
+                board.remove(recipient, delivery.document);
             }
         }
         board.tick(now);
@@ -99,14 +104,15 @@ impl Dispatcher {
     pub fn lease(&self, agencies: &[AgencyId], max: usize, now: Timestamp) -> Vec<Lease> {
         let mut board = self.board();
         let until = now.plus_us(self.lease_us);
-        let heads = agencies.iter().filter_map(|agency| board.head(agency)).map(Reverse);
-        let mut heads: BinaryHeap<_> = heads.collect();
+        let recipients = agencies.iter().filter_map(|agency| board.known(agency));
+        let mut heads: BinaryHeap<_> =
+            recipients.filter_map(|recipient| board.head(recipient)).map(Reverse).collect();
         let mut leases = Vec::new();
         while leases.len() < max
-            && let Some(Reverse((_, document, agency))) = heads.pop()
+            && let Some(Reverse((place, recipient))) = heads.pop()
         {
-            leases.push(board.lease(agency.clone(), document, until));
-            heads.extend(board.head(agency).map(Reverse));
+            leases.push(board.lease(recipient, place.document(), until));
+            heads.extend(board.head(recipient).map(Reverse));
         }
         leases
     }
@@ -154,7 +160,14 @@ impl Dispatcher {
     pub fn tick(&self, now: Timestamp, max: usize) -> Vec<Waiting> {
         let mut board = self.board();
         board.tick(now);
-        board.deadlines.iter().take_while(|(deadline, _, _)| *deadline <= now).take(max).map(due).collect()
+        let overdue = board.overdue(now).take(max);
+        let waiting = |(recipient, document, deadline): (&AgencyId, u64, Timestamp)| Waiting {
+            recipient: recipient.to_string(),
+            rank: 0,
+            document,
+            deadline_us: deadline.0,
+        };
+        overdue.map(waiting).collect()
     }
 
     /// Forgets leases that live no more.
@@ -165,15 +178,12 @@ impl Dispatcher {
 
     /// Standing and attempts of one delivery that waits.
     pub fn standing(&self, recipient: &AgencyId, document: u64) -> Option<(Standing, u32)> {
-        let board = self.board();
-        let entry = board.queues.get(recipient)?.entries.get(&document)?;
-        Some((entry.standing, entry.attempts))
+        self.board().standing(recipient, document)
     }
 
     /// Deliveries that wait, and how many of them are leased.
     pub fn counts(&self) -> (usize, usize) {
-        let board = self.board();
-        (board.deadlines.len(), board.leased)
+        self.board().counts()
     }
 
     fn board(&self) -> MutexGuard<'_, Board> {
@@ -181,12 +191,10 @@ impl Dispatcher {
     }
 }
 
-fn due((deadline, recipient, document): &(Timestamp, AgencyId, u64)) -> Waiting {
-    Waiting { recipient: recipient.to_string(), rank: 0, document: *document, deadline_us: deadline.0 }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::domain::reason::ReasonCode;
 
@@ -272,7 +280,7 @@ mod tests {
         d.lease(&mine, 1, Timestamp(0));
         d.update(&[delivery(1, "H53", 0, TransportState::HandedOver)], Timestamp(0));
         listening.rung().await;
-        assert!(d.board().queues.is_empty() && d.board().deadlines.is_empty());
+        assert_eq!(d.counts(), (0, 0));
     }
 
     #[test]
@@ -295,5 +303,61 @@ mod tests {
         d.undo(&lease);
         assert_eq!(d.counts(), (1, 0));
         assert_eq!(d.lease(&mine, 1, Timestamp(0))[0].attempt, 1);
+    }
+
+    /// What waits for `recipients` agencies, documents in turn.
+    fn crowd(deliveries: u64, recipients: u64) -> Vec<DeliveryRecord> {
+        let record = |n| delivery(n / 3, &format!("H{:02}.{}", n % 63 + 1, n % recipients), 0, READY);
+        let spread = |n| DeliveryRecord { deadline_us: (n * 7_919 % 604_800) as i64, ..record(n) };
+        (0..deliveries).map(spread).collect()
+    }
+
+    #[test]
+    fn a_restart_finds_the_same_queues() {
+        let deliveries = crowd(2_000, 37);
+        let before = dispatcher(&deliveries);
+        let mut board = Board::new(Backoff::default(), Arc::default());
+        let mut waiting: Vec<_> =
+            deliveries.iter().map(|d| (d.recipient.as_str(), d.document, d.deadline_us)).collect();
+        waiting.sort_unstable();
+        let mut fill = |(recipient, document, deadline): (&str, u64, i64)| {
+            (board.number(recipient).unwrap(), rank(0), document, Timestamp(deadline))
+        };
+        let waiting = waiting.into_iter().map(&mut fill).collect();
+        board.fill(waiting);
+        let after = Dispatcher { board: Mutex::new(board), bells: Arc::default(), lease_us: 1_000 };
+        assert_eq!(after.counts(), before.counts());
+        let due = |d: &Dispatcher| {
+            let mut due = d.tick(Timestamp(300_000), 5_000);
+            due.sort();
+            due
+        };
+        assert_eq!(due(&after), due(&before));
+        let everyone: Vec<_> = deliveries.iter().map(|d| agency(&d.recipient)).collect();
+        let documents = |d: &Dispatcher| {
+            let leases = d.lease(&everyone, 5_000, Timestamp(0));
+            leases.into_iter().map(|lease| (lease.document, lease.recipient)).collect::<BTreeSet<_>>()
+        };
+        assert_eq!(documents(&after), documents(&before));
+    }
+
+    /// Run alone, optimised: `cargo test --release --lib a_million_wait -- --ignored --nocapture`.
+    #[test]
+    #[ignore = "a measurement"]
+    fn a_million_wait() {
+        let resident = || {
+            let status = std::fs::read_to_string("/proc/self/status").unwrap();
+            let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+            line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+        };
+        let (bytes, start) = (resident(), std::time::Instant::now());
+        let d = dispatcher(&[]);
+        for batch in 0..1_000 {
+            let mut records = crowd(1_000, 10_599);
+            records.iter_mut().for_each(|record| record.document += batch * 1_000);
+            d.update(&records, Timestamp(-1));
+        }
+        let each = (resident() - bytes) / d.counts().0 as u64;
+        println!("{each} bytes each, {:?}", start.elapsed());
     }
 }

@@ -10,7 +10,7 @@ use prost::Message;
 use super::{
     Hub,
     claim::Claim,
-    refused::{Refused, blocking},
+    refused::Refused,
     sequencer::{Addition, Answer, Proof, Proposal, Rejection, Submission, for_information},
 };
 use crate::{
@@ -27,8 +27,13 @@ use crate::{
 };
 
 /// Refusals that are about this moment, not about the message: they become no evidence.
-const PASSING: [ReasonCode; 4] =
-    [ReasonCode::Busy, ReasonCode::ShuttingDown, ReasonCode::StoreFailed, ReasonCode::Damaged];
+const PASSING: [ReasonCode; 5] = [
+    ReasonCode::Busy,
+    ReasonCode::RateLimited,
+    ReasonCode::ShuttingDown,
+    ReasonCode::StoreFailed,
+    ReasonCode::Damaged,
+];
 
 /// Largest envelope that stands in a leaf, beside names, verdict and reasons.
 const MAX_HELD: usize = MAX_LEAF - 8 * 1024;
@@ -67,13 +72,13 @@ impl Hub {
         inline: Vec<Bytes>,
     ) -> Result<Accepted, Refused> {
         let (hub, owner, signed) = (Arc::clone(self), node.clone(), envelope.clone());
-        let prepared = blocking(move || hub.prepare(owner, signed, &inline)).await?;
-        let parts = match &prepared {
-            Ok(Prepared::New(Proposal::Submit(submission))) => submission.checked.manifest.parts.clone(),
+        let prepared = self.workers.run(node, move || hub.prepare(owner, signed, &inline)).await?;
+        let uploaded = match &prepared {
+            Ok(Prepared::New(Proposal::Submit(submission))) => submission.uploaded.clone(),
             _ => Vec::new(),
         };
         let accepted = self.conclude(EventKind::SubmissionRejection, node, &envelope, prepared).await?;
-        self.release_uploads(node, parts);
+        self.release_uploads(node, uploaded);
         Ok(accepted)
     }
 
@@ -83,8 +88,8 @@ impl Hub {
         node: &NodeName,
         envelope: SignedEnvelope,
     ) -> Result<proto::ValidateResponse, Refused> {
-        let (hub, node) = (Arc::clone(self), node.clone());
-        blocking(move || hub.validate_now(&node, &envelope)).await?
+        let (hub, owner) = (Arc::clone(self), node.clone());
+        self.workers.run(node, move || hub.validate_now(&owner, &envelope)).await?
     }
 
     /// Sends an accepted document to more recipients.
@@ -96,6 +101,13 @@ impl Hub {
         self.take(EventKind::SubmissionRejection, node, envelope, Self::prepare_addition).await
     }
 
+    /// The agency that a signed message says it speaks for, if this node may act for it: in whose name it counts.
+    #[must_use]
+    pub fn speaks_for(&self, node: &NodeName, envelope: &SignedEnvelope) -> Option<AgencyId> {
+        let agency = Claim::of(envelope).agency?;
+        self.directory().may_act(node, &agency).is_ok().then_some(agency)
+    }
+
     /// Verifies a signed message off the async threads, lets the writer decide it, and proves the outcome.
     pub(super) async fn take(
         self: &Arc<Self>,
@@ -105,7 +117,7 @@ impl Hub {
         prepare: impl FnOnce(&Self, NodeName, SignedEnvelope) -> Result<Proposal, Refused> + Send + 'static,
     ) -> Result<Accepted, Refused> {
         let (hub, owner, signed) = (Arc::clone(self), node.clone(), envelope.clone());
-        let prepared = blocking(move || match hub.answered(&owner, &signed)? {
+        let prepared = self.workers.run(node, move || match hub.answered(&owner, &signed)? {
             Some(leaf) => Ok(Prepared::Known(leaf)),
             None => prepare(&hub, owner, signed).map(Prepared::New),
         });
@@ -165,9 +177,12 @@ impl Hub {
             return Ok(Prepared::Known(leaf));
         }
         let examined = self.examine(&self.directory(), &node, &envelope)?;
-        let mut bodies = self.collect_parts(&node, &examined.checked.manifest.parts, inline)?;
+        let parts::Collected { mut bodies, uploaded } =
+            self.collect_parts(&node, &examined.checked.manifest.parts, inline)?;
         let encoded = Bytes::from(envelope.encode_to_vec());
         let envelope_sha256 = Digest::of(&encoded);
+        // A copy of its own: the message it came in, with all parts, is not held any longer.
+        let envelope = SignedEnvelope::decode(encoded.clone()).map_err(|error| own_encoding(&error))?;
         bodies.push(self.keep(&encoded, &envelope_sha256)?);
         Ok(Prepared::New(Proposal::Submit(Box::new(Submission {
             node,
@@ -177,6 +192,7 @@ impl Hub {
             recipients: examined.recipients,
             as_of: examined.as_of,
             bodies,
+            uploaded,
             envelope_sha256,
         }))))
     }
@@ -275,6 +291,10 @@ impl Hub {
         let addition = Addition { as_of, node, envelope, judgement, recipients, checked };
         Ok(Proposal::Add(Box::new(addition)))
     }
+}
+
+fn own_encoding(error: &prost::DecodeError) -> Refused {
+    Refused::because(ReasonCode::Malformed, format!("envelope: {error}"))
 }
 
 /// Addressings, receipts and statuses stand whole in the evidence, and leaves are bounded.

@@ -10,10 +10,7 @@ mod submission;
 
 use std::{
     collections::BTreeSet,
-    sync::{
-        Arc, Mutex, PoisonError, RwLock,
-        mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel},
-    },
+    sync::{Arc, Mutex, PoisonError, RwLock, mpsc::RecvTimeoutError},
     thread::JoinHandle,
     time::Duration,
 };
@@ -26,7 +23,14 @@ pub use self::{
     submission::for_information,
 };
 use super::{
-    LogIdentity, Notice, bells::Bells, claim::Claim, clock::Clock, dispatcher::Dispatcher, refused::Refused,
+    LogIdentity, Notice,
+    bells::Bells,
+    claim::Claim,
+    clock::Clock,
+    dispatcher::Dispatcher,
+    lanes::{self, NotTaken, Owner, Receiver, Sender},
+    recent::Recent,
+    refused::{Refused, stopping},
 };
 use crate::{
     domain::{
@@ -37,11 +41,14 @@ use crate::{
         reason::{Reason, ReasonCode},
     },
     proto::{self, EventKind, SignedEnvelope},
-    store::{Commit, CommitError, Store, StoreError, Waiting, records::BodyRecord},
+    store::{CommitError, Store, StoreError, Waiting, records::BodyRecord},
 };
 
 /// After this long without work the store may do its housekeeping.
 const IDLE: Duration = Duration::from_millis(20);
+
+/// Requests taken out of the queue with one lock. What comes meanwhile waits for at most so many.
+const ROUND: usize = 64;
 
 /// A verified document on its way into the log.
 pub struct Submission {
@@ -59,6 +66,8 @@ pub struct Submission {
     pub as_of: u64,
     /// Envelope and parts, durable or in a pack that the commit syncs.
     pub bodies: Vec<BodyRecord>,
+    /// Those of its parts that the node uploaded before.
+    pub uploaded: Vec<Digest>,
     /// Digest under which the envelope is kept.
     pub envelope_sha256: Digest,
 }
@@ -132,7 +141,23 @@ pub enum Proposal {
     /// End deliveries whose deadline passed.
     Expire(Vec<Waiting>),
     /// Remember how far an agency has read.
-    SaveCursor(AgencyId, u64),
+    SaveCursor(NodeName, AgencyId, u64),
+}
+
+impl Proposal {
+    /// Whose turn it takes.
+    fn owner(&self) -> Owner {
+        let node = match self {
+            Self::Submit(submission) => &submission.node,
+            Self::Add(addition) => &addition.node,
+            Self::Reject(rejection) => &rejection.node,
+            Self::Receipt(report) => &report.node,
+            Self::Status(report) => &report.node,
+            Self::SaveCursor(node, ..) => node,
+            Self::Change(_) | Self::Import(_) | Self::Expire(_) => return None,
+        };
+        Some(node.clone())
+    }
 }
 
 /// A leaf with its proof, or where it is to be read: the writer reads nothing for others.
@@ -182,6 +207,7 @@ pub struct Parts {
     pub dispatcher: Arc<Dispatcher>,
     pub clock: Clock,
     pub feeds: Arc<Bells>,
+    pub recent: Arc<Recent>,
     pub notices: broadcast::Sender<Notice>,
     pub max_waiting_requests: usize,
     pub max_batch_leaves: usize,
@@ -190,14 +216,14 @@ pub struct Parts {
 
 /// Handle of the writer.
 pub struct Sequencer {
-    requests: SyncSender<Request>,
+    requests: Sender<Request>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Sequencer {
     /// Starts the thread.
     pub fn start(parts: Parts) -> Result<Self, super::StartError> {
-        let (requests, receiver) = sync_channel(parts.max_waiting_requests);
+        let (requests, receiver) = lanes::lanes(parts.max_waiting_requests, ROUND);
         let expansions = Expansions::load(&*parts.store)?;
         let writer = Writer { parts, expansions, refusals: Refusals::default() };
         let thread =
@@ -208,9 +234,10 @@ impl Sequencer {
     /// Proposes and waits for the durable answer. A full queue is BUSY: that is the back-pressure.
     pub async fn propose(&self, proposal: Proposal) -> Result<Answer, Refused> {
         let (reply, answer) = oneshot::channel();
-        self.requests.try_send(Request::Propose(proposal, reply)).map_err(|error| match error {
-            TrySendError::Full(_) => Refused::because(ReasonCode::Busy, "too many requests wait for the log"),
-            TrySendError::Disconnected(_) => stopping(),
+        let owner = proposal.owner();
+        self.requests.send(owner, Request::Propose(proposal, reply)).map_err(|refused| match refused {
+            NotTaken::Full => Refused::because(ReasonCode::Busy, "too many requests wait for the log"),
+            NotTaken::Closed => stopping(),
         })?;
         answer.await.unwrap_or_else(|_| Err(stopping()))
     }
@@ -218,23 +245,12 @@ impl Sequencer {
     /// Lets waiting requests finish, then ends the thread.
     pub async fn stop(&self) {
         let Some(thread) = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
-        let requests = self.requests.clone();
-        let ended = tokio::task::spawn_blocking(move || {
-            // A send error means that the writer has ended already.
-            let _ = requests.send(Request::Stop);
-            thread.join().is_ok()
-        });
+        self.requests.close_with(Request::Stop);
+        let ended = tokio::task::spawn_blocking(move || thread.join().is_ok());
         if !ended.await.unwrap_or(false) {
             tracing::error!("the sequencer did not end well");
         }
     }
-}
-
-fn stopping() -> Refused {
-    Refused::because(
-        ReasonCode::ShuttingDown,
-        "the hub is stopping or recovering: connect again, then repeat",
-    )
 }
 
 struct Writer {
@@ -293,7 +309,7 @@ impl Writer {
     /// Waits for work.
     fn next(&mut self, requests: &Receiver<Request>, rested: bool) -> Next {
         if self.expansions.are_due() {
-            return Next::Group(requests.try_recv().ok());
+            return Next::Group(requests.try_recv());
         }
         let wait = if rested { self.expansions.longest_rest() } else { IDLE };
         match requests.recv_timeout(wait) {
@@ -330,23 +346,23 @@ impl Writer {
             };
             decided.push((reply, draft.decide(proposal, &mut self.expansions)));
             let room = draft.has_room(max) && decided.len() < max;
-            next = room.then(|| requests.try_recv().ok()).flatten();
+            next = room.then(|| requests.try_recv()).flatten();
         }
         self.expansions.advance(&mut draft);
         let done = draft.finish();
-        self.finish(&done, decided)?;
+        self.finish(done, decided)?;
         Ok(stop)
     }
 
-    fn finish(&self, done: &draft::Done, decided: Decided) -> Result<(), WriteError> {
+    fn finish(&self, mut done: draft::Done, decided: Decided) -> Result<(), WriteError> {
         if let Some(commit) = &done.commit {
-            if let Err(error) = self.parts.store.commit(commit.clone()) {
+            if let Err(error) = self.parts.store.commit(commit) {
                 for (reply, _) in decided {
                     let _ = reply.send(Err(Refused::from(&error)));
                 }
                 return Err(error.into());
             }
-            self.publish(commit, done);
+            self.publish(&mut done);
         }
         for (reply, decision) in decided {
             // A caller that went away repeats and gets the same receipt.
@@ -356,7 +372,10 @@ impl Writer {
     }
 
     /// Only after the commit is durable does anyone hear of it.
-    fn publish(&self, commit: &Commit, done: &draft::Done) {
+    fn publish(&self, done: &mut draft::Done) {
+        let accepted = std::mem::take(&mut done.accepted);
+        self.parts.recent.keep(accepted, done.followed());
+        let Some(commit) = &done.commit else { return };
         if let Some(directory) = &done.directory {
             *self.parts.directory.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(directory);
         }

@@ -4,11 +4,15 @@ mod fetch;
 mod offers;
 mod worker;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tokio::sync::mpsc;
 
-use super::{Hub, intake::Accepted, refused::Refused};
+use super::{
+    Hub,
+    intake::Accepted,
+    refused::{Refused, stopping},
+};
 use crate::{
     domain::{
         id::{AgencyId, NodeName},
@@ -18,9 +22,11 @@ use crate::{
 };
 
 /// Commands that may wait for a session.
-const COMMANDS: usize = 64;
+const COMMANDS: usize = 16;
 /// Events that may wait for a slow client: each can be an offer with its whole envelope.
 const EVENTS: usize = 8;
+/// A client that reads nothing for so long is given up.
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What a client says in its session.
 #[derive(Debug)]
@@ -68,6 +74,8 @@ pub enum Event {
     },
     /// The hub is stopping.
     Goodbye,
+    /// The hub ends this session, and why.
+    Ended(Refused),
 }
 
 /// Both ends of a session, for the door.
@@ -83,13 +91,25 @@ pub struct Session {
 impl Hub {
     /// Opens a session for `agencies`, or for all agencies of the node when there are none.
     pub fn open_session(self: &Arc<Self>, node: &NodeName, agencies: &[String]) -> Result<Session, Refused> {
+        self.open_session_with(node, agencies, PATIENCE)
+    }
+
+    /// [`Hub::open_session`] for a client that may leave what the hub says unread for so long: then the session ends.
+    pub fn open_session_with(
+        self: &Arc<Self>,
+        node: &NodeName,
+        agencies: &[String],
+        patience: Duration,
+    ) -> Result<Session, Refused> {
         if self.stopping.is_cancelled() {
-            return Err(Refused::because(ReasonCode::ShuttingDown, "the hub is stopping: connect again"));
+            return Err(stopping());
         }
         let agencies = self.agencies_of(node, agencies)?;
         let (commands, command_receiver) = mpsc::channel(COMMANDS);
-        let (event_sender, events) = mpsc::channel(EVENTS);
-        let worker = worker::Worker::new(self, node, &agencies, event_sender);
+        // One place more, for the last word.
+        let (event_sender, events) = mpsc::channel(EVENTS + 1);
+        let worker =
+            worker::Worker::new(self, node, &agencies, worker::Voice::new(self, event_sender, patience));
         self.tasks.spawn(worker.run(command_receiver));
         Ok(Session { agencies, commands, events })
     }

@@ -1,14 +1,27 @@
 //! The task behind a session.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
-use tokio::{sync::mpsc, task::JoinSet};
+use tokio::{
+    sync::mpsc::{self, error::TrySendError},
+    task::JoinSet,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{Command, Event, offers::Held};
 use crate::{
-    domain::id::{AgencyId, NodeName},
-    hub::{Hub, bells::Listening},
+    domain::{
+        id::{AgencyId, NodeName},
+        reason::ReasonCode,
+    },
+    hub::{
+        Hub,
+        bells::Listening,
+        refused::{Refused, unread},
+    },
     proto::SignedEnvelope,
 };
 
@@ -17,8 +30,15 @@ const OFFERS_AT_ONCE: usize = 32;
 /// Receipts of one session that are verified at the same time.
 const MAX_REPORTS: usize = 64;
 
-/// The client is gone, the hub stops, or the node was cut off: the session ends.
-struct Ended;
+/// Why a session ends.
+enum Ended {
+    /// The client is gone: nobody is left to tell.
+    Gone,
+    /// The hub stops.
+    Stopping,
+    /// The client does not read, or the node was cut off.
+    Because(Refused),
+}
 
 /// One session.
 pub(super) struct Worker {
@@ -33,13 +53,13 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    pub fn new(hub: &Arc<Hub>, node: &NodeName, agencies: &[AgencyId], events: mpsc::Sender<Event>) -> Self {
+    pub fn new(hub: &Arc<Hub>, node: &NodeName, agencies: &[AgencyId], voice: Voice) -> Self {
         Self {
             hub: Arc::clone(hub),
             node: node.clone(),
             agencies: agencies.to_vec(),
             directory_version: None,
-            voice: Voice { events, stopping: hub.stopping.clone() },
+            voice,
             credit: 0,
             held: Held::new(hub),
         }
@@ -50,12 +70,15 @@ impl Worker {
         hub.sessions.fetch_add(1, Ordering::Relaxed);
         let listening = hub.dispatcher.listen(&self.agencies);
         let mut reports = JoinSet::new();
-        // An error is one of the ends of a session.
-        let _ = self.serve(&mut commands, &listening, &mut reports).await;
+        let last_word = self.voice.events.clone().try_reserve_owned();
+        let ended = self.serve(&mut commands, &listening, &mut reports).await;
         while reports.join_next().await.is_some() {}
-        if hub.stopping.is_cancelled() {
-            // A client that does not read needs no goodbye.
-            let _ = self.voice.events.try_send(Event::Goodbye);
+        if let Ok(last_word) = last_word {
+            match ended {
+                Ended::Gone => {}
+                Ended::Stopping => drop(last_word.send(Event::Goodbye)),
+                Ended::Because(refused) => drop(last_word.send(Event::Ended(refused))),
+            }
         }
         hub.sessions.fetch_sub(1, Ordering::Relaxed);
     }
@@ -64,24 +87,39 @@ impl Worker {
         &mut self,
         commands: &mut mpsc::Receiver<Command>,
         listening: &Listening,
-        reports: &mut JoinSet<()>,
-    ) -> Result<(), Ended> {
-        let stopping = self.hub.stopping.clone();
+        reports: &mut JoinSet<Result<(), Ended>>,
+    ) -> Ended {
         loop {
-            tokio::select! {
-                () = stopping.cancelled() => return Err(Ended),
-                () = self.voice.events.closed() => return Err(Ended),
-                command = commands.recv(), if reports.len() < MAX_REPORTS => {
-                    self.obey(command.ok_or(Ended)?, reports).await?;
-                }
-                Some(_) = reports.join_next() => {}
-                () = listening.rung(), if self.credit > 0 => {}
+            if let Err(ended) = self.step(commands, listening, reports).await {
+                return ended;
             }
-            self.offer().await?;
         }
     }
 
-    async fn obey(&mut self, command: Command, reports: &mut JoinSet<()>) -> Result<(), Ended> {
+    async fn step(
+        &mut self,
+        commands: &mut mpsc::Receiver<Command>,
+        listening: &Listening,
+        reports: &mut JoinSet<Result<(), Ended>>,
+    ) -> Result<(), Ended> {
+        tokio::select! {
+            () = self.voice.stopping.cancelled() => return Err(Ended::Stopping),
+            () = self.voice.events.closed() => return Err(Ended::Gone),
+            command = commands.recv(), if reports.len() < MAX_REPORTS => {
+                self.obey(command.ok_or(Ended::Gone)?, reports).await?;
+            }
+            // A report that was lost is repeated by its client.
+            Some(told) = reports.join_next() => told.unwrap_or(Ok(()))?,
+            () = listening.rung(), if self.credit > 0 => {}
+        }
+        self.offer().await
+    }
+
+    async fn obey(
+        &mut self,
+        command: Command,
+        reports: &mut JoinSet<Result<(), Ended>>,
+    ) -> Result<(), Ended> {
         match command {
             Command::Credit(more) => {
                 self.credit = self.credit.saturating_add(more).min(self.hub.settings.max_credit);
@@ -105,7 +143,10 @@ impl Worker {
         }
     }
 
-    fn acknowledge(&self, envelope: SignedEnvelope) -> impl Future<Output = ()> + Send + use<> {
+    fn acknowledge(
+        &self,
+        envelope: SignedEnvelope,
+    ) -> impl Future<Output = Result<(), Ended>> + Send + use<> {
         let (hub, node, voice) = (Arc::clone(&self.hub), self.node.clone(), self.voice.clone());
         async move {
             let event = match hub.acknowledge(&node, envelope).await {
@@ -113,7 +154,7 @@ impl Worker {
                 Err(refused) => Event::Refused { delivery_id: String::new(), refused },
             };
             // A client that went away acknowledges again and gets the same receipt.
-            let _ = voice.say(event).await;
+            voice.say(event).await
         }
     }
 
@@ -127,7 +168,7 @@ impl Worker {
                 return Ok(());
             }
             self.held.leases.extend_from_slice(&leases);
-            for offer in self.hub.offers(leases).await.map_err(|_| Ended)? {
+            for offer in self.hub.offers(leases).await.map_err(Ended::Because)? {
                 self.credit -= 1;
                 self.voice.say(Event::Offer(Box::new(offer))).await?;
             }
@@ -152,26 +193,39 @@ impl Worker {
         if self.directory_version == Some(directory.version()) {
             return Ok(());
         }
-        let entry = directory.node(&self.node).filter(|entry| !entry.revoked).ok_or(Ended)?;
+        let unknown = || Refused::because(ReasonCode::UnknownNode, self.node.to_string());
+        let entry = directory.node(&self.node).filter(|entry| !entry.revoked);
+        let entry = entry.ok_or_else(|| Ended::Because(unknown()))?;
         self.agencies.retain(|agency| entry.agencies.contains(agency));
         self.directory_version = Some(directory.version());
         Ok(())
     }
 }
 
-/// Speaks to the client. A client that does not listen can't hold up the hub's stop.
+/// Speaks to the client. One that does not listen can't hold up the hub's stop, and is given up in time.
 #[derive(Clone)]
-struct Voice {
+pub(super) struct Voice {
     events: mpsc::Sender<Event>,
     stopping: CancellationToken,
+    patience: Duration,
 }
 
 impl Voice {
+    pub fn new(hub: &Hub, events: mpsc::Sender<Event>, patience: Duration) -> Self {
+        Self { events, stopping: hub.stopping.clone(), patience }
+    }
+
     async fn say(&self, event: Event) -> Result<(), Ended> {
+        let event = match self.events.try_send(event) {
+            Ok(()) => return Ok(()),
+            Err(TrySendError::Closed(_)) => return Err(Ended::Gone),
+            Err(TrySendError::Full(event)) => event,
+        };
         tokio::select! {
             biased;
-            sent = self.events.send(event) => sent.map_err(|_| Ended),
-            () = self.stopping.cancelled() => Err(Ended),
+            sent = self.events.send(event) => sent.map_err(|_| Ended::Gone),
+            () = self.stopping.cancelled() => Err(Ended::Stopping),
+            () = tokio::time::sleep(self.patience) => Err(Ended::Because(unread(self.patience))),
         }
     }
 }

@@ -6,8 +6,6 @@ use crate::{
     store::Waiting,
 };
 
-const DOCUMENT: u8 = b'd';
-const LIST: u8 = b'v';
 const NAME: u8 = b'n';
 const NATURAL: u8 = b'k';
 const DELIVERY: u8 = b'r';
@@ -45,16 +43,6 @@ impl Key {
         self.0.extend_from_slice(digest);
         self
     }
-}
-
-/// Document index → place of its record.
-pub fn document(index: u64) -> Vec<u8> {
-    Key::new(DOCUMENT).number(index).0
-}
-
-/// List index → place of its record.
-pub fn list(index: u64) -> Vec<u8> {
-    Key::new(LIST).number(index).0
 }
 
 /// Document id, sender, revision → document index.
@@ -133,9 +121,9 @@ pub fn all_expansions() -> Vec<u8> {
     Key::new(EXPANSION).0
 }
 
-/// A leaf in a document's timeline.
-pub fn timeline(document: u64, leaf: u64) -> Vec<u8> {
-    Key::new(TIMELINE).number(document).number(leaf).0
+/// Leaves of one commit in a document's timeline, by the last of them → [the others](gaps).
+pub fn timeline(document: u64, last: u64) -> Vec<u8> {
+    Key::new(TIMELINE).number(document).number(last).0
 }
 
 /// A document's timeline.
@@ -143,9 +131,9 @@ pub fn timeline_of(document: u64) -> Vec<u8> {
     Key::new(TIMELINE).number(document).0
 }
 
-/// A leaf in an agency's watch.
-pub fn feed(agency: &str, leaf: u64) -> Vec<u8> {
-    Key::new(FEED).text(agency).number(leaf).0
+/// Leaves of one commit in an agency's watch, by the last of them → [the others](gaps).
+pub fn feed(agency: &str, last: u64) -> Vec<u8> {
+    Key::new(FEED).text(agency).number(last).0
 }
 
 /// An agency's watch.
@@ -198,6 +186,26 @@ pub fn all_directory() -> Vec<u8> {
     Key::new(DIRECTORY).0
 }
 
+/// The distances from the last of some ascending numbers back to the first.
+pub fn gaps(numbers: &[u64]) -> Vec<u8> {
+    let mut gaps = Vec::new();
+    for pair in numbers.windows(2).rev() {
+        prost::encoding::encode_varint(pair[1].wrapping_sub(pair[0]), &mut gaps);
+    }
+    gaps
+}
+
+/// The ascending numbers that end with a key's last one; `None` if these are no [gaps] that lead there.
+pub fn numbers(key: &[u8], mut gaps: &[u8]) -> Option<Vec<u64>> {
+    let mut numbers = vec![last_number(key)?];
+    while !gaps.is_empty() {
+        let gap = prost::encoding::decode_varint(&mut gaps).ok()?;
+        numbers.push(numbers.last()?.checked_sub(gap)?);
+    }
+    numbers.reverse();
+    Some(numbers)
+}
+
 /// The number in a key's last eight bytes.
 pub fn last_number(key: &[u8]) -> Option<u64> {
     number(key.get(key.len().checked_sub(8)?..)?)
@@ -229,9 +237,20 @@ mod tests {
     }
 
     #[test]
+    fn grouped_numbers_read_back() {
+        for group in [&[7][..], &[0, 1, 2], &[3, 900, 901, u64::MAX]] {
+            let key = timeline(5, group[group.len() - 1]);
+            assert_eq!(numbers(&key, &gaps(group)).expect("own key"), group);
+        }
+        assert!(gaps(&[7]).is_empty());
+        assert_eq!(numbers(&timeline(5, 3), &[9]), None, "below zero");
+        assert_eq!(numbers(&timeline(5, 3), &[0x80]), None, "cut");
+    }
+
+    #[test]
     fn names_read_back() {
         assert_eq!(parse_name(&name_of("a, b", "H53.1", 7)), Some(("a, b", "H53.1", 7)));
-        assert_eq!(parse_name(&document(7)), None);
+        assert_eq!(parse_name(&expansion(7)), None);
     }
 
     #[test]

@@ -19,6 +19,7 @@ use crate::{
         StoreError,
         files::{self, OpenFiles, failed},
         records::BodyRecord,
+        written,
     },
 };
 
@@ -73,7 +74,7 @@ impl Packs {
         self.fail_stop(|| {
             let mut head = files::lock(&self.head);
             let file = self.file_for(&mut head, entry.len() as u64)?;
-            file.write_all_at(&entry, head.end)?;
+            written::write_all_at(&file, &entry, head.end)?;
             if !head.unsynced.iter().any(|other| Arc::ptr_eq(other, &file)) {
                 head.unsynced.push(file);
             }
@@ -92,7 +93,7 @@ impl Packs {
         self.fail_stop(|| {
             let _one_at_a_time = files::lock(&self.syncing);
             let unsynced = std::mem::take(&mut files::lock(&self.head).unsynced);
-            unsynced.iter().try_for_each(|file| file.sync_data())
+            unsynced.iter().try_for_each(|file| written::sync_data(file))
         })
     }
 

@@ -1,0 +1,138 @@
+//! The threads that verify: as many as there are cores, fed by fair lanes. More would only make each other slower, and
+//! what they can't take is refused at once instead of waiting in memory.
+
+use std::{
+    num::NonZero,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
+
+use tokio::sync::oneshot;
+
+use super::{
+    lanes::{self, NotTaken, Receiver, Sender},
+    refused::Refused,
+};
+use crate::domain::{id::NodeName, reason::ReasonCode};
+
+/// With fewer, one large message would hold up all small ones.
+const FEWEST: usize = 2;
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// Handle of the threads; they end with it.
+pub struct Workers(Sender<Job>);
+
+impl Workers {
+    /// Starts the threads. At most `most` jobs wait for them.
+    pub fn start(most: usize) -> std::io::Result<Self> {
+        let (sender, receiver) = lanes::lanes(most, 1);
+        let cores = std::thread::available_parallelism().map_or(FEWEST, NonZero::get);
+        for _ in 0..cores.max(FEWEST) {
+            let receiver = receiver.clone();
+            std::thread::Builder::new().name("truc-verify".into()).spawn(move || work(&receiver))?;
+        }
+        Ok(Self(sender))
+    }
+
+    /// Runs work of a node when it is its turn, off the async threads. `BUSY` when too much waits; a caller that goes
+    /// away before its turn costs nothing.
+    pub async fn run<T: Send + 'static>(
+        &self,
+        node: &NodeName,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Refused> {
+        let (reply, result) = oneshot::channel();
+        let job = Box::new(move || {
+            if !reply.is_closed() {
+                // Nobody waits any more: nobody misses it.
+                let _ = reply.send(work());
+            }
+        });
+        self.0.send(Some(node.clone()), job).map_err(|refused| match refused {
+            NotTaken::Full => Refused::because(ReasonCode::Busy, "too many messages wait to be verified"),
+            NotTaken::Closed => super::refused::stopping(),
+        })?;
+        result.await.map_err(|_| super::refused::worker_ended())
+    }
+}
+
+fn work(jobs: &Receiver<Job>) {
+    while let Some(job) = jobs.recv() {
+        // Its caller is told; the thread has to go on for the others.
+        if catch_unwind(AssertUnwindSafe(job)).is_err() {
+            tracing::error!("a verification ended unexpectedly");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Barrier};
+
+    use super::*;
+
+    fn node(name: &str) -> NodeName {
+        NodeName::parse(name).unwrap()
+    }
+
+    /// Begins it.
+    async fn poll_once<F: Future + Unpin>(future: &mut F) -> Option<F::Output> {
+        tokio::select! {
+            biased;
+            output = future => Some(output),
+            () = std::future::ready(()) => None,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_told_and_harms_nobody_else() {
+        let workers = Workers::start(8).unwrap();
+        for _ in 0..20 {
+            let refused = workers.run(&node("a"), || panic!("no harm")).await.map(drop);
+            assert_eq!(refused.unwrap_err().code(), ReasonCode::StoreFailed);
+        }
+        assert_eq!(workers.run(&node("a"), || 7).await.unwrap(), 7);
+    }
+
+    #[tokio::test]
+    async fn what_can_not_be_done_soon_is_refused_and_a_calm_node_is_next() {
+        let workers = Arc::new(Workers::start(8).unwrap());
+        let threads = std::thread::available_parallelism().map_or(FEWEST, NonZero::get).max(FEWEST);
+        let gate = Arc::new(Barrier::new(threads + 1));
+        let mut held = Vec::new();
+        for _ in 0..threads {
+            let (workers, gate) = (Arc::clone(&workers), Arc::clone(&gate));
+            let (begun, begins) = oneshot::channel();
+            held.push(tokio::spawn(async move {
+                let work = move || {
+                    begun.send(()).unwrap();
+                    gate.wait();
+                };
+                workers.run(&node("flood"), work).await
+            }));
+            begins.await.unwrap();
+        }
+        let order = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let job = |name: &'static str| {
+            let (workers, order) = (Arc::clone(&workers), Arc::clone(&order));
+            async move { workers.run(&node(name), move || order.lock().unwrap().push(name)).await }
+        };
+        let mut waiting: Vec<_> = (0..4).map(|_| Box::pin(job("flood"))).collect();
+        for job in &mut waiting {
+            assert!(poll_once(job).await.is_none());
+        }
+        assert_eq!(job("flood").await.unwrap_err().code(), ReasonCode::Busy);
+        let mut calm = Box::pin(job("calm"));
+        assert!(poll_once(&mut calm).await.is_none());
+        // A caller that goes away leaves no work behind.
+        drop(waiting.pop());
+        tokio::task::spawn_blocking(move || gate.wait()).await.unwrap();
+        calm.await.unwrap();
+        for job in waiting {
+            job.await.unwrap();
+        }
+        let order = order.lock().unwrap();
+        assert_eq!(order.len(), 4);
+        assert!(order.iter().position(|name| *name == "calm").unwrap() <= 1 + threads);
+    }
+}
