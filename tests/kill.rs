@@ -47,6 +47,25 @@ async fn nothing_acknowledged_is_lost() {
     assert!(outside.deeds() as u64 > kills * 10, "the load was no load");
 }
 
+/// SIGTERM under load: what was still acknowledged while the hub drained counts as well.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clean_stop_under_load_loses_nothing() {
+    let mut chance = Chance::new();
+    let mut rig = CrashRig::start(None).await;
+    for stop in 0..number("TRUC_STOPS", 3) {
+        let before = rig.outside.deeds();
+        let load = rig.outside.load().await;
+        rig.outside.deeds_reach(before + usize::try_from(chance.below(150)).unwrap()).await;
+        rig.hub.stop().await;
+        load.end().await;
+        let ready = rig.hub.start().await;
+        println!("stop {stop}: {} leaves, {} replayed", ready["leaves"], ready["replayed_commits"]);
+        rig.outside.check(before, &mut chance).await;
+    }
+    rig.outside.check_all(&mut chance).await;
+    println!("{}", rig.outside.sum());
+}
+
 /// The control: what an earlier copy of the folder has lost, the checks must miss.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_loss_is_noticed() {

@@ -51,13 +51,16 @@ impl Outside {
     }
 
     /// Asks for every deed and every attachment; tells how many say that they are damaged. Other bytes are a fault.
+    /// Leaves the ledger as it is, for a hub whose folder is put back afterwards.
     pub async fn lost(self: &Arc<Self>) -> usize {
         let clients = self.clients().await;
-        self.extends(&clients["operator"]).await;
-        let (deeds, offered) = {
+        let (deeds, offered, checkpoints) = {
             let ledger = self.ledger();
-            (ledger.deeds.clone(), ledger.offered.clone())
+            (ledger.deeds.clone(), ledger.offered.clone(), ledger.checkpoints.clone())
         };
+        let before = self.proven.lock().unwrap().clone();
+        let newest = self.newest(&clients["operator"]).await;
+        extend(&clients["operator"], &newest, checkpoints.into_values().chain(before)).await;
         let mut lost = 0;
         for deed in deeds {
             match ask(&clients[deed.by], &deed.asked).await {
@@ -146,21 +149,18 @@ impl Outside {
         finish(lanes).await;
     }
 
-    /// RFC 9162 2.1.4: the newest tree extends every checkpoint handed out since the last time, and the newest of
-    /// then; so it extends all that were ever handed out.
+    /// The newest tree extends every checkpoint handed out since the last time, and the newest of then; so it extends all
+    /// that were ever handed out.
     async fn extends(&self, client: &Client) {
-        let newest = client.audit().get_checkpoint(GetCheckpointRequest {}).await.unwrap().into_inner();
-        let newest = Checkpoint::open(&newest.checkpoint, &self.verifier).unwrap();
+        let newest = self.newest(client).await;
         let older = std::mem::take(&mut self.ledger().checkpoints);
         let before = self.proven.lock().unwrap().replace(newest.clone());
-        for old in older.into_values().chain(before) {
-            assert!(old.size <= newest.size, "a tree of {} leaves is now one of {}", old.size, newest.size);
-            let request = GetConsistencyRequest { first: old.size, second: newest.size };
-            let proof = client.audit().get_consistency(request).await.unwrap().into_inner();
-            let path: Vec<_> = proof.path.iter().map(|hash| hash[..].try_into().unwrap()).collect();
-            let extends = merkle::verify_consistency(old.size, newest.size, &old.root, &newest.root, &path);
-            assert!(extends, "history changed between {} and {} leaves", old.size, newest.size);
-        }
+        extend(client, &newest, older.into_values().chain(before)).await;
+    }
+
+    async fn newest(&self, client: &Client) -> Checkpoint {
+        let newest = client.audit().get_checkpoint(GetCheckpointRequest {}).await.unwrap().into_inner();
+        Checkpoint::open(&newest.checkpoint, &self.verifier).unwrap()
     }
 
     async fn uploads_stand(&self, clients: &Clients) {
@@ -355,6 +355,18 @@ impl Story {
         let ends = self.ends.len();
         let expired = !recipients.expires || ends >= recipients.named.len();
         self.consigned.len() >= recipients.count() && expired
+    }
+}
+
+/// RFC 9162 2.1.4.
+async fn extend(client: &Client, newest: &Checkpoint, older: impl Iterator<Item = Checkpoint>) {
+    for old in older {
+        assert!(old.size <= newest.size, "a tree of {} leaves is now one of {}", old.size, newest.size);
+        let request = GetConsistencyRequest { first: old.size, second: newest.size };
+        let proof = client.audit().get_consistency(request).await.unwrap().into_inner();
+        let path: Vec<_> = proof.path.iter().map(|hash| hash[..].try_into().unwrap()).collect();
+        let extends = merkle::verify_consistency(old.size, newest.size, &old.root, &newest.root, &path);
+        assert!(extends, "history changed between {} and {} leaves", old.size, newest.size);
     }
 }
 
