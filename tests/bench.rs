@@ -1,8 +1,14 @@
 //! `truc bench` against a hub of its own, for a moment: what it says, never how fast.
 
+#![allow(clippy::unwrap_used)]
+
+mod rig;
+
 use std::process::Command;
 
+use rig::Rig;
 use serde_json::Value;
+use truc::cli::demo::world::{COMMUNE, DISTRICT};
 
 /// Keys that programs rely on.
 const KEYS: [&str; 9] = [
@@ -105,6 +111,27 @@ fn idle_sessions_an_attachment_and_a_killed_hub() {
     let killed = bench(&["--waiting", "200", "--recipients", "4", "--fan-out", "4"]);
     assert_eq!((number(&killed, "waiting"), number(&killed, "documents")), (200.0, 50.0));
     assert!(number(&killed, "ready_seconds") > 0.0 && number(&killed, "rebuild_seconds") > 0.0);
+}
+
+#[tokio::test]
+async fn a_hub_that_runs_already_is_measured_too() {
+    let rig = Rig::start().await;
+    let (certs, endpoint) = (rig.certs(), rig.world.endpoint().to_owned());
+    let certs = certs.to_str().expect("a path");
+    let hub = ["--endpoint", endpoint.as_str(), "--pki", certs, "--documents", "20", "--in-flight", "4"];
+    let report = bench(&hub);
+    assert_eq!((number(&report, "documents"), number(&report, "deliveries")), (20.0, 20.0));
+    assert!(report["rss_mb"].is_null() && report["cpu_us_per_document"].is_null(), "{report}");
+    assert!(number(&report, "fsyncs_per_document") > 0.0 && number(&report, "bytes_per_document") > 0.0);
+    // A second load finds its agencies there.
+    bench(&hub);
+
+    let key = |agency: &str| rig.dir.path().join("keys").join(format!("{agency}.key"));
+    let (key, to_key) = (key(DISTRICT), key(COMMUNE));
+    let (key, to_key) = (key.to_str().expect("a path"), to_key.to_str().expect("a path"));
+    let given = ["--as", "sapa", "--from", DISTRICT, "--key", key, "--to", COMMUNE, "--to-key", to_key];
+    let report = bench(&[&hub[..], &given[..]].concat());
+    assert_eq!((number(&report, "documents"), number(&report, "deliveries")), (20.0, 20.0));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::{
 
 use serde::Serialize;
 
-use super::{check::Check, load::Run, meter::Meter, world::Crowd};
+use super::{load::Run, meter::Meter, world::Crowd};
 use crate::{
     cli::{Exit, Failure, table::facts},
     client::draft::all_below,
@@ -83,7 +83,8 @@ async fn send_one(
     let answer = crowd.office.client.submission().submit(letter.request).await?;
     let acknowledged = begin.elapsed();
     let receipt = answer.into_inner().receipt.unwrap_or_default();
-    let evidence = Check::new(&run.terms, 1)
+    let evidence = run
+        .check()
         .proves(&receipt, EventKind::SubmissionAcceptance, &letter.manifest_sha256)
         .map_err(|problem| Failure::new(Exit::Refused, format!("a circular: {problem}")))?;
     if evidence.recipient_count != crowd.size as u64 {

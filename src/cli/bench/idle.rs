@@ -1,6 +1,9 @@
 //! Sessions in which nothing happens: what each costs the hub in memory.
 
-use std::time::{Duration, Instant};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    time::{Duration, Instant},
+};
 
 use serde::Serialize;
 use tokio::{sync::mpsc, task::JoinSet};
@@ -22,6 +25,8 @@ use crate::{
 
 /// Sessions of each node: less than the hub lets one have.
 const OF_A_NODE: usize = 60;
+/// Connections from one address.
+const OF_AN_ADDRESS: usize = 12_000;
 /// Handshakes at a time.
 const AT_ONCE: usize = 32;
 /// The hub's memory is read after such a rest.
@@ -44,8 +49,7 @@ type Held = (mpsc::Sender<DeliverRequest>, Streaming<DeliverResponse>);
 
 /// Opens so many sessions, each over a connection of its own, and looks at the hub's memory.
 pub async fn run(target: &Target, sessions: usize, output: &Output) -> Result<(), Failure> {
-    let room = format!("[tls]\nmax_connections = {}\n", sessions + 64);
-    let site = Site::open_with(target, &room).await?;
+    let site = Site::open(target).await?;
     let nodes = Nodes::found(&site, "bench-idle", sessions.div_ceil(OF_A_NODE)).await?;
     let rss = || site.hub().and_then(|pid| Process::read(&pid.to_string())).map(|hub| hub.rss_kib);
     let before = rss();
@@ -83,7 +87,7 @@ async fn open(site: &Site, nodes: &Nodes, sessions: usize) -> Result<Vec<Held>, 
             held.extend(joined(work.join_next().await)?);
         }
         let options = site.options(&nodes.names[at / OF_A_NODE]);
-        work.spawn(async move { session(Client::connect(&options).await?).await });
+        work.spawn(async move { session(Client::connect_from(&options, source(at)).await?).await });
     }
     while let Some(done) = work.join_next().await {
         held.extend(joined(Some(done))?);
@@ -96,6 +100,12 @@ fn joined(
 ) -> Result<Option<Held>, Failure> {
     let Some(done) = done else { return Ok(None) };
     done.map_err(|error| Failure::new(Exit::Refused, error))?.map(Some)
+}
+
+/// Where a connection comes from: an address has ports, and a hub room, for so many.
+fn source(at: usize) -> Option<IpAddr> {
+    let address = u8::try_from(at / OF_AN_ADDRESS).unwrap_or(u8::MAX);
+    (address > 0).then(|| Ipv4Addr::new(127, 0, 1, address).into())
 }
 
 /// Greets, gives credit, and waits for the welcome.

@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    check::{Check, Keys},
     circular::{self, Circulars},
     ledger::Ledger,
     letter::Letters,
@@ -43,14 +44,14 @@ pub struct Run {
     pub terms: Terms,
     /// Documents.
     pub letters: Letters,
+    /// Keys of all who sign.
+    pub keys: Keys,
     /// What is on its way.
     pub ledger: Ledger,
     /// What was counted.
     pub tally: Tally,
     /// When the next document goes.
     pub pace: Arc<Pace>,
-    /// Connections of the receiving side.
-    pub recipient_offices: usize,
     /// Ends receiving and watching.
     pub end: CancellationToken,
     broken: AtomicBool,
@@ -66,9 +67,16 @@ pub struct Outcome {
     pub circulars: Option<Circulars>,
     /// Acknowledged documents that did not reach everybody, and documents without an answer.
     pub left: (u64, u64),
+    /// Size of the own hub's folder at the end.
+    pub disk_bytes: Option<u64>,
 }
 
 impl Run {
+    /// A check of receipts.
+    pub fn check(&self) -> Check {
+        Check::new(&self.terms, self.load.sample, &self.tally.sampled)
+    }
+
     /// Something is not what it should be.
     pub fn wrong(&self, what: impl Into<String>) {
         self.tally.wrong.fetch_add(1, Relaxed);
@@ -91,10 +99,10 @@ pub async fn run(site: &Site, world: Arc<World>, load: &Load) -> Result<Outcome,
         load: load.clone(),
         terms: world.terms.clone(),
         letters,
+        keys: world.keys(),
         ledger: Ledger::new(),
         tally: Tally::new(),
         pace: Pace::start(load),
-        recipient_offices: world.recipients.len(),
         end: CancellationToken::new(),
         broken: AtomicBool::new(false),
     });
@@ -111,7 +119,7 @@ pub async fn run(site: &Site, world: Arc<World>, load: &Load) -> Result<Outcome,
     run.end.cancel();
     while listeners.join_next().await.is_some() {}
     let (readings, circulars) = measured?;
-    Ok(Outcome { run, readings, circulars, left })
+    Ok(Outcome { run, readings, circulars, left, disk_bytes: site.disk_bytes().ok() })
 }
 
 /// Reads the meters until the time is over, everything was handed in, or the connection broke.

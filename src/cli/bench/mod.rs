@@ -5,6 +5,7 @@ mod attachment;
 mod check;
 mod circular;
 mod floor;
+mod given;
 mod idle;
 mod ledger;
 mod letter;
@@ -46,6 +47,7 @@ impl Args {
     /// Runs the load and reports; fails when something acknowledged did not verify or did not arrive.
     pub async fn run(self, output: &Output) -> Result<(), Failure> {
         let Self { target, load, other } = self;
+        let load = target.fit(load);
         load.check()?;
         match other {
             Other { bare_service: Some(certs), .. } => floor::bare::serve(&certs).await,
@@ -63,7 +65,7 @@ async fn documents(target: &Target, load: &Load, output: &Output) -> Result<(), 
         true => Some(Floor::measure(&site, load).await?),
         false => None,
     };
-    let world = Arc::new(World::found(&site, load).await?);
+    let world = Arc::new(World::found(&site, target, load).await?);
     let outcome = load::run(&site, world, load).await?;
     let report = Report::new(machine::look(site.folder())?, load, &outcome, floor);
     output.print(&report, Report::shown);

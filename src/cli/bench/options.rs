@@ -12,12 +12,36 @@ use crate::{
 #[command(next_help_heading = "Hub")]
 pub struct Target {
     /// Address of a running hub, such as https://localhost:7443. Without it a hub of its own is started.
-    #[arg(long, value_name = "URL", requires = "pki")]
+    #[arg(long, value_name = "URL")]
     pub endpoint: Option<String>,
-    /// Folder of the hub's test CA as `truc pki init` makes it, with the keys of CA and operator: agencies and nodes of
-    /// the load are registered there. For hubs that are there to be measured.
+    /// Folder of certificates as `truc pki init` makes it. Without --from, CA and operator must be in it: then the load
+    /// registers agencies, nodes and keys of its own, which is for hubs that are there to be measured.
     #[arg(long, value_name = "DIR", env = "TRUC_PKI")]
     pub pki: Option<PathBuf>,
+    /// Which NAME of that folder sends and receives, with --from.
+    #[arg(long = "as", id = "as", value_name = "NAME", env = "TRUC_AS")]
+    pub name: Option<String>,
+    /// CA of the hub's certificate (PEM), instead of the folder's.
+    #[arg(long, value_name = "FILE", env = "TRUC_CA")]
+    pub ca: Option<PathBuf>,
+    /// Our certificate (PEM), instead of the folder's.
+    #[arg(long, value_name = "FILE", env = "TRUC_CERT")]
+    pub cert: Option<PathBuf>,
+    /// Its private key (PEM).
+    #[arg(long, value_name = "FILE", env = "TRUC_CERT_KEY")]
+    pub cert_key: Option<PathBuf>,
+    /// An agency that is registered already: it sends, signing with --key, to --to. Nothing is registered then.
+    #[arg(long, value_name = "AGENCY", requires_all = ["endpoint", "key", "to"])]
+    pub from: Option<String>,
+    /// Private key that signs for --from (PKCS#8 PEM).
+    #[arg(long, value_name = "FILE", requires = "from")]
+    pub key: Option<PathBuf>,
+    /// Recipient of all documents.
+    #[arg(long, value_name = "AGENCY", requires = "from")]
+    pub to: Option<String>,
+    /// Private key that signs its receipts. Without it nobody receives.
+    #[arg(long, value_name = "FILE", requires = "from")]
+    pub to_key: Option<PathBuf>,
     /// Folder for the hub of its own; new or empty, and kept. Default: a temporary one, removed at the end.
     #[arg(long, value_name = "DIR", conflicts_with = "endpoint")]
     pub data: Option<PathBuf>,
@@ -106,6 +130,17 @@ pub struct Other {
     /// Becomes the bare service of --floor, with the certificates of this folder.
     #[arg(long, hide = true, value_name = "DIR")]
     pub bare_service: Option<PathBuf>,
+}
+
+impl Target {
+    /// Fits the load to what the flags leave open.
+    pub fn fit(&self, load: Load) -> Load {
+        match (&self.from, &self.to_key) {
+            (Some(_), None) => Load { senders: 1, recipients: 1, no_receive: true, ..load },
+            (Some(_), Some(_)) => Load { senders: 1, recipients: 1, ..load },
+            (None, _) => load,
+        }
+    }
 }
 
 impl Load {

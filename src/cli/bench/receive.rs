@@ -1,17 +1,13 @@
 //! The recipients: they take what is offered and sign for it.
 
-use std::sync::{Arc, atomic::Ordering::Relaxed};
+use std::sync::Arc;
 
 use prost::Message;
 use tokio::{sync::mpsc, task::JoinSet};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 
-use super::{
-    check::Check,
-    load::Run,
-    world::{Office, Seat},
-};
+use super::{check::Check, load::Run, world::Office};
 use crate::{
     cli::Failure,
     client::{calendar, refusal::Refusal},
@@ -41,7 +37,7 @@ pub async fn start(run: &Arc<Run>, offices: &[Arc<Office>], work: &mut JoinSet<(
             let _ = steps.send(DeliverRequest { step: Some(step) }).await;
         }
         let said = office.client.delivery().deliver(ReceiverStream::new(receiver)).await?.into_inner();
-        let check = Check::new(&run.terms, run.load.sample);
+        let check = run.check();
         let session = Session { run: Arc::clone(run), office: Arc::clone(office), steps, check, answered: 0 };
         work.spawn(session.run(said));
     }
@@ -64,7 +60,6 @@ impl Session {
         if let Some(Err(problem)) = ended {
             self.run.broke(format!("a session: {problem}"));
         }
-        self.run.tally.sampled.fetch_add(self.check.sampled, Relaxed);
     }
 
     async fn listen(&mut self, said: &mut Streaming<DeliverResponse>) -> Result<(), String> {
@@ -104,10 +99,13 @@ impl Session {
     }
 
     fn sign(&mut self, offer: Offer) -> Result<SignedEnvelope, String> {
-        let seat = self.seat(&offer.recipient).ok_or("for nobody here")?;
+        let seat = self.office.seat(&offer.recipient).ok_or("for nobody here")?;
         let envelope = offer.envelope.ok_or("no envelope")?;
         let manifest = Manifest::decode(envelope.payload.clone()).map_err(|error| error.to_string())?;
         let sha256 = Digest::of(&envelope.payload);
+        let acceptance = offer.acceptance.unwrap_or_default();
+        self.check.proves(&acceptance, EventKind::SubmissionAcceptance, &sha256)?;
+        self.check.signature(Some(&envelope), &self.run.keys, &manifest.sender)?;
         let receipt = RecipientReceipt {
             document_id: manifest.document_id,
             sender: manifest.sender,
@@ -119,10 +117,7 @@ impl Session {
             received_at_us: calendar::now().0,
             hub_origin: self.run.terms.origin().to_owned(),
         };
-        let signed = envelope::sign(RECEIPT, receipt.encode_to_vec().into(), &[&seat.key]);
-        let acceptance = offer.acceptance.unwrap_or_default();
-        self.check.proves(&acceptance, EventKind::SubmissionAcceptance, &sha256)?;
-        Ok(signed)
+        Ok(envelope::sign(RECEIPT, receipt.encode_to_vec().into(), &[&seat.key]))
     }
 
     fn proven(&mut self, receipt: &crate::proto::Receipt) {
@@ -131,13 +126,6 @@ impl Session {
             Ok(evidence) => self.run.wrong(format!("a handover: {}", evidence.event().as_str_name())),
             Err(problem) => self.run.wrong(format!("a handover: {problem}")),
         }
-    }
-
-    /// The seats of an office are few, or in the order in which they were dealt.
-    fn seat(&self, agency: &str) -> Option<&Seat> {
-        let number: usize = agency.rsplit('.').next()?.parse().ok()?;
-        let seat = self.office.seats.get(number / self.run.recipient_offices.max(1))?;
-        (seat.agency == agency).then_some(seat)
     }
 
     async fn say(&self, step: deliver_request::Step) {

@@ -54,6 +54,14 @@ pub struct Report {
     verified_sample: u64,
     /// Acknowledgements a second in each tenth of the time.
     speed: Vec<f64>,
+    /// The last tenth by the first.
+    speed_end_by_start: f64,
+    /// What the documents of the whole run came to: manifests and bodies.
+    accepted_mb: f64,
+    /// Events in the log.
+    leaves: Option<u64>,
+    /// Size of the own hub's folder at the end.
+    disk_mb: Option<f64>,
     /// Acknowledgements of the others while circulars were on their way; `ack_ms` is of the time before.
     ack_ms_meanwhile: Option<Percentiles>,
     circular: Option<Circulars>,
@@ -82,6 +90,9 @@ impl Report {
         let stored = said(|overview| overview.written_bytes);
         let cpu = hub(|process| process.cpu_us);
         let speed = outcome.acks_per_second();
+        let speeds = tenths(&outcome.readings);
+        let documents = tally.acknowledged.load(Relaxed);
+        let manifest_bytes = outcome.run.letters.manifest_bytes();
         Self {
             acks_per_second: speed,
             ack_ms: tally.acknowledgement(),
@@ -101,8 +112,8 @@ impl Report {
             in_flight: load.in_flight,
             fan_out: load.fan_out,
             body_bytes: load.size,
-            manifest_bytes: outcome.run.letters.manifest_bytes(),
-            documents: tally.acknowledged.load(Relaxed),
+            manifest_bytes,
+            documents,
             deliveries: tally.delivered.load(Relaxed),
             refused: tally.refused.load(Relaxed),
             wrong: tally.wrong.load(Relaxed),
@@ -111,7 +122,11 @@ impl Report {
             verified_sample: tally.sampled.load(Relaxed),
             ack_ms_meanwhile: tally.acknowledgement_meanwhile(),
             circular: outcome.circulars.clone(),
-            speed: tenths(&outcome.readings),
+            speed_end_by_start: speeds[9] / speeds[0].max(1e-9),
+            speed: speeds.to_vec(),
+            accepted_mb: mib(documents * (manifest_bytes + load.size) as u64),
+            leaves: span.last.overview.as_ref().map(|overview| overview.leaves),
+            disk_mb: outcome.disk_bytes.map(mib),
             of_ceiling: floor.map(|floor| speed / floor.ceiling),
             of_bare: floor.map(|floor| speed / floor.bare()),
             floor,
@@ -191,16 +206,19 @@ impl<'a> Span<'a> {
 }
 
 /// Acknowledgements a second in each tenth of the time, as far as the readings tell them apart.
-fn tenths(readings: &[Reading]) -> Vec<f64> {
+fn tenths(readings: &[Reading]) -> [f64; 10] {
     let span = Span::of(readings);
     let tenth = |at: usize| {
         let until = span.first.at + span.last.at.duration_since(span.first.at).mul_f64(at as f64 / 10.0);
         &readings[readings.partition_point(|reading| reading.at < until).min(readings.len() - 1)]
     };
-    let tenths = (0..10).map(|at| (tenth(at), tenth(at + 1)));
-    let speed = tenths.map(|(from, to)| {
+    std::array::from_fn(|at| {
+        let (from, to) = (tenth(at), tenth(at + 1));
         let seconds = to.at.duration_since(from.at).as_secs_f64();
         if seconds > 0.0 { (to.acknowledged - from.acknowledged) as f64 / seconds } else { 0.0 }
-    });
-    speed.collect()
+    })
+}
+
+fn mib(bytes: u64) -> f64 {
+    bytes as f64 / (1 << 20) as f64
 }

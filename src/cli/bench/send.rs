@@ -56,7 +56,7 @@ async fn hand_in(run: Arc<Run>, office: Arc<Office>, requests: Requests) {
 }
 
 async fn hear(run: Arc<Run>, mut answers: Answers) {
-    let mut check = Check::new(&run.terms, run.load.sample);
+    let mut check = run.check();
     loop {
         match answers.next().await {
             Ok(Some((serial, Answer::Accepted(receipt)))) => accepted(&run, &mut check, serial, &receipt),
@@ -70,7 +70,6 @@ async fn hear(run: Arc<Run>, mut answers: Answers) {
             }
         }
     }
-    run.tally.sampled.fetch_add(check.sampled, Relaxed);
 }
 
 /// As many tasks as documents may be in flight, each with one call at a time.
@@ -81,7 +80,7 @@ fn calls(run: &Arc<Run>, office: &Arc<Office>, offices: usize, work: &mut JoinSe
 }
 
 async fn call(run: Arc<Run>, office: Arc<Office>) {
-    let mut check = Check::new(&run.terms, run.load.sample);
+    let mut check = run.check();
     let mut service = office.client.submission();
     while let Some((serial, request)) = next(&run, &office).await {
         match service.submit(request).await {
@@ -99,7 +98,6 @@ async fn call(run: Arc<Run>, office: Arc<Office>) {
             }
         }
     }
-    run.tally.sampled.fetch_add(check.sampled, Relaxed);
 }
 
 /// Signs the next document and waits until it may go.

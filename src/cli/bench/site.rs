@@ -46,19 +46,18 @@ impl Drop for Folder {
 impl Site {
     /// Starts a hub, or takes the one that is named.
     pub async fn open(target: &Target) -> Result<Self, Failure> {
-        Self::open_with(target, "").await
-    }
-
-    /// The same, with more lines in the configuration of an own hub.
-    pub async fn open_with(target: &Target, more: &str) -> Result<Self, Failure> {
-        if let Some((endpoint, certs)) = target.endpoint.clone().zip(target.pki.clone()) {
-            return Ok(Self { endpoint, certs, own: None });
+        if let Some(endpoint) = target.endpoint.clone() {
+            if target.pki.is_none() && target.from.is_none() {
+                return Err(Failure::new(Exit::Usage, "--pki is missing")
+                    .with_help("or name --from, --key and --to, and the certificate of a node"));
+            }
+            return Ok(Self { endpoint, certs: target.pki.clone().unwrap_or_default(), own: None });
         }
         let folder = Folder::make(target.data.as_deref())?;
         let certs = folder.path.join("certs");
         pki::init(&certs, &pki::InitOptions::default())?;
         let port = free_port()?;
-        let config = configure(&folder.path, port, more)?;
+        let config = configure(&folder.path, port)?;
         let program = std::env::current_exe().map_err(file)?;
         let hub = HubProcess::start(&program, &config).await?;
         Ok(Self {
@@ -166,11 +165,11 @@ impl Folder {
 }
 
 /// All defaults: what is measured is what everybody gets.
-fn configure(dir: &Path, port: u16, more: &str) -> Result<PathBuf, Failure> {
+fn configure(dir: &Path, port: u16) -> Result<PathBuf, Failure> {
     let path = dir.join("truc.toml");
     let text = format!(
         "origin = \"bench.truc.example/log\"\ndata_dir = \"hub\"\n\
-         [listen]\naddress = \"127.0.0.1:{port}\"\n[logging]\nfilter = \"warn\"\n{more}"
+         [listen]\naddress = \"127.0.0.1:{port}\"\n[logging]\nfilter = \"warn,truc::cli::serve=error\"\n"
     );
     std::fs::write(&path, text).map_err(file)?;
     Ok(path)

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     sync::{
-        Mutex, MutexGuard, OnceLock, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     time::Instant,
@@ -26,7 +26,7 @@ pub struct Tally {
     /// Refusals.
     pub refused: AtomicU64,
     /// Receipts verified to the last signature and hash.
-    pub sampled: AtomicU64,
+    pub sampled: Arc<AtomicU64>,
     /// Receipts that are not what they should be.
     pub wrong: AtomicU64,
     from: OnceLock<Instant>,
@@ -59,7 +59,7 @@ impl Tally {
             acknowledged: AtomicU64::new(0),
             delivered: AtomicU64::new(0),
             refused: AtomicU64::new(0),
-            sampled: AtomicU64::new(0),
+            sampled: Arc::default(),
             wrong: AtomicU64::new(0),
             from: OnceLock::new(),
             meanwhile: AtomicBool::new(false),

@@ -50,8 +50,8 @@ pub async fn run(target: &Target, waiting: u64, load: &Load, output: &Output) ->
     let mut site = Site::open(target).await?;
     let documents = waiting.div_ceil(load.fan_out as u64);
     let load = Load { no_receive: true, documents: Some(documents), ..load.clone() };
-    let world = World::found(&site, &load).await?;
-    let operator = world.operator.clone();
+    let world = World::found(&site, target, &load).await?;
+    let operator = site.operator().await?;
     let outcome = load::run(&site, Arc::new(world), &load).await?;
     outcome.verdict()?;
     let before = queued(&operator).await?;

@@ -1,6 +1,6 @@
 //! The senders' watches: here they hear that a document was handed over.
 
-use std::sync::{Arc, atomic::Ordering::Relaxed};
+use std::sync::Arc;
 
 use tokio::task::JoinSet;
 use tonic::Streaming;
@@ -24,13 +24,12 @@ pub async fn start(run: &Arc<Run>, offices: &[Arc<Office>], work: &mut JoinSet<(
 }
 
 async fn follow(run: Arc<Run>, mut entries: Streaming<WatchResponse>) {
-    let mut check = Check::new(&run.terms, run.load.sample);
+    let mut check = run.check();
     let end = run.end.clone();
     let ended = end.run_until_cancelled(listen(&run, &mut check, &mut entries)).await;
     if let Some(problem) = ended {
         run.broke(format!("a watch: {problem}"));
     }
-    run.tally.sampled.fetch_add(check.sampled, Relaxed);
 }
 
 async fn listen(run: &Run, check: &mut Check, entries: &mut Streaming<WatchResponse>) -> String {
@@ -52,7 +51,13 @@ fn heard(run: &Run, check: &mut Check, receipt: &Receipt) {
     let Some(serial) = run.letters.serial(&evidence.document_id) else { return };
     match evidence.event() {
         EventKind::SubmissionAcceptance => {}
-        EventKind::ContentHandover => handed_over(run, serial, &evidence.manifest_sha256),
+        EventKind::ContentHandover => {
+            let recipient = evidence.recipients.first().map_or("", |party| &party.agency);
+            if let Err(problem) = check.signature(evidence.recipient_receipt.as_ref(), &run.keys, recipient) {
+                run.wrong(format!("a recipient's receipt: {problem}"));
+            }
+            handed_over(run, serial, &evidence.manifest_sha256);
+        }
         event => run.wrong(format!("{} in a watch", event.as_str_name())),
     }
 }

@@ -1,10 +1,14 @@
 //! Agencies of the load, their keys, and the nodes that act for them.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use tokio::task::JoinSet;
 
-use super::{options::Load, site::Site};
+use super::{
+    check::Keys,
+    options::{Load, Target},
+    site::Site,
+};
 use crate::{
     cli::Failure,
     client::{Client, Terms},
@@ -34,8 +38,8 @@ const AT_ONCE: usize = 64;
 pub struct World {
     /// What the hub announces.
     pub terms: Terms,
-    /// The operator's connection.
-    pub operator: Client,
+    /// The operator's connection, where there is one.
+    pub operator: Option<Client>,
     /// Who sends.
     pub senders: Vec<Arc<Office>>,
     /// Who receives.
@@ -86,6 +90,20 @@ pub struct Office {
     pub client: Client,
     /// Its agencies.
     pub seats: Vec<Seat>,
+    by_agency: HashMap<String, usize>,
+}
+
+impl Office {
+    /// Agencies behind a connection.
+    pub fn new(client: Client, seats: Vec<Seat>) -> Self {
+        let by_agency = seats.iter().enumerate().map(|(at, seat)| (seat.agency.clone(), at)).collect();
+        Self { client, seats, by_agency }
+    }
+
+    /// The agency of this identifier.
+    pub fn seat(&self, agency: &str) -> Option<&Seat> {
+        self.by_agency.get(agency).map(|at| &self.seats[*at])
+    }
 }
 
 /// An agency with the key that signs for it.
@@ -98,7 +116,10 @@ pub struct Seat {
 
 impl World {
     /// Registers everybody with the hub and connects.
-    pub async fn found(site: &Site, load: &Load) -> Result<Self, Failure> {
+    pub async fn found(site: &Site, target: &Target, load: &Load) -> Result<Self, Failure> {
+        if let Some(given) = Self::given(target).await? {
+            return Ok(given);
+        }
         let operator = site.operator().await?;
         let senders = seats(SENDERS, load.senders)?;
         let recipients = seats(RECIPIENTS, load.recipients)?;
@@ -117,7 +138,7 @@ impl World {
                 Some(size) => Some(Crowd::found(site, &operator, size).await?),
                 None => None,
             },
-            operator,
+            operator: Some(operator),
             addresses,
         };
         Ok(world)
@@ -128,6 +149,15 @@ fn seats(root: &str, count: usize) -> Result<Vec<Seat>, Failure> {
     let seat =
         |at| Ok(Seat { agency: format!("{root}.{at}"), key: SigningKey::generate(Algorithm::Ed25519)? });
     (0..count).map(seat).collect()
+}
+
+impl World {
+    /// Public keys of senders and recipients.
+    pub fn keys(&self) -> Keys {
+        let offices = self.senders.iter().chain(&self.recipients);
+        let seats = offices.flat_map(|office| &office.seats);
+        seats.map(|seat| (seat.agency.clone(), seat.key.public_key())).collect()
+    }
 }
 
 impl Crowd {
@@ -141,7 +171,7 @@ impl Crowd {
         let name = "bench-circular".to_owned();
         let node = Node { name: name.clone(), agencies: vec![CROWD.into()], revoked: false };
         change(operator, Change::PutNode(node)).await?;
-        let office = Office { client: site.node(&name).await?, seats };
+        let office = Office::new(site.node(&name).await?, seats);
         Ok(Self { root: CROWD.into(), size, office })
     }
 }
@@ -211,7 +241,7 @@ async fn offices(
         let name = format!("{name}-{at}");
         let agencies = seats.iter().map(|seat| seat.agency.clone()).collect();
         change(operator, Change::PutNode(Node { name: name.clone(), agencies, revoked: false })).await?;
-        offices.push(Arc::new(Office { client: site.node(&name).await?, seats }));
+        offices.push(Arc::new(Office::new(site.node(&name).await?, seats)));
     }
     Ok(offices)
 }
