@@ -10,7 +10,9 @@ use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
 pub use check::Problem;
-pub use sections::{Config, Delivery, Limits, Listen, Log, LogFormat, Logging, Store, Submission, Tls};
+pub use sections::{
+    Config, Delivery, IndexEngine, Limits, Listen, Log, LogFormat, Logging, Store, Submission, Tls,
+};
 use sections::{Docs, SECTIONS};
 
 /// Variables with this prefix stand above the file.

@@ -21,6 +21,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 /// Words that only some places may use, outside tests.
 const WORDS: &[(&str, &[&str])] = &[
     ("sled::", &["store/embedded"]),
+    ("lsm_tree::", &["store/embedded/index"]),
     ("tonic::", &["edge", "client", "cli", "rpc"]),
     ("tokio::spawn", &["hub", "edge/tls", "cli"]),
     ("SystemTime::now", &["hub/clock.rs", "cli", "client"]),

@@ -140,7 +140,7 @@ impl Forge {
 
         let options = EmbeddedOptions { segment_bytes: 1 << 16, ..EmbeddedOptions::new(self.folder.path()) };
         let store = Embedded::open(&options, Arc::clone(&self.payload), &mut |_| {}).expect("opens").store;
-        store.commit(self.commit).expect("written");
+        store.commit(&self.commit).expect("written");
         store.close().expect("closed");
         let mut findings = Vec::new();
         let verifier = signer().verifier();

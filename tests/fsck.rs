@@ -312,7 +312,7 @@ fn receipts_after_a_rebuild_are_the_same_bytes() {
     let spoil: [fn(&Path); 3] = [
         |history| fs::remove_dir_all(history).expect("remove"),
         |history| fs::remove_file(history.join("leaves")).expect("remove"),
-        |history| fs::write(history.join("index/db"), b"nonsense").expect("write"),
+        |history| fs::write(history.join("fjall/current"), b"nonsense").expect("write"),
     ];
     for spoil in spoil {
         let folder = copy();

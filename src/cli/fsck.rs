@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 use indicatif::ProgressBar;
 use serde::Serialize;
 
-use super::{Exit, Failure, Output, files, serve::log_identity};
+use super::{
+    Exit, Failure, Output, files,
+    serve::{log_identity, store_options},
+};
 use crate::{
     config::Config,
     store::{
@@ -124,11 +127,7 @@ impl Folder {
             let message = format!("{} is no data folder: it holds no journal", dir.display());
             return Err(Failure::new(Exit::File, message));
         }
-        let mut options = EmbeddedOptions::new(dir);
-        if let Some(config) = config {
-            options.segment_bytes = config.store.segment_size;
-            options.max_index_lag = config.store.index_lag;
-        }
+        let options = config.map_or_else(|| EmbeddedOptions::new(dir), store_options);
         let payload = Payload::open(&dir.join("bodies"), PayloadOptions::default());
         Ok((options, payload.map_err(|error| unusable(dir, &error))?))
     }

@@ -1,6 +1,7 @@
 //! The commands. Each is one file with `Args` and `Args::run`, and one line below.
 
 pub mod address;
+pub mod bench;
 pub mod config;
 mod connection;
 pub mod demo;
@@ -9,6 +10,7 @@ mod events;
 mod failure;
 pub mod files;
 pub mod fsck;
+pub mod hub_process;
 pub mod keygen;
 mod moment;
 mod output;
@@ -70,6 +72,7 @@ macro_rules! commands {
 
 commands! {
     Demo => demo,
+    Bench => bench,
     Serve => serve,
     Send => send,
     Address => address,

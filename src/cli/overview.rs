@@ -26,6 +26,8 @@ struct Overview {
     nodes: u64,
     body_bytes: u64,
     index_lag: u64,
+    syncs: u64,
+    written_bytes: u64,
 }
 
 impl Args {
@@ -46,6 +48,8 @@ impl Args {
             nodes: told.nodes,
             body_bytes: told.body_bytes,
             index_lag: told.index_lag,
+            syncs: told.syncs,
+            written_bytes: told.written_bytes,
         };
         output.print(&overview, shown);
         Ok(())
@@ -64,5 +68,7 @@ fn shown(overview: &Overview) -> String {
         ("nodes", overview.nodes.to_string()),
         ("attachments and envelopes", print_size(overview.body_bytes)),
         ("commits not yet indexed", overview.index_lag.to_string()),
+        ("syncs of the disk since the start", overview.syncs.to_string()),
+        ("written since the start", print_size(overview.written_bytes)),
     ])
 }

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use super::{Exit, Failure, Output, files};
 use crate::{
-    config::Config,
+    config::{Config, IndexEngine},
     domain::{document::Limits, retry::Backoff},
     edge::{
         server::{self, ServeError},
@@ -18,7 +18,7 @@ use crate::{
     },
     hub::{Hub, LogIdentity, Settings, clock::Clock},
     store::{
-        embedded::{Embedded, EmbeddedOptions, Opened},
+        embedded::{Embedded, EmbeddedOptions, Opened, index::Engine},
         payload::{Payload, PayloadOptions},
     },
     telemetry,
@@ -29,6 +29,8 @@ use crate::{
 const OWN_FILES: u64 = 1024;
 /// Of the time for stopping, a quarter is the writer's: calls that never end may not take it.
 const WRITERS_PART: u32 = 4;
+/// A hub that failed has nothing to finish; it is needed again.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 /// A key file is not longer.
 const MAX_KEY_FILE: u64 = 16 * 1024;
 
@@ -76,7 +78,8 @@ impl Args {
         let serve = server::serve_with(Arc::clone(&hub), acceptor, listener, stop.clone(), &bounds);
         let end = End { stop, hurry, within: config.limits.drain };
         let served = end.drain(serve).await;
-        end.finish(&hub).await;
+        let patience = if served.is_ok() { end.within / WRITERS_PART } else { LAST_WORDS };
+        end.finish(&hub, patience).await;
         served
     }
 }
@@ -128,15 +131,23 @@ pub fn open_store(config: &Config) -> Result<(Arc<Payload>, Opened), Failure> {
     std::fs::create_dir_all(&config.data_dir).map_err(|error| failed(&error))?;
     let payload = Payload::open(&config.data_dir.join("bodies"), bodies).map_err(|error| failed(&error))?;
     let payload = Arc::new(payload);
-    let options = EmbeddedOptions {
-        segment_bytes: config.store.segment_size,
-        max_index_lag: config.store.index_lag,
-        ..EmbeddedOptions::new(&config.data_dir)
-    };
-    let opened = Embedded::open(&options, Arc::clone(&payload), &mut |leaves| {
+    let opened = Embedded::open(&store_options(config), Arc::clone(&payload), &mut |leaves| {
         tracing::info!(leaves, "reading the journal");
     });
     Ok((payload, opened.map_err(|error| failed(&error))?))
+}
+
+/// How the store of a configuration is laid out.
+pub fn store_options(config: &Config) -> EmbeddedOptions {
+    EmbeddedOptions {
+        segment_bytes: config.store.segment_size,
+        engine: match config.store.index {
+            IndexEngine::Fjall => Engine::Fjall,
+            IndexEngine::Sled => Engine::Sled,
+        },
+        max_index_lag: config.store.index_lag,
+        ..EmbeddedOptions::new(&config.data_dir)
+    }
 }
 
 /// The log's name and key.
@@ -172,6 +183,7 @@ fn settings(config: &Config) -> Result<Settings, Failure> {
         max_credit: delivery.session_max_credit,
         max_waiting_requests: config.store.batch_max * 4,
         max_batch_leaves: config.store.batch_max,
+        recent_bytes: usize::try_from(config.store.recent).unwrap_or(usize::MAX),
     })
 }
 
@@ -251,10 +263,10 @@ impl End {
     }
 
     /// Lets the commits that wait become durable, and ends the writer.
-    async fn finish(&self, hub: &Hub) {
+    async fn finish(&self, hub: &Hub, patience: Duration) {
         tokio::select! {
             () = hub.stop() => {}
-            () = self.after(self.within / WRITERS_PART) => {
+            () = self.after(patience) => {
                 tracing::warn!("some work did not end in time; nothing that was acknowledged is lost");
             }
         }

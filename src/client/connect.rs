@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    net::IpAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -70,13 +71,22 @@ pub enum ConnectError {
 
 /// Connects. With TLS 1.3 a hub that refuses our certificate says so only to the first call.
 pub async fn connect(options: &ClientOptions) -> Result<Channel, ConnectError> {
-    connect_within(options, CONNECT_TIMEOUT).await
+    connect_from(options, None).await
+}
+
+/// As [`connect`], from a local address where one is given.
+pub async fn connect_from(options: &ClientOptions, local: Option<IpAddr>) -> Result<Channel, ConnectError> {
+    connect_within(options, local, CONNECT_TIMEOUT).await
 }
 
 /// The transport's own limit ends with TCP: a handshake that never ends needs one too.
-async fn connect_within(options: &ClientOptions, limit: Duration) -> Result<Channel, ConnectError> {
+async fn connect_within(
+    options: &ClientOptions,
+    local: Option<IpAddr>,
+    limit: Duration,
+) -> Result<Channel, ConnectError> {
     let named = || options.endpoint.clone();
-    let endpoint = endpoint(options)?;
+    let endpoint = endpoint(options)?.local_address(local);
     match tokio::time::timeout(limit, endpoint.connect()).await {
         Ok(connected) => connected.map_err(|source| ConnectError::Unreachable { endpoint: named(), source }),
         Err(_) => Err(ConnectError::Silent { endpoint: named() }),
@@ -149,7 +159,7 @@ mod tests {
             key: certs.path().join("operator.key"),
             ..options(&format!("https://localhost:{}", mute.local_addr().expect("bound").port()))
         };
-        let outcome = connect_within(&options, Duration::from_millis(200)).await;
+        let outcome = connect_within(&options, None, Duration::from_millis(200)).await;
         assert!(matches!(outcome, Err(ConnectError::Silent { .. })), "{outcome:?}");
     }
 

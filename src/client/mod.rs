@@ -14,9 +14,12 @@ pub mod refusal;
 pub mod report;
 pub mod send;
 pub mod session;
+pub mod stream;
 mod terms;
 pub mod timeline;
 pub mod upload;
+
+use std::net::IpAddr;
 
 pub use connect::{ClientOptions, ConnectError, connect, connect_lazy};
 pub use draft::Draft;
@@ -58,6 +61,11 @@ impl Client {
     /// Connects now, so that a wrong address or certificate shows at once.
     pub async fn connect(options: &ClientOptions) -> Result<Self, ConnectError> {
         connect(options).await.map(Self::from)
+    }
+
+    /// As [`Client::connect`], from a local address where one is given.
+    pub async fn connect_from(options: &ClientOptions, local: Option<IpAddr>) -> Result<Self, ConnectError> {
+        connect::connect_from(options, local).await.map(Self::from)
     }
 
     /// The connection itself, for services that are not the hub's own, such as health.

@@ -116,7 +116,14 @@ pub(crate) mod testing {
         Receipt {
             evidence: leaf.into(),
             index,
-            path: growth.inclusion(index).expect("there").into_iter().map(|h| h.to_vec().into()).collect(),
+            path: growth
+                .clone()
+                .paths()
+                .inclusion(index)
+                .expect("there")
+                .into_iter()
+                .map(|h| h.to_vec().into())
+                .collect(),
             checkpoint: head.sign(signer),
         }
     }

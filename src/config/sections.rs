@@ -209,10 +209,15 @@ section! {
         /// Size of a journal segment.
         #[serde(with = "human::size")]
         segment_size: u64 = 64 * MIB;
-        /// Most entries by which the history index may lag behind before commits wait for it.
+        /// What keeps the history index: "fjall" or "sled". After a change the next start makes the index again.
+        index: IndexEngine = IndexEngine::Fjall;
+        /// Most entries by which sled may lag behind before commits wait for it.
         index_lag: usize = 1_000_000;
         /// Most requests in one commit.
         batch_max: usize = 1024;
+        /// Memory for documents and proofs that were committed lately.
+        #[serde(with = "human::size")]
+        recent: u64 = 32 * MIB;
     }
 }
 
@@ -224,6 +229,17 @@ section! {
         /// "text" or "json".
         format: LogFormat = LogFormat::Text;
     }
+}
+
+/// What keeps the history index.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum IndexEngine {
+    /// fjall's LSM tree.
+    #[default]
+    Fjall,
+    /// sled 0.34.
+    Sled,
 }
 
 /// Form of a log line.

@@ -41,14 +41,15 @@ pub struct RegisteredKey {
     pub valid_from: Timestamp,
     /// First moment at which it is no longer valid.
     pub valid_until: Option<Timestamp>,
-    /// Moment from which on it is revoked.
+    /// Moment of its revocation.
     pub revoked_at: Option<Timestamp>,
 }
 
 impl RegisteredKey {
-    /// Why the key may not sign at this moment, if so.
+    /// Why the key may not sign at this moment, if so. Revoked is revoked from that leaf on: a clock that goes back does
+    /// not wake a key that was stolen.
     fn problem(&self, at: Timestamp) -> Option<ReasonCode> {
-        if self.revoked_at.is_some_and(|revoked_at| revoked_at <= at) {
+        if self.revoked_at.is_some() {
             return Some(ReasonCode::KeyRevoked);
         }
         let ended = self.valid_until.is_some_and(|valid_until| valid_until <= at);
@@ -380,7 +381,7 @@ mod tests {
         assert_eq!(at(1_001, 0, 0), Err(ReasonCode::KeyNotValid));
         assert_eq!(at(0, 1_001, 0), Ok(()));
         assert_eq!(at(0, 1_000, 0), Err(ReasonCode::KeyNotValid));
-        assert_eq!(at(0, 0, 1_001), Ok(()));
+        assert_eq!(at(0, 0, 1_001), Err(ReasonCode::KeyRevoked), "a clock that went back");
         assert_eq!(at(0, 0, 1_000), Err(ReasonCode::KeyRevoked));
         assert_eq!(at(0, 999, 998), Err(ReasonCode::KeyRevoked));
     }

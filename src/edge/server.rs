@@ -48,6 +48,9 @@ const WINDOW: u32 = 256 * 1024;
 /// A connection that does not answer pings is closed.
 const PING_EVERY: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
+/// Running calls may take so long to hear that the store failed. Nothing more can be done for them: the process has to
+/// end to recover, and a client that hangs must not hold that up.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// What ended the server.
 #[derive(Debug, thiserror::Error)]
@@ -73,8 +76,8 @@ pub async fn serve(
     serve_with(hub, acceptor, listener, stop, &Bounds::default()).await
 }
 
-/// Serves until `stop` is cancelled or the store fails, then takes nothing more, says goodbye to sessions and watches,
-/// and lets running calls finish.
+/// Serves until `stop` is cancelled, then takes nothing more, says goodbye to sessions and watches, and lets running
+/// calls finish; or until the store fails, then lets them only hear of it.
 pub async fn serve_with(
     hub: Arc<Hub>,
     acceptor: Arc<Acceptor>,
@@ -131,7 +134,14 @@ pub async fn serve_with(
         // Sessions and watches end by themselves now, so that the server can finish.
         hub.stopping().cancel();
     };
-    let result = router.serve_with_incoming_shutdown(acceptor.incoming(listener), end).await;
+    let given_up = async {
+        failed.cancelled().await;
+        tokio::time::sleep(LAST_WORDS).await;
+    };
+    let result = tokio::select! {
+        result = router.serve_with_incoming_shutdown(acceptor.incoming(listener), end) => result,
+        () = given_up => Ok(()),
+    };
     ended.cancel();
     result?;
     if failed.is_cancelled() { Err(ServeError::StoreFailed) } else { Ok(()) }

@@ -4,10 +4,11 @@
 use std::{
     cell::RefCell,
     collections::{HashMap, VecDeque},
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc::RecvTimeoutError},
+    sync::{PoisonError, mpsc::RecvTimeoutError},
     time::{Duration, Instant},
 };
 
+use super::sync::{Arc, Condvar, Mutex, MutexGuard};
 use crate::domain::id::NodeName;
 
 /// Whose lane: a node's, or the one of operators and of the hub itself.
@@ -111,8 +112,12 @@ impl<T> Sender<T> {
 
     /// Takes nothing more; `last` comes out after everything that waits.
     pub fn close_with(&self, last: T) {
-        self.0.lock().last = Some(last);
-        self.close();
+        let mut state = self.0.lock();
+        state.last = Some(last);
+        // With one lock: nothing may be taken behind what a receiver has seen as the last.
+        state.closed = true;
+        drop(state);
+        self.0.came.notify_all();
     }
 
     fn close(&self) {

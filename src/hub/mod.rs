@@ -8,12 +8,14 @@ pub mod dispatcher;
 pub mod intake;
 mod lanes;
 pub mod query;
+mod recent;
 pub mod refused;
 pub mod report;
 mod sequencer;
 pub mod session;
 pub mod shares;
 mod sweeper;
+mod sync;
 pub mod transfer;
 pub mod watch;
 mod workers;
@@ -33,7 +35,9 @@ use crate::{
 use bells::Bells;
 use clock::Clock;
 use dispatcher::Dispatcher;
+use recent::Recent;
 use sequencer::Sequencer;
+pub use sequencer::{ByHand, Turn};
 use shares::Shares;
 use workers::Workers;
 
@@ -64,6 +68,8 @@ pub struct Settings {
     pub max_waiting_requests: usize,
     /// Leaves of one commit, fan-out not counted.
     pub max_batch_leaves: usize,
+    /// Bytes of memory for documents and proofs that were committed lately.
+    pub recent_bytes: usize,
 }
 
 /// The log's name and keys.
@@ -126,6 +132,7 @@ pub struct Hub {
     workers: Workers,
     /// Rings when something comes into an agency's watch.
     feeds: Arc<Bells>,
+    recent: Arc<Recent>,
     notices: tokio::sync::broadcast::Sender<Notice>,
     /// Bytes of offers that were built and not yet read.
     offered: Shares,
@@ -144,25 +151,51 @@ impl Hub {
         settings: Settings,
         clock: Clock,
     ) -> Result<Arc<Self>, StartError> {
+        let workers = Workers::start((settings.max_waiting_requests / VERIFIED_SHARE).max(FEWEST_VERIFIED))?;
+        let (hub, writer) = Self::assemble(store, payload, log, settings, clock, workers)?;
+        hub.sequencer.start(writer)?;
+        Ok(hub)
+    }
+
+    /// As [`Hub::start`], but without threads: the writer works only when the caller says so. For simulations.
+    pub fn start_by_hand(
+        store: Arc<dyn Store>,
+        payload: Arc<Payload>,
+        log: LogIdentity,
+        settings: Settings,
+        clock: Clock,
+    ) -> Result<(Arc<Self>, ByHand), StartError> {
+        Self::assemble(store, payload, log, settings, clock, Workers::in_place())
+    }
+
+    fn assemble(
+        store: Arc<dyn Store>,
+        payload: Arc<Payload>,
+        log: LogIdentity,
+        settings: Settings,
+        clock: Clock,
+        workers: Workers,
+    ) -> Result<(Arc<Self>, ByHand), StartError> {
         check_head(&*store, &log)?;
         let directory = Arc::new(RwLock::new(Arc::new(load_directory(&*store)?)));
         let dispatcher = Arc::new(Dispatcher::load(&*store, settings.lease_us, settings.backoff)?);
         let feeds = Arc::new(Bells::default());
+        let recent = Arc::new(Recent::new(settings.recent_bytes));
         let (notices, _) = tokio::sync::broadcast::channel(256);
         let log = Arc::new(log);
-        let sequencer = Sequencer::start(sequencer::Parts {
+        let (sequencer, writer) = Sequencer::new(sequencer::Parts {
             store: Arc::clone(&store),
             log: Arc::clone(&log),
             directory: Arc::clone(&directory),
             dispatcher: Arc::clone(&dispatcher),
             clock: clock.clone(),
             feeds: Arc::clone(&feeds),
+            recent: Arc::clone(&recent),
             notices: notices.clone(),
             max_waiting_requests: settings.max_waiting_requests,
             max_batch_leaves: settings.max_batch_leaves,
             max_recipients: settings.limits.max_recipients,
         })?;
-        let workers = Workers::start((settings.max_waiting_requests / VERIFIED_SHARE).max(FEWEST_VERIFIED))?;
         let hub = Arc::new(Self {
             store,
             payload,
@@ -174,6 +207,7 @@ impl Hub {
             sequencer,
             workers,
             feeds,
+            recent,
             notices,
             offered: Shares::new("bytes of offers", usize::MAX, OFFERED),
             sessions: std::sync::atomic::AtomicUsize::new(0),
@@ -181,7 +215,7 @@ impl Hub {
             tasks: TaskTracker::new(),
         });
         sweeper::spawn(&hub);
-        Ok(hub)
+        Ok((hub, writer))
     }
 
     /// The newest directory.

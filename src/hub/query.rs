@@ -14,7 +14,7 @@ use crate::{
         reason::ReasonCode,
     },
     proto::{self, Evidence},
-    store::{Store, StoreError, records::DocumentRecord},
+    store::{Store, StoreError, records::DocumentRecord, written},
     tlog::{
         Hash,
         merkle::{self, NodeReader},
@@ -86,8 +86,16 @@ enum Sight {
 impl Hub {
     /// One leaf with its proof.
     pub async fn receipt(self: &Arc<Self>, leaf: u64) -> Result<proto::Receipt, Refused> {
+        if let Some(receipt) = self.recent.receipt(leaf) {
+            return Ok(receipt);
+        }
         let hub = Arc::clone(self);
         blocking(move || receipt(&*hub.store, leaf)).await?
+    }
+
+    /// The same on a thread that may wait for the disk.
+    pub(super) fn receipt_now(&self, leaf: u64) -> Result<proto::Receipt, Refused> {
+        self.recent.receipt(leaf).map_or_else(|| receipt(&*self.store, leaf), Ok)
     }
 
     /// True once a leaf is under the published head. An index entry may be seen a moment before its commit is
@@ -308,6 +316,8 @@ impl Hub {
             index_lag: self.store.index_lag(),
             version: env!("CARGO_PKG_VERSION").into(),
             origin: self.log.origin.clone(),
+            syncs: written::syncs(),
+            written_bytes: written::bytes(),
         })
     }
 }

@@ -1,5 +1,7 @@
 //! The hub's one error: a refusal with its reasons, and its receipt where it became evidence.
 
+use tokio::runtime::{Handle, RuntimeFlavor};
+
 use crate::{
     domain::reason::{Reason, ReasonCode},
     proto,
@@ -86,10 +88,14 @@ pub(super) fn worker_ended() -> Refused {
     )
 }
 
-/// Runs disk work off the async threads. What costs much is bounded by node: see `workers`.
+/// Runs disk work off the async threads. What costs much is bounded by node: see `workers`. A runtime of one thread has
+/// nobody to hold up: there it runs in place, and a simulation stays repeatable.
 pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Refused> {
+    if Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread {
+        return Ok(work());
+    }
     tokio::task::spawn_blocking(work).await.map_err(|error| {
         tracing::error!(%error, "a worker ended unexpectedly");
         worker_ended()

@@ -117,6 +117,7 @@ mod tests {
             max_credit: 1,
             max_waiting_requests: 1,
             max_batch_leaves: 1,
+            recent_bytes: 0,
         };
         let log = LogIdentity {
             origin: "hub.test".into(),

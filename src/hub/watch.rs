@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::sync::mpsc::{self, error::TrySendError};
 
 use super::{
-    Hub, query,
+    Hub,
     refused::{self, Refused, blocking},
     sequencer::Proposal,
     session::PATIENCE,
@@ -143,6 +143,7 @@ impl Follower {
                 return Ended::Quietly;
             }
             tokio::select! {
+                biased;
                 () = listening.rung() => {}
                 () = self.sender.closed() => return Ended::Quietly,
                 () = stopping.cancelled() => return Ended::Because(refused::stopping()),
@@ -181,8 +182,7 @@ impl Hub {
     fn entries(&self, agency: &AgencyId, from: u64) -> Result<Vec<Entry>, Refused> {
         let mut leaves = self.store.feed(agency, from, PAGE)?;
         leaves.retain(|leaf| self.is_published(*leaf));
-        let entry =
-            |leaf| Ok(Entry { cursor: cursor(leaf + 1), receipt: query::receipt(&*self.store, leaf)? });
+        let entry = |leaf| Ok(Entry { cursor: cursor(leaf + 1), receipt: self.receipt_now(leaf)? });
         leaves.into_iter().map(entry).collect()
     }
 }

@@ -19,8 +19,8 @@ const FEWEST: usize = 2;
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// Handle of the threads; they end with it.
-pub struct Workers(Sender<Job>);
+/// Handle of the threads; they end with it. Without threads work is done in place: for simulations.
+pub struct Workers(Option<Sender<Job>>);
 
 impl Workers {
     /// Starts the threads. At most `most` jobs wait for them.
@@ -31,7 +31,12 @@ impl Workers {
             let receiver = receiver.clone();
             std::thread::Builder::new().name("truc-verify".into()).spawn(move || work(&receiver))?;
         }
-        Ok(Self(sender))
+        Ok(Self(Some(sender)))
+    }
+
+    /// No threads: whoever asks does the work.
+    pub fn in_place() -> Self {
+        Self(None)
     }
 
     /// Runs work of a node when it is its turn, off the async threads. `BUSY` when too much waits; a caller that goes
@@ -41,6 +46,7 @@ impl Workers {
         node: &NodeName,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Refused> {
+        let Some(jobs) = &self.0 else { return Ok(work()) };
         let (reply, result) = oneshot::channel();
         let job = Box::new(move || {
             if !reply.is_closed() {
@@ -48,7 +54,7 @@ impl Workers {
                 let _ = reply.send(work());
             }
         });
-        self.0.send(Some(node.clone()), job).map_err(|refused| match refused {
+        jobs.send(Some(node.clone()), job).map_err(|refused| match refused {
             NotTaken::Full => Refused::because(ReasonCode::Busy, "too many messages wait to be verified"),
             NotTaken::Closed => super::refused::stopping(),
         })?;

@@ -55,6 +55,7 @@ pub mod samples {
             sender: "H53.1".into(),
             document_id: format!("doc-{index}"),
             manifest_sha256: Digest::of(&index.to_be_bytes()).to_bytes(),
+            envelope_sha256: envelope(index).sha256,
             urgency: u32::try_from(index % 5).unwrap(),
             deadline_us: 1_000,
             year: 2026,
@@ -64,6 +65,12 @@ pub mod samples {
         };
         let list = RecipientList { index, document: index, recipients: vec!["H53".into(), "H53.2".into()] };
         (document, list)
+    }
+
+    /// Where a document's envelope lies.
+    pub fn envelope(index: u64) -> BodyRecord {
+        let sha256 = Digest::of(format!("envelope {index}").as_bytes()).to_bytes();
+        BodyRecord { sha256, size: 7, pack_plus_one: 1, offset: 64 * (index + 1) }
     }
 
     /// A delivery in a state.
@@ -112,6 +119,7 @@ pub mod samples {
             ],
             deliveries: list.recipients.iter().map(|to| delivery(index, to, TransportState::Ready)).collect(),
             expansions: vec![ExpansionRecord { list: index, next: 1, total: 2 }],
+            bodies: vec![envelope(index)],
             documents: vec![document],
             lists: vec![list],
             ..Commit::default()
@@ -127,15 +135,17 @@ pub fn run(bench: &mut dyn Bench) {
         assert_eq!(store.head().size, 0);
         let mut first = samples::rich_commit();
         edge = samples::grow(edge, &mut first);
-        store.commit(first.clone()).unwrap();
+        store.commit(&first).unwrap();
         after_first(&*store, &first);
 
-        let stale = store.commit(Commit { base_size: 0, ..Commit::default() }).unwrap_err();
+        let stale = store.commit(&Commit { base_size: 0, ..Commit::default() }).unwrap_err();
         assert!(matches!(stale, CommitError::Stale { expected: 0, actual: 3 }));
 
         let mut second = samples::accept(3);
+        // Somebody sends another document's envelope as an attachment.
+        second.documents[0].parts.push(samples::envelope(3).sha256);
         edge = samples::grow(edge, &mut second);
-        store.commit(second).unwrap();
+        store.commit(&second).unwrap();
         let mut settle = Commit {
             leaves: vec![samples::leaf("handover", Some(0))],
             deliveries: vec![samples::delivery(0, "H53", TransportState::HandedOver)],
@@ -151,7 +161,7 @@ pub fn run(bench: &mut dyn Bench) {
             ..Commit::default()
         };
         edge = samples::grow(edge, &mut settle);
-        store.commit(settle).unwrap();
+        store.commit(&settle).unwrap();
         store.idle().unwrap();
         after_all(&*store, &edge);
     }
@@ -189,8 +199,13 @@ fn after_all(store: &dyn Store, edge: &Edge) {
     assert_eq!(store.documents_with_id("doc-0", 10).unwrap(), [0]);
     assert_eq!(store.natural_key(&agency("H53.1"), 2026, "17", "BC").unwrap(), Some(0), "the first one");
     assert_eq!(store.natural_key(&agency("H53.1"), 2027, "17", "BC").unwrap(), None);
-    assert_eq!(store.document(3).unwrap(), Some(samples::document(3).0));
+    let sent = DocumentRecord { parts: vec![samples::envelope(3).sha256], ..samples::document(3).0 };
+    assert_eq!(store.document(3).unwrap(), Some(sent));
+    assert_eq!(store.body(&Digest::of(b"envelope 3")).unwrap(), Some(samples::envelope(3)), "as a part");
+    assert_eq!(store.envelope(&samples::document(3).0).unwrap(), Some(samples::envelope(3)));
+    assert_eq!((store.document(4).unwrap(), store.document(99).unwrap()), (None, None));
     assert_eq!(store.recipient_list(0).unwrap(), Some(samples::document(0).1));
+    assert_eq!((store.recipient_list(1).unwrap(), store.recipient_list(99).unwrap()), (None, None));
     assert_eq!(store.expansions().unwrap(), [ExpansionRecord { list: 3, next: 1, total: 2 }]);
 
     let delivery = store.delivery(0, &agency("H53")).unwrap().unwrap();

@@ -9,11 +9,11 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use super::StoreError;
+use super::{StoreError, written};
 
 /// Makes the names in a directory durable.
 pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
-    File::open(dir)?.sync_all()
+    written::sync_all(&File::open(dir)?)
 }
 
 /// Makes a directory that only the owner may enter, and its name durable. No error if it exists.
@@ -54,7 +54,7 @@ pub(super) fn replace_file(path: &Path, content: &[u8]) -> io::Result<()> {
     let temporary = path.with_extension("tmp");
     let file = create_private(&temporary)?;
     io::Write::write_all(&mut &file, content)?;
-    file.sync_all()?;
+    written::sync_all(&file)?;
     fs::rename(&temporary, path)?;
     path.parent().map_or(Ok(()), sync_dir)
 }

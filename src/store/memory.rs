@@ -43,7 +43,7 @@ pub struct Memory {
     fault: AtomicU8,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct State {
     head: Head,
     leaves: Vec<StoredLeaf>,
@@ -75,6 +75,12 @@ impl Memory {
     pub fn recover(&self) {
         self.inject(Fault::None);
         self.state().stopped = false;
+    }
+
+    /// A store of its own with all that this one holds now.
+    #[must_use]
+    pub fn fork(&self) -> Self {
+        Self { state: Mutex::new(self.state().clone()), fault: AtomicU8::default() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -142,7 +148,7 @@ impl State {
 }
 
 impl Store for Memory {
-    fn commit(&self, commit: Commit) -> Result<(), CommitError> {
+    fn commit(&self, commit: &Commit) -> Result<(), CommitError> {
         let fault = self.fault.swap(Fault::None as u8, Ordering::SeqCst);
         let mut state = self.state();
         let failed = || CommitError::Unknown(std::io::Error::other("injected"));
@@ -154,7 +160,7 @@ impl Store for Memory {
         }
         state.stopped = fault != Fault::None as u8;
         if fault != Fault::FailedNotSaved as u8 {
-            state.apply(commit);
+            state.apply(commit.clone());
         }
         if state.stopped { Err(failed()) } else { Ok(()) }
     }
@@ -305,8 +311,8 @@ mod tests {
             store.inject(fault);
             let mut commit = samples::accept(0);
             samples::grow(Edge::empty(), &mut commit);
-            assert!(matches!(store.commit(commit.clone()), Err(CommitError::Unknown(_))));
-            assert!(matches!(store.commit(commit), Err(CommitError::Unknown(_))));
+            assert!(matches!(store.commit(&commit), Err(CommitError::Unknown(_))));
+            assert!(matches!(store.commit(&commit), Err(CommitError::Unknown(_))));
             assert_eq!(store.head().size, size);
             store.recover();
         }

@@ -8,6 +8,7 @@ mod files;
 pub mod memory;
 pub mod payload;
 pub mod records;
+pub mod written;
 
 pub use commit::{Commit, CommitError};
 use records::{
@@ -71,7 +72,7 @@ pub fn rank(urgency: u32) -> u8 {
 /// - After [`CommitError::Unknown`] every later commit fails: the process has to recover.
 pub trait Store: Send + Sync + 'static {
     /// Makes one commit durable.
-    fn commit(&self, commit: Commit) -> Result<(), CommitError>;
+    fn commit(&self, commit: &Commit) -> Result<(), CommitError>;
 
     /// Tells that nothing is waiting to be committed: a good moment for housekeeping that must not delay anyone.
     fn idle(&self) -> Result<(), CommitError> {
@@ -143,8 +144,13 @@ pub trait Store: Send + Sync + 'static {
     /// Statuses parked for a recipient of a document, oldest first.
     fn parked(&self, name: &DocumentName, recipient: &AgencyId) -> Result<Vec<ParkedRecord>, StoreError>;
 
-    /// Where a body lies, if a commit made it reachable.
+    /// Where a body lies, if a commit made it reachable. For envelopes ask [`envelope`](Store::envelope).
     fn body(&self, digest: &Digest) -> Result<Option<BodyRecord>, StoreError>;
+
+    /// Where a document's envelope lies: [`body`](Store::body) by its digest, where that is kept for envelopes.
+    fn envelope(&self, document: &DocumentRecord) -> Result<Option<BodyRecord>, StoreError> {
+        Digest::from_slice(&document.envelope_sha256).map_or(Ok(None), |digest| self.body(&digest))
+    }
 
     /// Saved watch cursor.
     fn cursor(&self, agency: &AgencyId) -> Result<Option<u64>, StoreError>;

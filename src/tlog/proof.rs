@@ -136,7 +136,7 @@ mod tests {
         let proof = TlogProof {
             extra: Some(b"one more thing".to_vec()),
             index: 1,
-            path: growth.inclusion(1).unwrap(),
+            path: growth.clone().paths().inclusion(1).unwrap(),
             checkpoint: checkpoint.sign(&signer()),
         };
         assert_eq!(proof.encode(), PROOF);

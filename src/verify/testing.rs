@@ -96,7 +96,14 @@ pub fn log(hub: &Signer, events: &[Evidence]) -> Vec<Receipt> {
     let receipt = |(index, evidence): (u64, &Bytes)| Receipt {
         evidence: evidence.clone(),
         index,
-        path: growth.inclusion(index).unwrap().iter().map(|hash| Bytes::copy_from_slice(hash)).collect(),
+        path: growth
+            .clone()
+            .paths()
+            .inclusion(index)
+            .unwrap()
+            .iter()
+            .map(|hash| Bytes::copy_from_slice(hash))
+            .collect(),
         checkpoint: checkpoint.clone(),
     };
     (0..).zip(&leaves).map(receipt).collect()

@@ -50,7 +50,7 @@ macro_rules! pass_through {
 }
 
 impl Store for Gate {
-    fn commit(&self, commit: Commit) -> Result<(), CommitError> {
+    fn commit(&self, commit: &Commit) -> Result<(), CommitError> {
         let mut door = self.door.lock().unwrap();
         while door.closed {
             door.waiting = true;

@@ -114,6 +114,7 @@ pub fn settings() -> Settings {
         max_credit: 100,
         max_waiting_requests: 4_096,
         max_batch_leaves: 1_024,
+        recent_bytes: 64 * 1024,
     }
 }
 

@@ -264,8 +264,8 @@ impl Made {
             ("bodies/files/", Kind::Body),
             ("history/leaves", Kind::Array),
             ("history/nodes", Kind::Array),
-            ("history/index/clean", Kind::Mark),
-            ("history/index/", Kind::Index),
+            ("history/mark", Kind::Mark),
+            ("history/fjall/", Kind::Index),
             ("lock", Kind::Lock),
         ];
         kinds.iter().find(|(start, _)| text.starts_with(start)).unwrap_or_else(|| panic!("what is {text}?")).1
@@ -431,6 +431,7 @@ impl Desk {
             max_credit: 16,
             max_waiting_requests: 64,
             max_batch_leaves: 64,
+            recent_bytes: 1024,
         };
         let log = LogIdentity { origin: origin().into(), signer: signer() };
         let hub =

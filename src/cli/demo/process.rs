@@ -1,36 +1,9 @@
 //! The hub of the demo: this very binary in a process of its own, so that it can be killed.
 
-use std::{
-    fs::File,
-    net::TcpListener,
-    path::{Path, PathBuf},
-    process::Stdio,
-    time::Duration,
-};
+use std::path::{Path, PathBuf};
 
-use tokio::{
-    io::{AsyncBufReadExt, BufReader},
-    process::{Child, Command},
-};
-
+pub use crate::cli::hub_process::{HubProcess, free_port};
 use crate::cli::{Exit, Failure};
-
-/// A start takes far less.
-const START: Duration = Duration::from_secs(30);
-
-/// A running hub.
-pub struct HubProcess {
-    child: Child,
-    program: PathBuf,
-    config: PathBuf,
-    words: Option<PathBuf>,
-}
-
-/// A port that is free now.
-pub fn free_port() -> Result<u16, Failure> {
-    let listener = TcpListener::bind("127.0.0.1:0").map_err(file)?;
-    Ok(listener.local_addr().map_err(file)?.port())
-}
 
 /// Writes the hub's configuration and returns its path.
 pub fn configure(dir: &Path, port: u16) -> Result<PathBuf, Failure> {
@@ -42,69 +15,6 @@ pub fn configure(dir: &Path, port: u16) -> Result<PathBuf, Failure> {
          [delivery]\nlease = \"3s\"\nretry_first = \"100ms\"\nretry_max = \"1s\"\n\
          [logging]\nfilter = \"warn,truc::store::embedded::open=error\"\n"
     );
-    std::fs::write(&path, text).map_err(file)?;
+    std::fs::write(&path, text).map_err(|error| Failure::new(Exit::File, error))?;
     Ok(path)
-}
-
-impl HubProcess {
-    /// Starts `program serve` and waits until its port is open.
-    pub async fn start(program: &Path, config: &Path) -> Result<Self, Failure> {
-        Self::spawn(program, config, None).await
-    }
-
-    /// As [`HubProcess::start`]; what the hub says on standard error is appended to the file `words`.
-    pub async fn start_recorded(program: &Path, config: &Path, words: &Path) -> Result<Self, Failure> {
-        Self::spawn(program, config, Some(words.to_owned())).await
-    }
-
-    async fn spawn(program: &Path, config: &Path, words: Option<PathBuf>) -> Result<Self, Failure> {
-        let mut child = Command::new(program)
-            .args(["serve", "--json", "--config"])
-            .arg(config)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(recorder(words.as_deref())?)
-            .kill_on_drop(true)
-            .spawn()
-            .map_err(file)?;
-        let out = child.stdout.take().ok_or_else(|| Failure::new(Exit::File, "the hub has no output"))?;
-        let mut lines = BufReader::new(out).lines();
-        let ready = tokio::time::timeout(START, lines.next_line()).await;
-        match ready {
-            Ok(Ok(Some(_))) => {
-                Ok(Self { child, program: program.to_owned(), config: config.to_owned(), words })
-            }
-            _ => Err(Failure::new(Exit::File, "the hub did not start; its words are above")),
-        }
-    }
-
-    /// Process id, for looking at its memory.
-    pub fn id(&self) -> Option<u32> {
-        self.child.id()
-    }
-
-    /// Ends it as a power switch would: no word, no clean-up.
-    pub async fn kill(&mut self) -> Result<(), Failure> {
-        self.child.kill().await.map_err(file)
-    }
-
-    /// Waits until it has ended by itself.
-    pub async fn ended(&mut self) -> Result<std::process::ExitStatus, Failure> {
-        self.child.wait().await.map_err(file)
-    }
-
-    /// Starts it again over the same folder.
-    pub async fn restart(&mut self) -> Result<(), Failure> {
-        *self = Self::spawn(&self.program, &self.config, self.words.clone()).await?;
-        Ok(())
-    }
-}
-
-fn recorder(words: Option<&Path>) -> Result<Stdio, Failure> {
-    let Some(path) = words else { return Ok(Stdio::inherit()) };
-    Ok(File::options().create(true).append(true).open(path).map_err(file)?.into())
-}
-
-fn file(error: std::io::Error) -> Failure {
-    Failure::new(Exit::File, error)
 }

@@ -1,16 +1,15 @@
 //! Keys and signatures: the algorithm comes from the key, never from the message.
 
+mod ed25519;
 mod signing;
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
-use ed25519_dalek::{
-    VerifyingKey,
-    pkcs8::{
-        ObjectIdentifier,
-        spki::{SubjectPublicKeyInfoRef, der::Encode},
-    },
+use curve25519_dalek::edwards::CompressedEdwardsY;
+use ed25519_dalek::pkcs8::{
+    ObjectIdentifier,
+    spki::{SubjectPublicKeyInfoRef, der::Encode},
 };
 use num_bigint::BigUint;
 use ring::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
@@ -51,7 +50,7 @@ pub struct PublicKey {
 
 #[derive(Clone)]
 enum Point {
-    Ed25519(VerifyingKey),
+    Ed25519(Arc<ed25519::VerifyingKey>),
     /// Uncompressed (SEC 1 section 2.3.3).
     P256([u8; 65]),
 }
@@ -75,7 +74,7 @@ impl PublicKey {
         let key = spki.subject_public_key.as_bytes().ok_or_else(malformed)?;
         let point = match spki.algorithm.oid {
             ED25519 if spki.algorithm.parameters.is_some() => return Err(malformed()),
-            ED25519 => Point::Ed25519(ed25519_point(key.try_into().map_err(|_| malformed())?)?),
+            ED25519 => Point::Ed25519(Arc::new(ed25519_key(key.try_into().map_err(|_| malformed())?)?)),
             EC_PUBLIC_KEY if spki.algorithm.parameters_oid() != Ok(P256) => {
                 return Err(refused(ReasonCode::UnsupportedAlgorithm, "a curve other than P-256"));
             }
@@ -115,8 +114,7 @@ impl PublicKey {
     pub fn verify(&self, message: &[u8], value: &Value) -> Result<(), ReasonCode> {
         let good = match (&self.point, value) {
             (_, Value::CmsDetached(_)) => return Err(ReasonCode::UnsupportedAlgorithm),
-            (Point::Ed25519(key), Value::Ed25519(value)) => ed25519_dalek::Signature::from_slice(value)
-                .is_ok_and(|signature| key.verify_strict(message, &signature).is_ok()),
+            (Point::Ed25519(key), Value::Ed25519(value)) => key.verify(message, value),
             (Point::P256(point), Value::EcdsaP256Sha256(value)) => {
                 UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, point).verify(message, value).is_ok()
             }
@@ -140,10 +138,9 @@ impl fmt::Debug for PublicKey {
     }
 }
 
-fn ed25519_point(bytes: [u8; 32]) -> Result<VerifyingKey, Reason> {
+fn ed25519_key(bytes: [u8; 32]) -> Result<ed25519::VerifyingKey, Reason> {
     let weak = |detail: &str| refused(ReasonCode::KeyWeak, detail);
-    let key = VerifyingKey::from_bytes(&bytes).map_err(|_| weak("not a point"))?;
-    let point = key.to_edwards();
+    let point = CompressedEdwardsY(bytes).decompress().ok_or_else(|| weak("not a point"))?;
     if point.compress().to_bytes() != bytes {
         return Err(weak("not the canonical form of the point"));
     }
@@ -153,7 +150,7 @@ fn ed25519_point(bytes: [u8; 32]) -> Result<VerifyingKey, Reason> {
     if !point.is_torsion_free() {
         return Err(weak("a point of mixed order"));
     }
-    Ok(key)
+    Ok(ed25519::VerifyingKey::new(point, bytes))
 }
 
 fn p256_point(bytes: &[u8]) -> Result<[u8; 65], Reason> {
@@ -285,7 +282,8 @@ mod tests {
         }
         // y = p + 3 is a point of full order in a second form: only the check of the form finds it.
         let second_form = p(0xf0, 0x7f);
-        let accepted_by_dalek = VerifyingKey::from_bytes(&second_form.clone().try_into().unwrap());
+        let accepted_by_dalek =
+            ed25519_dalek::VerifyingKey::from_bytes(&second_form.clone().try_into().unwrap());
         assert!(accepted_by_dalek.is_ok_and(|key| !key.is_weak()));
         let reason = ed25519(&second_form).unwrap_err();
         assert_eq!(reason.code, ReasonCode::KeyWeak);

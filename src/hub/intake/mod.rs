@@ -73,12 +73,12 @@ impl Hub {
     ) -> Result<Accepted, Refused> {
         let (hub, owner, signed) = (Arc::clone(self), node.clone(), envelope.clone());
         let prepared = self.workers.run(node, move || hub.prepare(owner, signed, &inline)).await?;
-        let parts = match &prepared {
-            Ok(Prepared::New(Proposal::Submit(submission))) => submission.checked.manifest.parts.clone(),
+        let uploaded = match &prepared {
+            Ok(Prepared::New(Proposal::Submit(submission))) => submission.uploaded.clone(),
             _ => Vec::new(),
         };
         let accepted = self.conclude(EventKind::SubmissionRejection, node, &envelope, prepared).await?;
-        self.release_uploads(node, parts);
+        self.release_uploads(node, uploaded);
         Ok(accepted)
     }
 
@@ -177,9 +177,12 @@ impl Hub {
             return Ok(Prepared::Known(leaf));
         }
         let examined = self.examine(&self.directory(), &node, &envelope)?;
-        let mut bodies = self.collect_parts(&node, &examined.checked.manifest.parts, inline)?;
+        let parts::Collected { mut bodies, uploaded } =
+            self.collect_parts(&node, &examined.checked.manifest.parts, inline)?;
         let encoded = Bytes::from(envelope.encode_to_vec());
         let envelope_sha256 = Digest::of(&encoded);
+        // A copy of its own: the message it came in, with all parts, is not held any longer.
+        let envelope = SignedEnvelope::decode(encoded.clone()).map_err(|error| own_encoding(&error))?;
         bodies.push(self.keep(&encoded, &envelope_sha256)?);
         Ok(Prepared::New(Proposal::Submit(Box::new(Submission {
             node,
@@ -189,6 +192,7 @@ impl Hub {
             recipients: examined.recipients,
             as_of: examined.as_of,
             bodies,
+            uploaded,
             envelope_sha256,
         }))))
     }
@@ -287,6 +291,10 @@ impl Hub {
         let addition = Addition { as_of, node, envelope, judgement, recipients, checked };
         Ok(Proposal::Add(Box::new(addition)))
     }
+}
+
+fn own_encoding(error: &prost::DecodeError) -> Refused {
+    Refused::because(ReasonCode::Malformed, format!("envelope: {error}"))
 }
 
 /// Addressings, receipts and statuses stand whole in the evidence, and leaves are bounded.

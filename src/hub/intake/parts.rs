@@ -20,6 +20,14 @@ use crate::{
 /// Problems of parts that are named one by one: with the count of the rest, as many as an evidence keeps.
 const MOST_NAMED: usize = 9;
 
+/// The bodies of a submission.
+pub(super) struct Collected {
+    /// A record of every part.
+    pub bodies: Vec<BodyRecord>,
+    /// Parts that did not come in the message.
+    pub uploaded: Vec<Digest>,
+}
+
 impl Hub {
     /// A record of every part. Never from another node's uploads, or a digest alone would be enough to read
     /// somebody's attachment.
@@ -28,7 +36,7 @@ impl Hub {
         node: &NodeName,
         parts: &[Part],
         inline: &[Bytes],
-    ) -> Result<Vec<BodyRecord>, Refused> {
+    ) -> Result<Collected, Refused> {
         let given = self.inline_parts(inline)?;
         let mut found: HashMap<Digest, Option<BodyRecord>> = HashMap::new();
         let mut problems = Vec::new();
@@ -45,7 +53,11 @@ impl Hub {
             let detail = format!("inline_parts: no part of the manifest has the digest {digest}");
             problems.push(Reason::new(ReasonCode::DigestMismatch, detail));
         }
-        if problems.is_empty() { Ok(found.into_values().flatten().collect()) } else { Err(some(problems)) }
+        if !problems.is_empty() {
+            return Err(some(problems));
+        }
+        let uploaded = found.keys().filter(|digest| !given.contains_key(digest)).copied().collect();
+        Ok(Collected { bodies: found.into_values().flatten().collect(), uploaded })
     }
 
     fn inline_parts<'a>(&self, inline: &'a [Bytes]) -> Result<HashMap<Digest, &'a Bytes>, Refused> {
@@ -84,14 +96,14 @@ impl Hub {
     }
 
     /// Clears away uploads that became parts of a document, behind the answer.
-    pub(super) fn release_uploads(self: &Arc<Self>, node: &NodeName, parts: Vec<Part>) {
-        if parts.is_empty() {
+    pub(super) fn release_uploads(self: &Arc<Self>, node: &NodeName, uploaded: Vec<Digest>) {
+        if uploaded.is_empty() {
             return;
         }
         let (hub, node) = (Arc::clone(self), node.clone());
         self.tasks.spawn_blocking(move || {
-            for digest in parts.iter().filter_map(|part| Digest::from_slice(&part.sha256)) {
-                if let Err(error) = hub.payload.release(&node, &digest) {
+            for digest in &uploaded {
+                if let Err(error) = hub.payload.release(&node, digest) {
                     tracing::warn!(%error, "an upload that was used could not be cleared away");
                 }
             }

@@ -14,8 +14,8 @@ use crate::{
         reason::{Reason, ReasonCode},
         time::Timestamp,
     },
-    hub::{query, refused::Refused},
-    proto::{self, EventKind, Evidence, Party, Verdict},
+    hub::{query, recent, refused::Refused},
+    proto::{self, EventKind, Evidence, Party, SignedEnvelope, Verdict},
     store::{
         Commit, Store, StoreError,
         records::{
@@ -25,7 +25,7 @@ use crate::{
     tlog::{
         Hash,
         checkpoint::Checkpoint,
-        merkle::{self, Edge, Growth},
+        merkle::{self, Edge, Growth, Paths},
     },
 };
 
@@ -47,6 +47,7 @@ pub struct Draft<'a> {
     deliveries: BTreeMap<(u64, AgencyId), DeliveryRecord>,
     messages: HashMap<Digest, u64>,
     revoked: Vec<NodeName>,
+    accepted: Vec<recent::Document>,
     refusals: &'a mut Refusals,
 }
 
@@ -58,8 +59,10 @@ pub struct Done {
     pub directory: Option<Arc<Directory>>,
     /// Nodes to cut off.
     pub revoked: Vec<NodeName>,
+    /// Documents, with the envelopes they came in.
+    pub accepted: Vec<recent::Document>,
     base_size: u64,
-    paths: Growth,
+    paths: Paths,
 }
 
 impl<'a> Draft<'a> {
@@ -87,6 +90,7 @@ impl<'a> Draft<'a> {
             deliveries: BTreeMap::new(),
             messages: HashMap::new(),
             revoked: Vec::new(),
+            accepted: Vec::new(),
             refusals,
         })
     }
@@ -223,13 +227,17 @@ impl<'a> Draft<'a> {
         if let Some(document) = self.commit.documents.iter().find(|document| document.index == index) {
             return Ok(document.clone());
         }
+        if let Some(document) = self.parts.recent.document(index) {
+            return Ok(document.record.clone());
+        }
         self.store
             .document(index)?
             .ok_or_else(|| StoreError::Damaged(format!("the record of document {index} is missing")))
     }
 
     /// Stages a document.
-    pub fn put_document(&mut self, name: DocumentName, document: DocumentRecord) {
+    pub fn put_document(&mut self, name: DocumentName, document: DocumentRecord, envelope: SignedEnvelope) {
+        self.accepted.push(recent::Document { record: document.clone(), envelope });
         self.bytes += 512 + document.parts.len() * 100;
         self.documents.insert(name, document.index);
         let natural =
@@ -309,7 +317,9 @@ impl<'a> Draft<'a> {
         let empty = self.commit == Commit::default();
         let directory = self.directory_changed.then_some(self.directory);
         if empty {
-            return Done { commit: None, directory, revoked: self.revoked, base_size, paths: self.growth };
+            let paths = self.growth.paths();
+            let (revoked, accepted) = (self.revoked, self.accepted);
+            return Done { commit: None, directory, revoked, accepted, base_size, paths };
         }
         self.commit.base_size = base_size;
         let mut head = self.store.head();
@@ -318,7 +328,9 @@ impl<'a> Draft<'a> {
         }
         self.commit.head = head;
         self.commit.nodes = self.growth.nodes().to_vec();
-        Done { commit: Some(self.commit), directory, revoked: self.revoked, base_size, paths: self.growth }
+        let paths = self.growth.paths();
+        let (revoked, accepted) = (self.revoked, self.accepted);
+        Done { commit: Some(self.commit), directory, revoked, accepted, base_size, paths }
     }
 }
 
@@ -358,6 +370,13 @@ impl Done {
         }
     }
 
+    /// Proofs of the leaves that stand in somebody's watch.
+    pub fn followed(&self) -> impl Iterator<Item = proto::Receipt> {
+        let leaves = self.commit.iter().flat_map(|commit| &commit.leaves);
+        let indexed = (self.base_size..).zip(leaves);
+        indexed.filter(|(_, leaf)| !leaf.feeds.is_empty()).filter_map(|(index, _)| self.fresh(index))
+    }
+
     fn proof(&self, leaf: u64) -> Proof {
         self.fresh(leaf).map_or(Proof::Stored(leaf), Proof::Fresh)
     }
@@ -369,8 +388,15 @@ impl Done {
         Some(proto::Receipt {
             evidence: commit.leaves.get(at)?.evidence.clone(),
             index: leaf,
-            path: path.iter().map(|hash| bytes::Bytes::copy_from_slice(hash)).collect(),
+            path: shared(path),
             checkpoint: commit.head.checkpoint.clone(),
         })
     }
+}
+
+/// Hashes as fields of a message, in one piece of memory.
+fn shared(path: Vec<Hash>) -> Vec<bytes::Bytes> {
+    let mut all = bytes::Bytes::from(path.into_flattened());
+    let count = all.len() / size_of::<Hash>();
+    (0..count).map(|_| all.split_to(size_of::<Hash>())).collect()
 }

@@ -42,16 +42,17 @@ struct Expansion {
 }
 
 /// All lists that are being expanded, served in turn.
-#[derive(Default)]
 pub struct Expansions {
     active: VecDeque<Expansion>,
     resting: Vec<(Instant, Expansion)>,
+    step: usize,
+    share: usize,
 }
 
 impl Expansions {
     /// Takes up what a stop left unfinished.
     pub fn load(store: &dyn Store) -> Result<Self, StoreError> {
-        let mut expansions = Self::default();
+        let mut expansions = Self { active: VecDeque::new(), resting: Vec::new(), step: STEP, share: SHARE };
         for marker in store.expansions()? {
             let missing =
                 |what: &str| StoreError::Damaged(format!("{what} of expansion {} is missing", marker.list));
@@ -65,6 +66,11 @@ impl Expansions {
             });
         }
         Ok(expansions)
+    }
+
+    /// Other bounds of one commit than [`STEP`] and [`SHARE`].
+    pub fn set_step(&mut self, step: usize, share: usize) {
+        (self.step, self.share) = (step, share);
     }
 
     /// True when deliveries can be made now.
@@ -104,12 +110,12 @@ impl Expansions {
 
     /// Makes the next deliveries, each list in turn.
     pub fn advance(&mut self, draft: &mut Draft<'_>) {
-        let mut left = STEP;
+        let mut left = self.step;
         while left > 0
             && !draft.is_full()
             && let Some(mut expansion) = self.active.pop_front()
         {
-            let share = if self.active.is_empty() { left } else { SHARE.min(left) };
+            let share = if self.active.is_empty() { left } else { self.share.min(left) };
             let before = expansion.next;
             let advanced = expansion.advance(draft, share);
             let done = expansion.next - before;

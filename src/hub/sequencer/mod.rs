@@ -1,5 +1,6 @@
 //! The one writer. Gathers what waits, lets the rules decide each request, makes one commit, answers everyone.
 
+mod by_hand;
 mod draft;
 mod expansion;
 mod receipt;
@@ -17,11 +18,12 @@ use std::{
 
 use tokio::sync::{broadcast, oneshot};
 
-use self::{draft::Draft, expansion::Expansions, refusals::Refusals};
 pub use self::{
+    by_hand::{ByHand, Turn},
     register::{import_of, quarantined},
     submission::for_information,
 };
+use self::{draft::Draft, expansion::Expansions, refusals::Refusals};
 use super::{
     LogIdentity, Notice,
     bells::Bells,
@@ -29,6 +31,7 @@ use super::{
     clock::Clock,
     dispatcher::Dispatcher,
     lanes::{self, NotTaken, Owner, Receiver, Sender},
+    recent::Recent,
     refused::{Refused, stopping},
 };
 use crate::{
@@ -40,7 +43,7 @@ use crate::{
         reason::{Reason, ReasonCode},
     },
     proto::{self, EventKind, SignedEnvelope},
-    store::{Commit, CommitError, Store, StoreError, Waiting, records::BodyRecord},
+    store::{CommitError, Store, StoreError, Waiting, records::BodyRecord},
 };
 
 /// After this long without work the store may do its housekeeping.
@@ -65,6 +68,8 @@ pub struct Submission {
     pub as_of: u64,
     /// Envelope and parts, durable or in a pack that the commit syncs.
     pub bodies: Vec<BodyRecord>,
+    /// Those of its parts that the node uploaded before.
+    pub uploaded: Vec<Digest>,
     /// Digest under which the envelope is kept.
     pub envelope_sha256: Digest,
 }
@@ -204,6 +209,7 @@ pub struct Parts {
     pub dispatcher: Arc<Dispatcher>,
     pub clock: Clock,
     pub feeds: Arc<Bells>,
+    pub recent: Arc<Recent>,
     pub notices: broadcast::Sender<Notice>,
     pub max_waiting_requests: usize,
     pub max_batch_leaves: usize,
@@ -217,14 +223,20 @@ pub struct Sequencer {
 }
 
 impl Sequencer {
-    /// Starts the thread.
-    pub fn start(parts: Parts) -> Result<Self, super::StartError> {
+    /// The queue, and the writer that nobody moves yet.
+    pub fn new(parts: Parts) -> Result<(Self, ByHand), StoreError> {
         let (requests, receiver) = lanes::lanes(parts.max_waiting_requests, ROUND);
         let expansions = Expansions::load(&*parts.store)?;
         let writer = Writer { parts, expansions, refusals: Refusals::default() };
+        Ok((Self { requests, thread: Mutex::default() }, ByHand { writer, requests: receiver }))
+    }
+
+    /// Gives the writer a thread of its own.
+    pub fn start(&self, ByHand { writer, requests }: ByHand) -> std::io::Result<()> {
         let thread =
-            std::thread::Builder::new().name("truc-sequencer".into()).spawn(move || writer.run(&receiver))?;
-        Ok(Self { requests, thread: Mutex::new(Some(thread)) })
+            std::thread::Builder::new().name("truc-sequencer".into()).spawn(move || writer.run(&requests))?;
+        *self.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
+        Ok(())
     }
 
     /// Proposes and waits for the durable answer. A full queue is BUSY: that is the back-pressure.
@@ -346,19 +358,19 @@ impl Writer {
         }
         self.expansions.advance(&mut draft);
         let done = draft.finish();
-        self.finish(&done, decided)?;
+        self.finish(done, decided)?;
         Ok(stop)
     }
 
-    fn finish(&self, done: &draft::Done, decided: Decided) -> Result<(), WriteError> {
+    fn finish(&self, mut done: draft::Done, decided: Decided) -> Result<(), WriteError> {
         if let Some(commit) = &done.commit {
-            if let Err(error) = self.parts.store.commit(commit.clone()) {
+            if let Err(error) = self.parts.store.commit(commit) {
                 for (reply, _) in decided {
                     let _ = reply.send(Err(Refused::from(&error)));
                 }
                 return Err(error.into());
             }
-            self.publish(commit, done);
+            self.publish(&mut done);
         }
         for (reply, decision) in decided {
             // A caller that went away repeats and gets the same receipt.
@@ -368,7 +380,10 @@ impl Writer {
     }
 
     /// Only after the commit is durable does anyone hear of it.
-    fn publish(&self, commit: &Commit, done: &draft::Done) {
+    fn publish(&self, done: &mut draft::Done) {
+        let accepted = std::mem::take(&mut done.accepted);
+        self.parts.recent.keep(accepted, done.followed());
+        let Some(commit) = &done.commit else { return };
         if let Some(directory) = &done.directory {
             *self.parts.directory.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(directory);
         }

@@ -38,7 +38,12 @@ impl Draft<'_> {
             return self.reject(report.rejection(reason));
         }
         match self.receipt_effect(&report.checked, expansions)? {
-            Ok((ended, Taken::Repeated)) => Ok(Decision::Known(final_leaf(&ended.delivery)?)),
+            Ok((ended, Taken::Repeated)) => {
+                let leaf = final_leaf(&ended.delivery)?;
+                // Answered once is answered for ever, also when its key is revoked later.
+                self.put_answer(payload, leaf);
+                Ok(Decision::Known(leaf))
+            }
             Ok((open, Taken::Moved(moved))) => self.end_delivery(&report, payload, open, moved),
             Err(reason) => self.reject(report.rejection(reason)),
         }

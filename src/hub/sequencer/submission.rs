@@ -106,7 +106,7 @@ impl Draft<'_> {
             node: node.into(),
             operation: checked.manifest.operation,
         };
-        self.put_document(checked.name, record.clone());
+        self.put_document(checked.name, record.clone(), envelope);
         self.commit.bodies.extend(bodies);
         self.put_list(index, record, &recipients, expansions);
         Ok(Decision::New(index))

@@ -38,6 +38,7 @@ impl Hub {
                 return Ok(offers);
             }
             tokio::select! {
+                biased;
                 () = listening.rung() => {}
                 () = tokio::time::sleep_until(end) => return Ok(Vec::new()),
                 () = self.stopping.cancelled() => return Ok(Vec::new()),

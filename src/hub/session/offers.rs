@@ -6,11 +6,11 @@ use prost::Message;
 
 use super::delivery_id;
 use crate::{
-    domain::id::{Digest, NodeName},
+    domain::id::NodeName,
     hub::{
         Hub,
         dispatcher::{Dispatcher, Lease},
-        query,
+        recent,
         refused::{Refused, blocking},
         shares::Share,
     },
@@ -93,24 +93,29 @@ impl Hub {
     }
 
     fn offer(&self, lease: &Lease) -> Result<Offer, Refused> {
-        let missing = |what: &str| StoreError::Damaged(format!("{what} of document {}", lease.document));
-        let record = self.store.document(lease.document)?.ok_or_else(|| missing("the record"))?;
-        let digest =
-            Digest::from_slice(&record.envelope_sha256).ok_or_else(|| missing("the envelope digest"))?;
-        let body = self.store.body(&digest)?.ok_or_else(|| missing("the envelope"))?;
-        let envelope = SignedEnvelope::decode(self.payload.read(&body)?).map_err(|error| {
-            StoreError::Damaged(format!("the envelope of document {}: {error}", lease.document))
-        })?;
+        let document = self.document(lease.document)?;
         Ok(Offer {
             delivery_id: delivery_id(lease.document, &lease.recipient),
             recipient: lease.recipient.to_string(),
-            envelope: Some(envelope),
-            acceptance: Some(query::receipt(&*self.store, lease.document)?),
+            envelope: Some(document.envelope.clone()),
+            acceptance: Some(self.receipt_now(lease.document)?),
             attempt: lease.attempt,
             lease_until_us: lease.until.0,
-            delivery_deadline_us: record.deadline_us,
+            delivery_deadline_us: document.record.deadline_us,
             lease_id: lease.id,
         })
+    }
+
+    fn document(&self, index: u64) -> Result<Arc<recent::Document>, Refused> {
+        if let Some(document) = self.recent.document(index) {
+            return Ok(document);
+        }
+        let missing = |what: &str| StoreError::Damaged(format!("{what} of document {index}"));
+        let record = self.store.document(index)?.ok_or_else(|| missing("the record"))?;
+        let body = self.store.envelope(&record)?.ok_or_else(|| missing("the envelope"))?;
+        let envelope = SignedEnvelope::decode(self.payload.read(&body)?)
+            .map_err(|error| StoreError::Damaged(format!("the envelope of document {index}: {error}")))?;
+        Ok(Arc::new(recent::Document { record, envelope }))
     }
 }
 

@@ -109,6 +109,7 @@ impl Worker {
         reports: &mut JoinSet<Result<(), Ended>>,
     ) -> Result<(), Ended> {
         tokio::select! {
+            biased;
             () = self.voice.stopping.cancelled() => return Err(Ended::Stopping),
             () = self.voice.events.closed() => return Err(Ended::Gone),
             command = commands.recv(), if reports.len() < MAX_REPORTS => {

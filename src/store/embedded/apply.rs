@@ -1,60 +1,92 @@
 //! What a commit means to the index: one function for live commits, replay and rebuild.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use prost::Message;
 
-use super::{frame::Layout, journal::FramePosition, keys};
+use super::{frame::Layout, index::Put, journal::FramePosition, keys};
 use crate::{
     proto::TransportState,
     store::{
         Commit,
-        records::{DeliveryRecord, LeafRecord},
+        records::{BodyRecord, DeliveryRecord},
     },
 };
 
-/// A key with its new value; `None` removes it.
-pub type Put = (Vec<u8>, Option<Vec<u8>>);
+/// Leaves in one entry at most: it stays below what sled takes.
+const GROUP: usize = 512;
 
-/// A checked entry of a journal frame: segment, frame offset, entry offset, entry length.
-pub type Place = [u8; 16];
+/// Where an entry lies in its frame: offset and length, checks included. Length 0 is no entry.
+pub type Span = (u32, u32);
 
-/// The place of an entry.
-pub fn place(frame: FramePosition, (at, len): (u32, u32)) -> Place {
-    let mut place = [0; 16];
-    place[..4].copy_from_slice(&frame.segment.to_be_bytes());
-    place[4..8].copy_from_slice(&frame.offset.to_be_bytes());
-    place[8..12].copy_from_slice(&at.to_be_bytes());
-    place[12..].copy_from_slice(&len.to_be_bytes());
-    place
+/// What a leaf's record in the array of places takes.
+pub const PLACE: usize = 40;
+
+/// Where a leaf lies, and what belongs to the acceptance that it may be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// Segment of the journal and offset of the frame.
+    pub frame: (u32, u32),
+    /// The leaf.
+    pub leaf: Span,
+    /// The record of the document with this index.
+    pub document: Span,
+    /// The recipient list with this index.
+    pub list: Span,
+    /// The body record of the document's envelope, if it was written with it.
+    pub envelope: Span,
 }
 
-/// The frame and the entry's offset and length.
-pub fn parse_place(place: &Place) -> (FramePosition, (u32, u32)) {
-    let word = |at: usize| u32::from_be_bytes([place[at], place[at + 1], place[at + 2], place[at + 3]]);
-    (FramePosition { segment: word(0), offset: word(4) }, (word(8), word(12)))
+impl Place {
+    /// The record in the array.
+    pub fn encode(&self) -> [u8; PLACE] {
+        let pairs = [self.frame, self.leaf, self.document, self.list, self.envelope];
+        let mut bytes = [0; PLACE];
+        for (chunk, word) in bytes.chunks_mut(4).zip(pairs.into_iter().flat_map(|(a, b)| [a, b])) {
+            chunk.copy_from_slice(&word.to_be_bytes());
+        }
+        bytes
+    }
+
+    /// Reads it back.
+    pub fn decode(bytes: &[u8; PLACE]) -> Self {
+        let word = |at: usize| u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+        let pair = |at: usize| (word(8 * at), word(8 * at + 4));
+        Self { frame: pair(0), leaf: pair(1), document: pair(2), list: pair(3), envelope: pair(4) }
+    }
+
+    /// The frame.
+    pub fn position(&self) -> FramePosition {
+        FramePosition { segment: self.frame.0, offset: self.frame.1 }
+    }
 }
 
-/// Places of the commit's leaves, in order.
-pub fn leaf_places(frame: FramePosition, layout: &Layout) -> Vec<Place> {
-    layout.leaves.iter().map(|entry| place(frame, *entry)).collect()
+/// Places of the commit's leaves, in order. `None` if a document or list of it is not one of its leaves.
+pub fn places(commit: &Commit, frame: FramePosition, layout: &Layout) -> Option<Vec<[u8; PLACE]>> {
+    let frame = (frame.segment, frame.offset);
+    let mut places: Vec<_> =
+        layout.leaves.iter().map(|leaf| Place { frame, leaf: *leaf, ..Place::default() }).collect();
+    let at = |index: u64| usize::try_from(index.checked_sub(commit.base_size)?).ok();
+    let bodies: HashMap<&[u8], Span> =
+        commit.bodies.iter().map(|body| &body.sha256[..]).zip(layout.bodies.iter().copied()).collect();
+    for (document, span) in commit.documents.iter().zip(&layout.documents) {
+        let place = places.get_mut(at(document.index)?)?;
+        place.document = *span;
+        place.envelope = bodies.get(&document.envelope_sha256[..]).copied().unwrap_or_default();
+    }
+    for (list, span) in commit.lists.iter().zip(&layout.lists) {
+        places.get_mut(at(list.index)?)?.list = *span;
+    }
+    Some(places.iter().map(Place::encode).collect())
 }
 
 /// The index entries that a commit adds, changes or removes. Applying them twice is the same as once.
 /// `natural_taken` tells whether an older document has this number and notation.
-pub fn puts<E>(
-    commit: &Commit,
-    frame: FramePosition,
-    layout: &Layout,
-    natural_taken: impl Fn(&[u8]) -> Result<bool, E>,
-) -> Result<Vec<Put>, E> {
-    let mut puts = Vec::with_capacity(commit.leaves.len() * 3 + commit.deliveries.len() * 2 + 16);
-    for (leaf, index) in commit.leaves.iter().zip(commit.base_size..) {
-        put_leaf(&mut puts, leaf, index);
-    }
+pub fn puts<E>(commit: &Commit, natural_taken: impl Fn(&[u8]) -> Result<bool, E>) -> Result<Vec<Put>, E> {
+    let mut puts = Vec::with_capacity(commit.documents.len() * 8 + commit.deliveries.len() * 6 + 16);
+    put_leaves(&mut puts, commit);
     let mut new_naturals = HashSet::new();
-    for (document, entry) in commit.documents.iter().zip(&layout.documents) {
-        puts.push((keys::document(document.index), Some(place(frame, *entry).to_vec())));
+    for document in &commit.documents {
         let name = keys::name_of(&document.document_id, &document.sender, document.revision);
         puts.push((name, Some(number(document.index))));
         let natural = keys::natural(&document.sender, document.year, &document.number, &document.notation);
@@ -62,12 +94,13 @@ pub fn puts<E>(
             puts.push((natural, Some(number(document.index))));
         }
     }
-    for (list, entry) in commit.lists.iter().zip(&layout.lists) {
-        puts.push((keys::list(list.index), Some(place(frame, *entry).to_vec())));
-    }
+    let new_lists: HashSet<u64> = commit.lists.iter().map(|list| list.index).collect();
     for expansion in &commit.expansions {
         let open = expansion.next < expansion.total;
-        puts.push((keys::expansion(expansion.list), open.then(|| expansion.encode_to_vec())));
+        // What begins and ends here never was in the index.
+        if open || !new_lists.contains(&expansion.list) {
+            puts.push((keys::expansion(expansion.list), open.then(|| expansion.encode_to_vec())));
+        }
     }
     for delivery in &commit.deliveries {
         put_delivery(&mut puts, delivery);
@@ -88,7 +121,7 @@ pub fn puts<E>(
     for change in &commit.directory {
         puts.push((keys::directory(change.leaf), Some(Vec::new())));
     }
-    for body in &commit.bodies {
+    for body in bodies_by_digest(commit) {
         puts.push((keys::body_of(&body.sha256), Some(body.encode_to_vec())));
     }
     for cursor in &commit.cursors {
@@ -97,12 +130,45 @@ pub fn puts<E>(
     Ok(puts)
 }
 
-fn put_leaf(puts: &mut Vec<Put>, leaf: &LeafRecord, index: u64) {
-    if let Some(document) = leaf.document_plus_one.checked_sub(1) {
-        puts.push((keys::timeline(document, index), Some(Vec::new())));
+/// Small bodies that are envelopes and nothing else are found by their document.
+fn bodies_by_digest(commit: &Commit) -> impl Iterator<Item = &BodyRecord> {
+    let envelopes: HashSet<&[u8]> =
+        commit.documents.iter().map(|document| &document.envelope_sha256[..]).collect();
+    let parts: HashSet<&[u8]> =
+        commit.documents.iter().flat_map(|document| &document.parts).map(|part| &part[..]).collect();
+    commit.bodies.iter().filter(move |body| {
+        let digest = &body.sha256[..];
+        body.pack_plus_one == 0 || !envelopes.contains(digest) || parts.contains(digest)
+    })
+}
+
+/// One entry for all leaves of a timeline or a watch, so that a circular does not cost one for each.
+fn put_leaves(puts: &mut Vec<Put>, commit: &Commit) {
+    let mut timelines: HashMap<u64, Vec<u64>> = HashMap::new();
+    let mut feeds: HashMap<&str, Vec<u64>> = HashMap::new();
+    for (leaf, index) in commit.leaves.iter().zip(commit.base_size..) {
+        if let Some(document) = leaf.document_plus_one.checked_sub(1) {
+            timelines.entry(document).or_default().push(index);
+        }
+        for agency in &leaf.feeds {
+            let feed = feeds.entry(agency).or_default();
+            // One leaf may name an agency twice.
+            if feed.last() != Some(&index) {
+                feed.push(index);
+            }
+        }
     }
-    for agency in &leaf.feeds {
-        puts.push((keys::feed(agency, index), Some(Vec::new())));
+    for (document, leaves) in timelines {
+        put_group(puts, &leaves, |last| keys::timeline(document, last));
+    }
+    for (agency, leaves) in feeds {
+        put_group(puts, &leaves, |last| keys::feed(agency, last));
+    }
+}
+
+fn put_group(puts: &mut Vec<Put>, leaves: &[u64], key: impl Fn(u64) -> Vec<u8>) {
+    for group in leaves.chunks(GROUP) {
+        puts.extend(group.last().map(|last| (key(*last), Some(keys::gaps(group)))));
     }
 }
 

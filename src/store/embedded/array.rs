@@ -11,6 +11,7 @@ use std::{
 use crate::store::{
     StoreError,
     files::{self, failed},
+    written,
 };
 
 /// An array of `N`-byte records. One writer; reads are one `pread` each and may come from any thread.
@@ -57,7 +58,7 @@ impl<const N: usize> FixedArray<N> {
         if index > len {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("record {index} of {len}")));
         }
-        self.file.write_all_at(records.as_flattened(), index * N as u64)?;
+        written::write_all_at(&self.file, records.as_flattened(), index * N as u64)?;
         self.len.fetch_max(index + records.len() as u64, Ordering::AcqRel);
         Ok(())
     }
@@ -88,7 +89,7 @@ impl<const N: usize> FixedArray<N> {
 
     /// Makes what was written durable. The name in the directory is the owner's business.
     pub fn sync(&self) -> io::Result<()> {
-        self.file.sync_data()
+        written::sync_data(&self.file)
     }
 }
 

@@ -46,6 +46,8 @@ pub struct Layout {
     pub documents: Vec<(u32, u32)>,
     /// Same for recipient lists.
     pub lists: Vec<(u32, u32)>,
+    /// Same for body records.
+    pub bodies: Vec<(u32, u32)>,
 }
 
 /// The size that a commit extends, as an entry.
@@ -55,29 +57,26 @@ struct Base {
     size: u64,
 }
 
-/// Serializes a commit. The head comes first, so that it can be read without the rest.
-pub fn encode(commit: &Commit) -> (Vec<u8>, Layout) {
-    let mut out = Vec::with_capacity(512 + commit.leaves.len() * 400);
-    let mut layout = Layout::default();
-    put(&mut out, Kind::Head, &commit.head);
-    put(&mut out, Kind::Base, &Base { size: commit.base_size });
-    for leaf in &commit.leaves {
-        layout.leaves.push(put(&mut out, Kind::Leaf, leaf));
-    }
-    for document in &commit.documents {
-        layout.documents.push(put(&mut out, Kind::Document, document));
-    }
-    for list in &commit.lists {
-        layout.lists.push(put(&mut out, Kind::List, list));
-    }
-    put_all(&mut out, Kind::Expansion, &commit.expansions);
-    put_all(&mut out, Kind::Delivery, &commit.deliveries);
-    put_all(&mut out, Kind::Message, &commit.messages);
-    put_all(&mut out, Kind::Parked, &commit.parked);
-    put_all(&mut out, Kind::Directory, &commit.directory);
-    put_all(&mut out, Kind::Body, &commit.bodies);
-    put_all(&mut out, Kind::Cursor, &commit.cursors);
-    (out, layout)
+/// Serializes a commit behind what `out` holds. The head comes first, so that it can be read without the rest.
+pub fn encode(commit: &Commit, out: &mut Vec<u8>) -> Layout {
+    out.reserve(512 + commit.leaves.len() * 400);
+    let mut out = Payload { start: out.len(), bytes: out };
+    out.put(Kind::Head, &commit.head);
+    out.put(Kind::Base, &Base { size: commit.base_size });
+    let mut layout = Layout {
+        leaves: out.put_all(Kind::Leaf, &commit.leaves),
+        documents: out.put_all(Kind::Document, &commit.documents),
+        lists: out.put_all(Kind::List, &commit.lists),
+        bodies: Vec::new(),
+    };
+    out.put_all(Kind::Expansion, &commit.expansions);
+    out.put_all(Kind::Delivery, &commit.deliveries);
+    out.put_all(Kind::Message, &commit.messages);
+    out.put_all(Kind::Parked, &commit.parked);
+    out.put_all(Kind::Directory, &commit.directory);
+    layout.bodies = out.put_all(Kind::Body, &commit.bodies);
+    out.put_all(Kind::Cursor, &commit.cursors);
+    layout
 }
 
 /// Reads a commit back. Tree nodes are not in it.
@@ -108,7 +107,10 @@ pub fn decode(payload: &Bytes) -> Result<(Commit, Layout), StoreError> {
             k if k == Kind::Message as u8 => commit.messages.push(message(body)?),
             k if k == Kind::Parked as u8 => commit.parked.push(message(body)?),
             k if k == Kind::Directory as u8 => commit.directory.push(message(body)?),
-            k if k == Kind::Body as u8 => commit.bodies.push(message(body)?),
+            k if k == Kind::Body as u8 => {
+                commit.bodies.push(message(body)?);
+                layout.bodies.push(place);
+            }
             k if k == Kind::Cursor as u8 => commit.cursors.push(message(body)?),
             other => {
                 return Err(StoreError::Damaged(format!(
@@ -165,22 +167,28 @@ fn plausible(payload: &Bytes, at: usize) -> Option<usize> {
     (known && len <= MAX_SALVAGED).then_some(len)
 }
 
-fn put_all<M: Message>(out: &mut Vec<u8>, kind: Kind, records: &[M]) {
-    for record in records {
-        put(out, kind, record);
-    }
+/// A payload in the making, at the end of a buffer.
+struct Payload<'a> {
+    bytes: &'a mut Vec<u8>,
+    start: usize,
 }
 
-fn put<M: Message>(out: &mut Vec<u8>, kind: Kind, record: &M) -> (u32, u32) {
-    let at = out.len();
-    let len = record.encoded_len();
-    out.put_u8(kind as u8);
-    out.put_u32_le(position(len));
-    out.put_u32_le(0);
-    record.encode(out).expect("a Vec grows");
-    let crc = crc(kind as u8, &out[at + ENTRY_HEADER..]);
-    out[at + 5..at + ENTRY_HEADER].copy_from_slice(&crc.to_le_bytes());
-    (position(at), position(ENTRY_HEADER + len))
+impl Payload<'_> {
+    fn put_all<M: Message>(&mut self, kind: Kind, records: &[M]) -> Vec<(u32, u32)> {
+        records.iter().map(|record| self.put(kind, record)).collect()
+    }
+
+    fn put<M: Message>(&mut self, kind: Kind, record: &M) -> (u32, u32) {
+        let at = self.bytes.len();
+        let len = record.encoded_len();
+        self.bytes.put_u8(kind as u8);
+        self.bytes.put_u32_le(position(len));
+        self.bytes.put_u32_le(0);
+        record.encode_raw(self.bytes);
+        let crc = crc(kind as u8, &self.bytes[at + ENTRY_HEADER..]);
+        self.bytes[at + 5..at + ENTRY_HEADER].copy_from_slice(&crc.to_le_bytes());
+        (position(at - self.start), position(ENTRY_HEADER + len))
+    }
 }
 
 fn entry_at(payload: &Bytes, at: usize) -> Result<(u8, Bytes, usize), StoreError> {
@@ -218,7 +226,9 @@ mod tests {
     #[test]
     fn a_commit_reads_back() {
         let commit = samples::rich_commit();
-        let (payload, layout) = encode(&commit);
+        let mut payload = b"before".to_vec();
+        let layout = encode(&commit, &mut payload);
+        let payload = payload.split_off(6);
         let (back, back_layout) = decode(&payload.clone().into()).expect("whole");
         assert_eq!(Commit { nodes: Vec::new(), ..commit.clone() }, back);
         assert_eq!(layout.leaves, back_layout.leaves);
@@ -229,7 +239,8 @@ mod tests {
 
     #[test]
     fn what_one_damaged_byte_does_not_touch_is_salvaged() {
-        let (payload, _) = encode(&samples::rich_commit());
+        let mut payload = Vec::new();
+        encode(&samples::rich_commit(), &mut payload);
         let entries = |payload: Vec<u8>| {
             let mut entries = Vec::new();
             salvage(&payload.into(), &mut |at, kind, body| entries.push((at, kind, body)));
@@ -248,7 +259,8 @@ mod tests {
 
     #[test]
     fn any_flipped_byte_is_seen() {
-        let (payload, _) = encode(&samples::rich_commit());
+        let mut payload = Vec::new();
+        encode(&samples::rich_commit(), &mut payload);
         for at in 0..payload.len() {
             let mut damaged = payload.clone();
             damaged[at] ^= 0x20;

@@ -6,8 +6,6 @@ use crate::{
     store::Waiting,
 };
 
-const DOCUMENT: u8 = b'd';
-const LIST: u8 = b'v';
 const NAME: u8 = b'n';
 const NATURAL: u8 = b'k';
 const DELIVERY: u8 = b'r';
@@ -45,16 +43,6 @@ impl Key {
         self.0.extend_from_slice(digest);
         self
     }
-}
-
-/// Document index → place of its record.
-pub fn document(index: u64) -> Vec<u8> {
-    Key::new(DOCUMENT).number(index).0
-}
-
-/// List index → place of its record.
-pub fn list(index: u64) -> Vec<u8> {
-    Key::new(LIST).number(index).0
 }
 
 /// Document id, sender, revision → document index.
@@ -133,9 +121,9 @@ pub fn all_expansions() -> Vec<u8> {
     Key::new(EXPANSION).0
 }
 
-/// A leaf in a document's timeline.
-pub fn timeline(document: u64, leaf: u64) -> Vec<u8> {
-    Key::new(TIMELINE).number(document).number(leaf).0
+/// Leaves of one commit in a document's timeline, by the last of them → [the others](gaps).
+pub fn timeline(document: u64, last: u64) -> Vec<u8> {
+    Key::new(TIMELINE).number(document).number(last).0
 }
 
 /// A document's timeline.
@@ -143,9 +131,9 @@ pub fn timeline_of(document: u64) -> Vec<u8> {
     Key::new(TIMELINE).number(document).0
 }
 
-/// A leaf in an agency's watch.
-pub fn feed(agency: &str, leaf: u64) -> Vec<u8> {
-    Key::new(FEED).text(agency).number(leaf).0
+/// Leaves of one commit in an agency's watch, by the last of them → [the others](gaps).
+pub fn feed(agency: &str, last: u64) -> Vec<u8> {
+    Key::new(FEED).text(agency).number(last).0
 }
 
 /// An agency's watch.
@@ -198,6 +186,52 @@ pub fn all_directory() -> Vec<u8> {
     Key::new(DIRECTORY).0
 }
 
+/// The distances from the last of some ascending numbers back to the first.
+pub fn gaps(numbers: &[u64]) -> Vec<u8> {
+    let mut gaps = Vec::new();
+    for pair in numbers.windows(2).rev() {
+        prost::encoding::encode_varint(pair[1].wrapping_sub(pair[0]), &mut gaps);
+    }
+    gaps
+}
+
+/// The ascending numbers that end with a key's last one; `None` if these are no [gaps] that lead there.
+pub fn numbers(key: &[u8], mut gaps: &[u8]) -> Option<Vec<u64>> {
+    let mut numbers = vec![last_number(key)?];
+    while !gaps.is_empty() {
+        let gap = prost::encoding::decode_varint(&mut gaps).ok()?;
+        numbers.push(numbers.last()?.checked_sub(gap)?);
+    }
+    numbers.reverse();
+    Some(numbers)
+}
+
+/// How much of a key names its neighbours: the keys that one scan reads. All of it where nobody scans.
+///
+/// No group's name begins with another one's, so groups in order, each in order, are all keys in order.
+pub fn group(key: &[u8]) -> usize {
+    cut(key).unwrap_or(key.len())
+}
+
+/// True if a prefix names a whole group, so that what begins with it lies in that group.
+pub fn is_grouped(prefix: &[u8]) -> bool {
+    cut(prefix).is_some()
+}
+
+/// Where the group's name ends; `None` if there is no end in it.
+fn cut(key: &[u8]) -> Option<usize> {
+    let within = |len: usize| (len <= key.len()).then_some(len);
+    let text = |from: usize| key.get(from..)?.iter().position(|byte| *byte == 0).map(|at| from + at + 1);
+    match *key.first()? {
+        NAME | FEED => text(1),
+        TIMELINE | DELIVERY => within(1 + 8),
+        WAITING => within(text(1)? + 1),
+        EXPANSION | DIRECTORY => within(1),
+        PARKED => text(text(text(1)?)? + 8),
+        _ => None,
+    }
+}
+
 /// The number in a key's last eight bytes.
 pub fn last_number(key: &[u8]) -> Option<u64> {
     number(key.get(key.len().checked_sub(8)?..)?)
@@ -229,9 +263,43 @@ mod tests {
     }
 
     #[test]
+    fn what_one_scan_reads_is_one_group() {
+        let name = DocumentName::parse("H53", "a", 256).expect("a name");
+        let agency = AgencyId::parse("H53.1").expect("an identifier");
+        let scans = [
+            (names_with_id("a"), super::name(&name)),
+            (deliveries(256), delivery(256, "H53")),
+            (all_expansions(), expansion(7)),
+            (timeline_of(256), timeline(256, 9)),
+            (feed_of("H53"), feed("H53", 9)),
+            (parked_for(&name, &agency), parked("a", "H53", 256, "H53.1", 9)),
+            (all_directory(), directory(9)),
+        ];
+        for (prefix, key) in scans {
+            assert!(is_grouped(&prefix), "{prefix:?}");
+            assert!(key.starts_with(&prefix) && group(&key) == prefix.len(), "{key:?}");
+        }
+        assert_eq!(group(&waiting("H53", 0, 1)), 6);
+        let digest = message(&[0; 32]);
+        assert_eq!((group(&digest), is_grouped(&digest)), (33, false));
+        assert!(!is_grouped(&all_waiting()) && !is_grouped(&all_names()) && !is_grouped(&[]));
+    }
+
+    #[test]
+    fn grouped_numbers_read_back() {
+        for group in [&[7][..], &[0, 1, 2], &[3, 900, 901, u64::MAX]] {
+            let key = timeline(5, group[group.len() - 1]);
+            assert_eq!(numbers(&key, &gaps(group)).expect("own key"), group);
+        }
+        assert!(gaps(&[7]).is_empty());
+        assert_eq!(numbers(&timeline(5, 3), &[9]), None, "below zero");
+        assert_eq!(numbers(&timeline(5, 3), &[0x80]), None, "cut");
+    }
+
+    #[test]
     fn names_read_back() {
         assert_eq!(parse_name(&name_of("a, b", "H53.1", 7)), Some(("a, b", "H53.1", 7)));
-        assert_eq!(parse_name(&document(7)), None);
+        assert_eq!(parse_name(&expansion(7)), None);
     }
 
     #[test]

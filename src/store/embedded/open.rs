@@ -1,7 +1,7 @@
 //! Start and recovery: through the same `apply` as normal work.
 
 use std::{
-    fmt, fs, io,
+    fs, io,
     path::Path,
     sync::{Arc, Mutex, RwLock, atomic::AtomicBool},
 };
@@ -10,11 +10,10 @@ use super::{
     Embedded, EmbeddedOptions, Shared,
     array::FixedArray,
     check::salvage,
-    close, frame,
-    history::{Applied, History},
-    indexer::Indexer,
+    frame,
+    index::{self, Applied, Distrust},
     journal::{self, Frame, FramePosition, Journal, JournalError, JournalOptions, Kind},
-    overlay::Overlay,
+    root_of,
 };
 use crate::{
     store::{Commit, StoreError, files, files::failed, payload::Payload},
@@ -71,24 +70,8 @@ impl Embedded {
             journal::Finding::Damage(damage) => Err(refusal(options, JournalError::Damaged(damage.clone()))),
             journal::Finding::Frame(_) | journal::Finding::TornTail(_) => Ok(()),
         })?;
-        discard(&options.history_dir())?;
+        index::discard(&options.history_dir()).map_err(failed("removing the old history index"))?;
         open_locked(options, &payload, &lock, progress)
-    }
-}
-
-/// Why the projections are not used.
-enum Distrust {
-    /// The process was killed or the power failed: sled may look well and fail on a later read (measured).
-    NotClosed,
-    Damaged(String),
-}
-
-impl fmt::Display for Distrust {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NotClosed => f.write_str("the last stop was not a clean one"),
-            Self::Damaged(why) => f.write_str(why),
-        }
     }
 }
 
@@ -111,15 +94,12 @@ fn open_locked(
     };
     tracing::warn!(%why, "making the history index again from the journal");
     let history = options.history_dir();
-    match why {
-        Distrust::NotClosed => discard(&history)?,
+    let cleared = match why {
+        Distrust::Stale(_) => index::discard(&history),
         // Kept beside for a look.
-        Distrust::Damaged(_) => {
-            History::set_aside(&history)
-                .map(drop)
-                .map_err(failed("setting the damaged history index aside"))?;
-        }
-    }
+        Distrust::Damaged(_) => index::set_aside(&history).map(drop),
+    };
+    cleared.map_err(failed("clearing the old history index away"))?;
     match attempt(options, payload, lock, progress)? {
         Attempt::Ready(opened) => Ok(Opened { rebuilt: Some(why.to_string()), ..*opened }),
         Attempt::Rebuild(why) => {
@@ -157,22 +137,12 @@ fn attempt(
     lock: &Arc<fs::File>,
     progress: Progress<'_>,
 ) -> Result<Attempt, StoreError> {
-    let (shared, applied) = match open_history(&options.history_dir()) {
+    let mut shared = match open_history(options) {
         Ok(opened) => opened,
         Err(why) => return Ok(Attempt::Rebuild(why)),
     };
-    let mut shared = Arc::new(shared);
-    let mut indexer = Indexer::start(Arc::clone(&shared), options.max_index_lag)
-        .map_err(failed("starting the index thread"))?;
-    let mut replay = Replay {
-        shared: &shared,
-        indexer: &indexer,
-        applied,
-        edge: None,
-        replayed: 0,
-        unusable: None,
-        progress,
-    };
+    let applied = shared.index.applied();
+    let mut replay = Replay { shared: &shared, applied, edge: None, replayed: 0, unusable: None, progress };
     let from = applied.map(|applied| applied.position);
     let opened = Journal::open(&options.journal_dir(), journal_options(options), from, &mut |frame| {
         replay.visit(&frame)
@@ -184,10 +154,9 @@ fn attempt(
     let (journal, recovery) = match opened {
         Ok(opened) => opened,
         Err(error) => {
-            // The clean mark stays: it is the witness that the journal was longer, should its end be missing.
-            indexer.finish();
-            if !indexer.failed()
-                && let Err(error) = close(&mut shared)
+            // The mark stays: it is the witness that the journal was longer, should its end be missing.
+            if shared.index.is_fit()
+                && let Err(error) = shared.close()
             {
                 tracing::warn!(%error, "the index could not be closed again");
             }
@@ -200,7 +169,6 @@ fn attempt(
         stopped: AtomicBool::new(false),
         shared,
         payload: Arc::clone(payload),
-        indexer,
         _lock: Arc::clone(lock),
     };
     Ok(Attempt::Ready(Box::new(Opened {
@@ -228,7 +196,6 @@ fn refusal(options: &EmbeddedOptions, error: JournalError) -> StoreError {
 /// Applies frames in order.
 struct Replay<'a> {
     shared: &'a Shared,
-    indexer: &'a Indexer,
     /// The frame that the index ends with, until it was seen.
     applied: Option<Applied>,
     /// Right edge of the tree after the last frame seen; loaded at the first one.
@@ -247,15 +214,16 @@ impl Replay<'_> {
         if frame.kind != Kind::Commit {
             return Ok(());
         }
-        if self.indexer.failed() {
-            return self.distrust("sled failed while the journal was replayed");
+        if !self.shared.index.is_fit() {
+            return self.distrust("the index failed while the journal was replayed");
         }
         let payload = bytes::Bytes::copy_from_slice(frame.payload);
         let (commit, layout) = frame::decode(&payload)?;
         let (edge, nodes) = grow(self.edge.take().unwrap_or_else(Edge::empty), &commit, frame.position)?;
         self.edge = Some(edge);
-        let puts = self.shared.apply(frame.seq, &commit, &nodes, frame.position, &layout)?;
-        self.indexer.send(frame.seq, puts, frame.position);
+        if let Err(error) = self.shared.apply(frame.seq, &commit, &nodes, frame.position, &layout) {
+            return if self.shared.index.is_fit() { Err(error) } else { self.distrust(&error.to_string()) };
+        }
         self.replayed += 1;
         if self.replayed.is_multiple_of(1024) {
             (self.progress)(commit.head.size);
@@ -271,6 +239,9 @@ impl Replay<'_> {
         let payload = bytes::Bytes::copy_from_slice(frame.payload);
         let (commit, _) = frame::decode(&payload)?;
         let head = commit.head;
+        if root_of(&head) != applied.root {
+            return self.distrust("the index is of another log");
+        }
         let Shared { leaves, nodes, .. } = self.shared;
         let stored = merkle::stored_count(head.size);
         leaves.truncate(head.size).and_then(|()| nodes.truncate(stored)).map_err(failed("cutting arrays"))?;
@@ -323,35 +294,22 @@ impl NodeReader for Nodes<'_> {
     }
 }
 
-/// Opens sled and the arrays and tells what they hold, or why they must be made again.
-fn open_history(dir: &Path) -> Result<(Shared, Option<Applied>), Distrust> {
-    let damaged = |error: &dyn fmt::Display| Distrust::Damaged(error.to_string());
-    let index = dir.join("index");
-    if !History::is_clean(&index) {
-        return Err(Distrust::NotClosed);
-    }
-    files::make_dir(dir).map_err(|e| damaged(&e))?;
-    let shared = Shared {
-        head: RwLock::default(),
-        overlay: RwLock::new(Overlay::default()),
-        history: History::open(&index).map_err(|e| damaged(&e))?,
-        leaves: FixedArray::open(&dir.join("leaves")).map_err(|e| damaged(&e))?,
-        nodes: FixedArray::open(&dir.join("nodes")).map_err(|e| damaged(&e))?,
+/// Opens the arrays and the index, or tells why they must be made again.
+fn open_history(options: &EmbeddedOptions) -> Result<Shared, Distrust> {
+    let dir = options.history_dir();
+    let damaged = |error: io::Error| Distrust::Damaged(error.to_string());
+    files::make_dir(&dir).map_err(damaged)?;
+    let leaves = Arc::new(FixedArray::open(&dir.join("leaves")).map_err(damaged)?);
+    let nodes = Arc::new(FixedArray::open(&dir.join("nodes")).map_err(damaged)?);
+    let sync: index::Sync = {
+        let (leaves, nodes) = (Arc::clone(&leaves), Arc::clone(&nodes));
+        Arc::new(move || leaves.sync().and_then(|()| nodes.sync()))
     };
-    let applied = shared.history.applied().map_err(|e| damaged(&e))?;
-    if applied.is_none() {
-        shared.leaves.truncate(0).and_then(|()| shared.nodes.truncate(0)).map_err(|e| damaged(&e))?;
+    let index = options.engine.open(&dir, options.max_index_lag, sync)?;
+    if index.applied().is_none() {
+        leaves.truncate(0).and_then(|()| nodes.truncate(0)).map_err(damaged)?;
     }
-    Ok((shared, applied))
-}
-
-/// Removes the projections. The clean mark goes first: half of them must not be trusted.
-fn discard(dir: &Path) -> Result<(), StoreError> {
-    let removed = History::distrust(&dir.join("index")).and_then(|()| match fs::remove_dir_all(dir) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        other => other,
-    });
-    removed.map_err(failed("removing the old history index"))
+    Ok(Shared { head: RwLock::default(), index, leaves, nodes })
 }
 
 /// Keeps other processes out as long as the file is open.

@@ -1,14 +1,16 @@
-//! Reads: the overlay first, then sled; records from the journal by their place.
+//! Reads: numbers and small records from the index, leaves and documents from the journal by their place.
 
-use std::sync::PoisonError;
+use std::io;
 
 use bytes::Bytes;
 use prost::Message;
 
 use super::{
     Embedded, Shared,
-    apply::{Place, Put, parse_place},
-    frame, keys,
+    apply::{Place, Span},
+    frame,
+    index::Entry,
+    keys,
 };
 use crate::{
     domain::id::{AgencyId, Digest, DocumentName},
@@ -22,78 +24,21 @@ use crate::{
     tlog::{Hash, merkle},
 };
 
-/// A key and its value.
-type Entry = (Vec<u8>, Vec<u8>);
-
-/// Entries read from the index at a time.
+/// Parked statuses of one delivery that are read at most.
 const PAGE: usize = 512;
+/// Groups of leaves that are read at a time.
+const GROUPS: usize = 64;
 
 impl Shared {
     /// Value of a key.
     pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        let hot = self.overlay.read().unwrap_or_else(PoisonError::into_inner).get(key);
-        match hot {
-            Some(value) => Ok(value),
-            None => Ok(self.history.get(key)?),
-        }
+        Ok(self.index.get(key)?)
     }
 
-    /// Up to `limit` entries from `from` on that begin with `prefix`: overlay and sled merged.
+    /// Up to `limit` entries from `from` on that begin with `prefix`.
     pub fn scan(&self, from: &[u8], prefix: &[u8], limit: usize) -> Result<Vec<Entry>, StoreError> {
-        let mut found = Vec::new();
-        let mut from = from.to_vec();
-        while found.len() < limit {
-            let page = PAGE.min((limit - found.len()).saturating_add(1));
-            let (hot, cold) = self.scan_both(&from, prefix, page)?;
-            let end = page_end(&hot, &cold, page);
-            let next = merge(hot, cold, end.as_deref(), &mut found);
-            match (end, next) {
-                (Some(_), Some(last)) => from = successor(last),
-                _ => break,
-            }
-        }
-        found.truncate(limit);
-        Ok(found)
+        Ok(self.index.scan(from, prefix, limit)?)
     }
-
-    fn scan_both(
-        &self,
-        from: &[u8],
-        prefix: &[u8],
-        page: usize,
-    ) -> Result<(Vec<Put>, Vec<Entry>), StoreError> {
-        // The overlay is read first: an entry that moves to sled in between is then seen twice, never missed.
-        let hot = self.overlay.read().unwrap_or_else(PoisonError::into_inner).scan(from, prefix, page);
-        Ok((hot, self.history.scan(from, prefix, page)?))
-    }
-}
-
-/// The key up to which both pages are complete; `None` when both reached the end.
-fn page_end(hot: &[Put], cold: &[Entry], page: usize) -> Option<Vec<u8>> {
-    let hot_end = (hot.len() == page).then(|| hot.last().map(|(key, _)| key.clone())).flatten();
-    let cold_end = (cold.len() == page).then(|| cold.last().map(|(key, _)| key.clone())).flatten();
-    match (hot_end, cold_end) {
-        (Some(hot), Some(cold)) => Some(hot.min(cold)),
-        (hot, cold) => hot.or(cold),
-    }
-}
-
-/// Appends the merged entries up to `end` and returns the last key looked at.
-fn merge(hot: Vec<Put>, cold: Vec<Entry>, end: Option<&[u8]>, found: &mut Vec<Entry>) -> Option<Vec<u8>> {
-    let mut merged: std::collections::BTreeMap<Vec<u8>, Option<Vec<u8>>> =
-        cold.into_iter().map(|(key, value)| (key, Some(value))).collect();
-    merged.extend(hot);
-    let mut last = None;
-    for (key, value) in merged {
-        if end.is_some_and(|end| key.as_slice() > end) {
-            break;
-        }
-        last = Some(key.clone());
-        if let Some(value) = value {
-            found.push((key, value));
-        }
-    }
-    last
 }
 
 /// The smallest key after `key`.
@@ -103,15 +48,28 @@ fn successor(mut key: Vec<u8>) -> Vec<u8> {
 }
 
 impl Embedded {
-    fn record<M: Message + Default>(&self, place: &[u8]) -> Result<M, StoreError> {
-        let place: &Place =
-            place.try_into().map_err(|_| StoreError::Damaged("index entry is not a place".into()))?;
-        frame::decode_entry(&self.entry(place)?)
+    /// Where a leaf lies; `None` beyond the head.
+    fn place(&self, leaf: u64) -> Result<Option<Place>, StoreError> {
+        if leaf >= self.shared.head().size {
+            return Ok(None);
+        }
+        let missing = || StoreError::Damaged(format!("place of leaf {leaf} is missing"));
+        self.shared.leaves.get(leaf)?.as_ref().map(Place::decode).ok_or_else(missing).map(Some)
     }
 
-    fn entry(&self, place: &Place) -> Result<Bytes, StoreError> {
-        let (frame, (at, len)) = parse_place(place);
-        self.reader.read_part(frame, at, len)
+    /// An entry of the frame in which a leaf lies; `None` if there is none of the kind.
+    fn beside<M: Message + Default>(
+        &self,
+        leaf: u64,
+        span: impl FnOnce(&Place) -> Span,
+    ) -> Result<Option<M>, StoreError> {
+        let Some(place) = self.place(leaf)? else { return Ok(None) };
+        let (at, len) = span(&place);
+        if len == 0 {
+            return Ok(None);
+        }
+        let entry = self.reader.read_part(place.position(), at, len)?;
+        frame::decode_entry(&entry).map(Some)
     }
 
     fn index_number(&self, key: &[u8]) -> Result<Option<u64>, StoreError> {
@@ -121,9 +79,29 @@ impl Embedded {
             .ok_or_else(|| StoreError::Damaged("index entry is not a number".into()))
     }
 
-    fn numbers(&self, from: &[u8], prefix: &[u8], limit: usize) -> Result<Vec<u64>, StoreError> {
-        let entries = self.shared.scan(from, prefix, limit)?;
-        Ok(entries.iter().filter_map(|(key, _)| keys::last_number(key)).collect())
+    /// Leaves in groups, from the leaf `from` on; `key` is the key of a group by its last leaf.
+    fn leaves(
+        &self,
+        key: impl Fn(u64) -> Vec<u8>,
+        prefix: &[u8],
+        from: u64,
+        limit: usize,
+    ) -> Result<Vec<u64>, StoreError> {
+        let damaged = || StoreError::Damaged("index entry of a timeline or a watch".into());
+        let (mut found, mut next) = (Vec::new(), key(from));
+        while found.len() < limit {
+            let groups = self.shared.scan(&next, prefix, GROUPS)?;
+            for (key, gaps) in &groups {
+                let leaves = keys::numbers(key, gaps).ok_or_else(damaged)?;
+                found.extend(leaves.into_iter().filter(|leaf| *leaf >= from));
+            }
+            match groups.into_iter().nth(GROUPS - 1) {
+                Some((last, _)) => next = successor(last),
+                None => break,
+            }
+        }
+        found.truncate(limit);
+        Ok(found)
     }
 
     fn records<M: Message + Default>(
@@ -148,7 +126,7 @@ fn same_index(what: &str, wanted: u64, found: u64) -> Result<(), StoreError> {
 }
 
 impl Store for Embedded {
-    fn commit(&self, commit: Commit) -> Result<(), CommitError> {
+    fn commit(&self, commit: &Commit) -> Result<(), CommitError> {
         self.write(commit)
     }
 
@@ -157,7 +135,12 @@ impl Store for Embedded {
     }
 
     fn health(&self) -> Result<(), StoreError> {
-        self.fit()
+        self.fit()?;
+        if self.payload.has_failed() {
+            let source = io::Error::other("an earlier write or sync failed");
+            return Err(StoreError::Io { what: "the packs have stopped".into(), source });
+        }
+        Ok(())
     }
 
     fn head(&self) -> Head {
@@ -170,17 +153,13 @@ impl Store for Embedded {
     }
 
     fn leaf(&self, index: u64) -> Result<Option<StoredLeaf>, StoreError> {
-        if index >= self.shared.head().size {
-            return Ok(None);
-        }
-        let place = self.shared.leaves.get(index)?;
-        let place = place.ok_or_else(|| StoreError::Damaged(format!("place of leaf {index} is missing")))?;
-        let leaf = frame::decode_leaf(&self.entry(&place)?)?;
+        let Some(place) = self.place(index)? else { return Ok(None) };
+        let (frame, (at, len)) = (place.position(), place.leaf);
+        let leaf = frame::decode_leaf(&self.reader.read_part(frame, at, len)?)?;
         // The place comes from an array without checksums: it may name another leaf.
         if merkle::leaf_hash(&leaf.evidence) != self.node(merkle::stored_index(0, index))? {
             return Err(StoreError::Damaged(format!("leaf {index} is not the one that was hashed")));
         }
-        let (frame, _) = parse_place(&place);
         let start = self.reader.read_start(frame, frame::MAX_HEAD_ENTRY)?;
         Ok(Some(StoredLeaf { evidence: leaf.evidence, head: frame::decode_head(&start)? }))
     }
@@ -206,15 +185,15 @@ impl Store for Embedded {
     }
 
     fn document(&self, index: u64) -> Result<Option<DocumentRecord>, StoreError> {
-        let Some(place) = self.shared.get(&keys::document(index))? else { return Ok(None) };
-        let document: DocumentRecord = self.record(&place)?;
+        let Some(document) = self.beside::<DocumentRecord>(index, |place| place.document)? else {
+            return Ok(None);
+        };
         same_index("document", index, document.index)?;
         Ok(Some(document))
     }
 
     fn recipient_list(&self, index: u64) -> Result<Option<RecipientList>, StoreError> {
-        let Some(place) = self.shared.get(&keys::list(index))? else { return Ok(None) };
-        let list: RecipientList = self.record(&place)?;
+        let Some(list) = self.beside::<RecipientList>(index, |place| place.list)? else { return Ok(None) };
         same_index("recipient list", index, list.index)?;
         Ok(Some(list))
     }
@@ -252,11 +231,12 @@ impl Store for Embedded {
     }
 
     fn timeline(&self, document: u64, from: u64, limit: usize) -> Result<Vec<u64>, StoreError> {
-        self.numbers(&keys::timeline(document, from), &keys::timeline_of(document), limit)
+        self.leaves(|last| keys::timeline(document, last), &keys::timeline_of(document), from, limit)
     }
 
     fn feed(&self, agency: &AgencyId, from: u64, limit: usize) -> Result<Vec<u64>, StoreError> {
-        self.numbers(&keys::feed(agency.as_str(), from), &keys::feed_of(agency.as_str()), limit)
+        let agency = agency.as_str();
+        self.leaves(|last| keys::feed(agency, last), &keys::feed_of(agency), from, limit)
     }
 
     fn answered(&self, payload: &Digest) -> Result<Option<u64>, StoreError> {
@@ -272,18 +252,29 @@ impl Store for Embedded {
         self.shared.get(&keys::body(digest))?.map(|value| decode(&value)).transpose()
     }
 
+    fn envelope(&self, document: &DocumentRecord) -> Result<Option<BodyRecord>, StoreError> {
+        if let Some(body) = self.beside::<BodyRecord>(document.index, |place| place.envelope)? {
+            let right = body.sha256 == document.envelope_sha256;
+            let wrong =
+                || StoreError::Damaged(format!("the index gives another envelope for {}", document.index));
+            return if right { Ok(Some(body)) } else { Err(wrong()) };
+        }
+        Digest::from_slice(&document.envelope_sha256).map_or(Ok(None), |digest| self.body(&digest))
+    }
+
     fn cursor(&self, agency: &AgencyId) -> Result<Option<u64>, StoreError> {
         self.index_number(&keys::cursor(agency.as_str()))
     }
 
     fn directory_changes(&self) -> Result<Vec<(u64, Bytes)>, StoreError> {
         let prefix = keys::all_directory();
-        let leaves = self.numbers(&prefix, &prefix, usize::MAX)?;
-        leaves.into_iter().map(|leaf| Ok((leaf, self.directory_change(leaf)?))).collect()
+        let entries = self.shared.scan(&prefix, &prefix, usize::MAX)?;
+        let leaves = entries.iter().filter_map(|(key, _)| keys::last_number(key));
+        leaves.map(|leaf| Ok((leaf, self.directory_change(leaf)?))).collect()
     }
 
     fn index_lag(&self) -> u64 {
-        self.indexer.lag()
+        self.shared.index.lag()
     }
 }
 

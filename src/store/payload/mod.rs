@@ -124,6 +124,12 @@ impl Payload {
         self.packs.sync()
     }
 
+    /// True when small bodies can't be kept any more, for good: the process has to recover.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.packs.has_failed()
+    }
+
     /// How much of an upload is held, and whether it is complete.
     pub fn query(&self, node: &NodeName, sha256: &Digest) -> io::Result<(u64, bool)> {
         if let Some(size) = len_if_there(&self.staged(node, sha256))? {

@@ -19,6 +19,7 @@ use crate::{
         StoreError,
         files::{self, OpenFiles, failed},
         records::BodyRecord,
+        written,
     },
 };
 
@@ -73,7 +74,7 @@ impl Packs {
         self.fail_stop(|| {
             let mut head = files::lock(&self.head);
             let file = self.file_for(&mut head, entry.len() as u64)?;
-            file.write_all_at(&entry, head.end)?;
+            written::write_all_at(&file, &entry, head.end)?;
             if !head.unsynced.iter().any(|other| Arc::ptr_eq(other, &file)) {
                 head.unsynced.push(file);
             }
@@ -92,8 +93,13 @@ impl Packs {
         self.fail_stop(|| {
             let _one_at_a_time = files::lock(&self.syncing);
             let unsynced = std::mem::take(&mut files::lock(&self.head).unsynced);
-            unsynced.iter().try_for_each(|file| file.sync_data())
+            unsynced.iter().try_for_each(|file| written::sync_data(file))
         })
+    }
+
+    /// True after an I/O error: nothing is taken any more.
+    pub fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Acquire)
     }
 
     /// The bytes of an entry whose header fits the record.
@@ -136,7 +142,7 @@ impl Packs {
 
     /// After an error nobody knows what is on disk: it is not tried again.
     fn fail_stop<T>(&self, work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
-        if self.failed.load(Ordering::Acquire) {
+        if self.has_failed() {
             return Err(io::Error::other("the packs stopped after an I/O error"));
         }
         let done = work();
@@ -245,6 +251,7 @@ mod tests {
         std::fs::remove_dir(files::numbered_path(dir.path(), 1, EXTENSION)).expect("rmdir");
         packs.put(&Digest([0; 32]), b"x").expect_err("stopped");
         packs.sync().expect_err("stopped");
+        assert!(packs.has_failed());
     }
 
     #[test]

@@ -4,7 +4,6 @@ use std::{
     collections::HashSet,
     fs::{self, File},
     io,
-    os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
 };
@@ -12,7 +11,10 @@ use std::{
 use ring::digest::{Context, SHA256};
 
 use super::{PayloadError, len_if_there, reader};
-use crate::{domain::id::Digest, store::files};
+use crate::{
+    domain::id::Digest,
+    store::{files, written},
+};
 
 /// What arrived is synced every so often: a large body must not hand the disk all its bytes at once, while
 /// commits wait behind them.
@@ -133,7 +135,7 @@ struct Partial {
 
 impl Partial {
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.file.write_all_at(bytes, self.received)?;
+        written::write_all_at(&self.file, bytes, self.received)?;
         self.hash.update(bytes);
         self.received += bytes.len() as u64;
         self.unsynced += bytes.len() as u64;
@@ -160,7 +162,7 @@ impl Partial {
         if std::mem::take(&mut self.unsynced) == 0 {
             return Ok(());
         }
-        let Err(error) = self.file.sync_data() else { return Ok(()) };
+        let Err(error) = written::sync_data(&self.file) else { return Ok(()) };
         self.discard()?;
         Err(error)
     }

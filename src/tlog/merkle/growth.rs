@@ -1,6 +1,8 @@
 //! Appending: the right edge of a tree and a batch of leaves on top of it.
 
-use super::{NodeReader, audit_ranges, complete_subtrees, join, node_hash, stored_count, stored_index};
+use super::{
+    NodeReader, Range, audit_ranges, complete_subtrees, join, node_hash, stored_count, stored_index,
+};
 use crate::tlog::Hash;
 
 /// The right edge of a tree: all that is needed to go on appending.
@@ -101,21 +103,14 @@ impl Growth {
         self.edge.root()
     }
 
-    /// Audit path, from the leaf upwards, of a leaf of this batch in the tree of [`Growth::size`] leaves.
-    /// `None` for any other leaf.
+    /// Closes the batch: from now on its leaves can be proven.
     #[must_use]
-    pub fn inclusion(&self, index: u64) -> Option<Vec<Hash>> {
-        if !(self.base.size..self.edge.size).contains(&index) {
-            return None;
+    pub fn paths(self) -> Paths {
+        let mut right_roots = self.edge.subtrees.clone();
+        for at in (1..right_roots.len()).rev() {
+            right_roots[at - 1] = node_hash(&right_roots[at - 1], &right_roots[at]);
         }
-        audit_ranges(index, self.edge.size)
-            .into_iter()
-            .map(|range| {
-                let subtrees = complete_subtrees(range.from, range.to);
-                let hashes = subtrees.map(|(level, index)| self.subtree(level, index));
-                Some(join(hashes.collect::<Option<Vec<_>>>()?))
-            })
-            .collect()
+        Paths { growth: self, right_roots }
     }
 
     /// The new hashes in stored order.
@@ -135,6 +130,37 @@ impl Growth {
             Some(new) => self.stored.get(usize::try_from(new).ok()?).copied(),
             None => self.base.subtree(level, index),
         }
+    }
+}
+
+/// Audit paths of a closed batch.
+#[derive(Clone, Debug)]
+pub struct Paths {
+    growth: Growth,
+    /// Roots over the edge's subtrees from the first, second… to the last. Every path needs some of them, so they are
+    /// hashed once.
+    right_roots: Vec<Hash>,
+}
+
+impl Paths {
+    /// Audit path, from the leaf upwards, of a leaf of the batch in the tree of [`Growth::size`] leaves. `None` for any
+    /// other leaf.
+    #[must_use]
+    pub fn inclusion(&self, index: u64) -> Option<Vec<Hash>> {
+        if !(self.growth.base.size..self.growth.edge.size).contains(&index) {
+            return None;
+        }
+        audit_ranges(index, self.growth.edge.size).into_iter().map(|range| self.root_of(range)).collect()
+    }
+
+    /// A sibling is a complete subtree, or all that is right of one.
+    fn root_of(&self, range: Range) -> Option<Hash> {
+        let width = range.to - range.from;
+        if !width.is_power_of_two() {
+            return self.right_roots.get(range.from.count_ones() as usize).copied();
+        }
+        let level = u8::try_from(width.ilog2()).ok()?;
+        self.growth.subtree(level, range.from >> level)
     }
 }
 
@@ -160,12 +186,13 @@ mod tests {
                     growth.push(leaf(growth.size()));
                 }
                 let (base, size, root) = (growth.base_size(), growth.size(), growth.root());
+                let paths = growth.clone().paths();
                 for index in base..size {
-                    let path = growth.inclusion(index).unwrap();
+                    let path = paths.inclusion(index).unwrap();
                     prop_assert!(verify_inclusion(&leaf(index), index, size, &path, &root));
                 }
-                prop_assert_eq!(growth.inclusion(size), None);
-                prop_assert_eq!(base.checked_sub(1).and_then(|old| growth.inclusion(old)), None);
+                prop_assert_eq!(paths.inclusion(size), None);
+                prop_assert_eq!(base.checked_sub(1).and_then(|old| paths.inclusion(old)), None);
 
                 let (grown, new) = growth.finish();
                 edge = grown;

@@ -9,7 +9,7 @@ mod growth;
 use ring::digest::{Context, SHA256};
 
 pub use check::{verify_consistency, verify_inclusion};
-pub use growth::{Edge, Growth};
+pub use growth::{Edge, Growth, Paths};
 
 use super::Hash;
 

@@ -147,11 +147,10 @@ impl<'a> Commits<'a> {
         let nodes = self.tree(frame, &at, &commit, report);
         self.head(&at, &commit, gap, report);
         if let Some(projections) = &mut self.projections {
-            let places = apply::leaf_places(frame.position, &layout);
+            let places = apply::places(&commit, frame.position, &layout).unwrap_or_default();
             projections.compare_arrays(frame.seq, &commit, &places, nodes.as_deref());
         }
-        let Ok(puts) =
-            apply::puts(&commit, frame.position, &layout, |_| Ok::<_, std::convert::Infallible>(false));
+        let Ok(puts) = apply::puts(&commit, |_| Ok::<_, std::convert::Infallible>(false));
         self.end.puts += puts.len() as u64;
         self.end.last_commit = frame.seq;
 

@@ -1,6 +1,12 @@
 //! The index and the arrays against what replay gives.
 
-use std::{collections::BTreeMap, convert::Infallible, ops::Range, path::Path};
+use std::{
+    collections::BTreeMap,
+    convert::Infallible,
+    ops::Range,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use prost::Message;
@@ -10,10 +16,10 @@ use crate::{
     store::{
         Commit, StoreError,
         embedded::{
-            apply::{self, Place},
+            apply::{self, PLACE},
             array::FixedArray,
             frame,
-            history::{Applied, History, HistoryDamage},
+            index::{self, Applied, Damage, Engine, Index},
             journal::{self, Kind},
             keys,
             open::Nodes,
@@ -35,9 +41,10 @@ const MAX_NAMED: u64 = 20;
 
 /// The index, open, and the arrays.
 pub struct Projections {
-    history: History,
+    dir: PathBuf,
+    index: Box<dyn Index>,
     applied: Option<Applied>,
-    places: Array<16>,
+    places: Array<PLACE>,
     nodes: Array<32>,
     /// Leaves after the frame that the index ends with.
     size: u64,
@@ -55,25 +62,21 @@ struct Array<const N: usize> {
 impl Projections {
     /// `None` if they can't be trusted: that is reported.
     pub fn open(dir: &Path, report: &mut Report<'_>) -> Option<Self> {
-        let index = dir.join("index");
         let mut wrong = |what, place: &str, why: String| {
             report.rebuildable(what, place, format!("{why}: the next start makes the index again"));
         };
-        if !index.join("db").exists() {
-            wrong(What::Index, "history/index", "it is not there".into());
+        let Some(engine) = Engine::of(dir) else {
+            wrong(What::Index, "history", "there is no index".into());
             return None;
-        }
-        if !History::is_clean(&index) {
-            wrong(What::Index, "history/index", "it was not closed in order, or its mark is damaged".into());
-            return None;
-        }
+        };
         let places = Array::open(dir, "leaves").map_err(|why| wrong(What::Array, "history/leaves", why));
         let nodes = Array::open(dir, "nodes").map_err(|why| wrong(What::Array, "history/nodes", why));
-        let opened = History::open(&index).and_then(|history| Ok((history.applied()?, history)));
-        let (applied, history) =
-            opened.map_err(|damage| wrong(What::Index, "history/index", damage.to_string())).ok()?;
-        // Dropped here, it is not closed in order: the next start makes it again.
-        Some(Self { history, applied, places: places.ok()?, nodes: nodes.ok()?, size: 0, wrong: false })
+        let opened = engine.open(dir, usize::MAX, Arc::new(|| Ok(())));
+        let place = format!("history/{}", engine.name());
+        let index = opened.map_err(|why| wrong(What::Index, &place, why.to_string())).ok()?;
+        let applied = index.applied();
+        let dir = dir.to_owned();
+        Some(Self { dir, index, applied, places: places.ok()?, nodes: nodes.ok()?, size: 0, wrong: false })
     }
 
     /// Leaves that the arrays know.
@@ -88,13 +91,13 @@ impl Projections {
 
     /// Where a body lies.
     pub fn body(&self, sha256: &[u8]) -> Option<BodyRecord> {
-        BodyRecord::decode(&self.history.get(&keys::body_of(sha256)).ok()??[..]).ok()
+        BodyRecord::decode(&self.index.get(&keys::body_of(sha256)).ok()??[..]).ok()
     }
 
     /// Documents accepted by these leaves.
     pub fn names(&self, leaves: Range<u64>) -> Option<String> {
         let mut names = Names::default();
-        let read = each(&self.history, &keys::all_names(), &mut |key, value| {
+        let read = each(&*self.index, &keys::all_names(), &mut |key, value| {
             if keys::number(value).is_some_and(|index| leaves.contains(&index))
                 && let Some((document_id, sender, revision)) = keys::parse_name(key)
             {
@@ -105,7 +108,13 @@ impl Projections {
     }
 
     /// Holds what a commit adds against the arrays.
-    pub fn compare_arrays(&mut self, seq: u64, commit: &Commit, places: &[Place], nodes: Option<&[Hash]>) {
+    pub fn compare_arrays(
+        &mut self,
+        seq: u64,
+        commit: &Commit,
+        places: &[[u8; PLACE]],
+        nodes: Option<&[Hash]>,
+    ) {
         if !self.covers(seq) {
             return;
         }
@@ -136,21 +145,28 @@ impl Projections {
         }
         if report.losses == 0 || last <= end.last_commit {
             let stored = merkle::stored_count(self.size);
-            self.wrong |= self.places.report(self.size, report) | self.nodes.report(stored, report);
+            // An index that is behind is caught up with, and what the arrays have beyond it is written again.
+            let exact = last == end.last_commit;
+            self.wrong |=
+                self.places.report(self.size, exact, report) | self.nodes.report(stored, exact, report);
         }
         if report.losses == 0 {
             let mut compared = Compared { report, found: 0 };
+            if let Err(damage) = self.index.verify() {
+                compared.tell("history", damage);
+            }
             let result = self.compare_index(journal, end.puts, &mut compared, progress);
             if let Err(error) = result {
-                compared.tell("history/index", error);
+                compared.tell("history", error);
             }
             self.wrong |= compared.finish() > 0;
         }
-        if self.wrong {
-            return;
-        }
-        if let Err(damage) = self.history.close() {
-            report.rebuildable(What::Index, "history/index", damage);
+        let ended = match self.wrong {
+            true => index::distrust(&self.dir).map_err(|error| error.to_string()),
+            false => self.index.close().map_err(|damage| damage.to_string()),
+        };
+        if let Err(damage) = ended {
+            report.rebuildable(What::Index, "history", damage);
         }
     }
 
@@ -165,7 +181,7 @@ impl Projections {
         for part in 0..parts {
             let is_mine = |key: &[u8]| crc32c::crc32c(key) % parts == part;
             let mut expected = self.replay(journal, &is_mine, progress)?;
-            each(&self.history, &[], &mut |key, value| {
+            each(&*self.index, &[], &mut |key, value| {
                 if !is_mine(key) {
                     return;
                 }
@@ -195,9 +211,9 @@ impl Projections {
             if frame.kind != Kind::Commit || !self.covers(frame.seq) {
                 return Ok(());
             }
-            let (commit, layout) = frame::decode(&Bytes::copy_from_slice(frame.payload))?;
+            let (commit, _) = frame::decode(&Bytes::copy_from_slice(frame.payload))?;
             let taken = |key: &[u8]| Ok::<_, Infallible>(expected.contains_key(key));
-            let Ok(puts) = apply::puts(&commit, frame.position, &layout, taken);
+            let Ok(puts) = apply::puts(&commit, taken);
             for (key, value) in puts.into_iter().filter(|(key, _)| is_mine(key)) {
                 match value {
                     Some(value) => expected.insert(key, value),
@@ -211,10 +227,10 @@ impl Projections {
 }
 
 /// Calls `visit` with every entry whose key begins with `prefix`.
-fn each(history: &History, prefix: &[u8], visit: &mut dyn FnMut(&[u8], &[u8])) -> Result<(), HistoryDamage> {
+fn each(index: &dyn Index, prefix: &[u8], visit: &mut dyn FnMut(&[u8], &[u8])) -> Result<(), Damage> {
     let mut from = prefix.to_vec();
     loop {
-        let page = history.scan(&from, prefix, PAGE)?;
+        let page = index.scan(&from, prefix, PAGE)?;
         page.iter().for_each(|(key, value)| visit(key, value));
         match page.into_iter().nth(PAGE - 1) {
             Some((last, _)) => from = [&last[..], &[0]].concat(),
@@ -224,7 +240,7 @@ fn each(history: &History, prefix: &[u8], visit: &mut dyn FnMut(&[u8], &[u8])) -
 }
 
 fn describe(key: &[u8]) -> String {
-    format!("history/index key {}", key.escape_ascii())
+    format!("history key {}", key.escape_ascii())
 }
 
 /// Names the first differences and counts all.
@@ -244,7 +260,7 @@ impl Compared<'_, '_> {
     fn finish(self) -> u64 {
         if self.found > MAX_NAMED {
             let more = format!("{} more entries differ", self.found - MAX_NAMED);
-            self.report.rebuildable(What::Index, "history/index", more);
+            self.report.rebuildable(What::Index, "history", more);
         }
         self.found
     }
@@ -270,17 +286,18 @@ impl<const N: usize> Array<N> {
         }
     }
 
-    fn report(&self, len: u64, report: &mut Report<'_>) -> bool {
+    fn report(&self, len: u64, exact: bool, report: &mut Report<'_>) -> bool {
         let place = format!("history/{}", self.name);
         let has = self.records.len();
-        if has != len {
+        let wrong = has < len || exact && has != len;
+        if wrong {
             report.rebuildable(What::Array, &place, format!("it has {has} records, not {len}"));
         }
         if let Some(first) = self.first {
             let detail = format!("{} records differ, the first at {first}", self.differing);
             report.rebuildable(What::Array, &place, detail);
         }
-        has != len || self.first.is_some()
+        wrong || self.first.is_some()
     }
 }
 
@@ -307,16 +324,16 @@ mod tests {
             let mut commit =
                 if document == 0 { samples::rich_commit() } else { samples::accept(document * 3) };
             edge = samples::grow(edge, &mut commit);
-            store.commit(commit).unwrap();
+            store.commit(&commit).unwrap();
         }
         store.close().unwrap();
     }
 
-    fn compare(options: &EmbeddedOptions, puts: u64, spoil: impl FnOnce(&History)) -> Vec<Finding> {
+    fn compare(options: &EmbeddedOptions, puts: u64, spoil: impl FnOnce(&dyn Index)) -> Vec<Finding> {
         let mut findings = Vec::new();
         let mut report = Report { sink: &mut |finding| findings.push(finding), losses: 0 };
         let projections = Projections::open(&options.history_dir(), &mut report).unwrap();
-        spoil(&projections.history);
+        spoil(&*projections.index);
         let mut compared = Compared { report: &mut report, found: 0 };
         projections.compare_index(&options.journal_dir(), puts, &mut compared, &mut || {}).unwrap();
         compared.finish();
@@ -329,14 +346,14 @@ mod tests {
             let temp = tempfile::tempdir().unwrap();
             let options = EmbeddedOptions::new(temp.path());
             filled(&options, 30);
-            let findings = compare(&options, puts, |history| {
+            let findings = compare(&options, puts, |index| {
                 let name = keys::name_of("doc-9", "H53.1", 0);
                 let puts = vec![
                     (name, Some(77_u64.to_be_bytes().to_vec())),
                     (keys::body(&Digest::of(b"b")), None),
                     (b"zzz".to_vec(), Some(Vec::new())),
                 ];
-                history.apply(puts, None).unwrap();
+                index.apply(index.applied().unwrap(), puts, &mut || ()).unwrap();
             });
             let mut details: Vec<_> = findings.iter().map(|finding| &finding.detail[..]).collect();
             details.sort_unstable();

@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::frame::{BLOCK, FrameHeader};
-use crate::store::files;
+use crate::store::{files, written};
 
 /// Extension of segment files.
 pub(super) const EXTENSION: &str = "seg";
@@ -25,11 +25,11 @@ pub(super) trait SegmentFile: Send + Sync {
 
 impl SegmentFile for File {
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        FileExt::write_all_at(self, bytes, offset)
+        written::write_all_at(self, bytes, offset)
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        Self::sync_data(self)
+        written::sync_data(self)
     }
 }
 
@@ -92,10 +92,10 @@ fn zeroed(path: &Path, len: u64) -> io::Result<File> {
     let mut offset = 0;
     while offset < len {
         let part = chunk(len - offset);
-        FileExt::write_all_at(&file, &ZEROS[..part], offset)?;
+        written::write_all_at(&file, &ZEROS[..part], offset)?;
         offset += part as u64;
     }
-    file.sync_all()?;
+    written::sync_all(&file)?;
     Ok(file)
 }
 

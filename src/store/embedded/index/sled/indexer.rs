@@ -8,16 +8,15 @@ use std::{
     thread::JoinHandle,
 };
 
-use super::{Shared, apply::Put, history::Applied, journal::FramePosition};
+use super::{Applied, Damage, Inner, Put};
 
 /// Entries of one sled batch. Larger ones make sled 0.34 take ten times the memory.
 const BATCH_ENTRIES: usize = 128;
 
 /// One commit on its way to sled.
 struct Work {
-    seq: u64,
+    applied: Applied,
     puts: Arc<Vec<Put>>,
-    position: FramePosition,
 }
 
 #[derive(Default)]
@@ -43,7 +42,7 @@ pub struct Indexer {
 
 impl Indexer {
     /// Starts the thread.
-    pub fn start(shared: Arc<Shared>, max_entries: usize) -> std::io::Result<Self> {
+    pub fn start(shared: Arc<Inner>, max_entries: usize) -> std::io::Result<Self> {
         let max_entries = max_entries.max(1);
         let channel = Arc::new(Channel { queue: Mutex::default(), changed: Condvar::new(), max_entries });
         let inner = Ended(Arc::clone(&channel));
@@ -54,7 +53,7 @@ impl Indexer {
 
     /// Queues a commit's entries. Waits while the lag is at its bound: that is the back-pressure. After a
     /// [failure](Self::failed) nothing is queued.
-    pub fn send(&self, seq: u64, puts: Arc<Vec<Put>>, position: FramePosition) {
+    pub fn send(&self, applied: Applied, puts: Arc<Vec<Put>>) {
         let mut queue = self.channel.lock();
         while queue.entries >= self.channel.max_entries && !queue.failed {
             queue = self.channel.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
@@ -63,7 +62,7 @@ impl Indexer {
             return;
         }
         queue.entries += weight(&puts);
-        queue.work.push_back(Work { seq, puts, position });
+        queue.work.push_back(Work { applied, puts });
         self.channel.changed.notify_all();
     }
 
@@ -113,7 +112,7 @@ impl Channel {
     }
 }
 
-fn run(channel: &Channel, shared: &Shared) {
+fn run(channel: &Channel, shared: &Inner) {
     while let Some(work) = next(channel) {
         let result = take_over(shared, &work);
         if let Err(error) = result {
@@ -136,7 +135,7 @@ fn next(channel: &Channel) -> Option<Work> {
     let mut queue = channel.lock();
     loop {
         if let Some(work) = queue.work.front() {
-            return Some(Work { seq: work.seq, puts: Arc::clone(&work.puts), position: work.position });
+            return Some(Work { applied: work.applied, puts: Arc::clone(&work.puts) });
         }
         if queue.stop {
             return None;
@@ -147,23 +146,24 @@ fn next(channel: &Channel) -> Option<Work> {
 
 /// A commit may be cut into several sled batches: only the last one moves the applied mark, and
 /// applying twice is the same as once.
-fn take_over(shared: &Shared, work: &Work) -> Result<(), super::StoreError> {
-    let applied = Applied { seq: work.seq, position: work.position };
+fn take_over(shared: &Inner, work: &Work) -> Result<(), Damage> {
     let mut chunks = work.puts.chunks(BATCH_ENTRIES).peekable();
     if chunks.peek().is_none() {
-        shared.history.apply(Vec::new(), Some(applied))?;
+        shared.db(|db| db.apply(Vec::new(), Some(work.applied)))?;
     }
     while let Some(chunk) = chunks.next() {
-        shared.history.apply(chunk.to_vec(), chunks.peek().is_none().then_some(applied))?;
+        let applied = chunks.peek().is_none().then_some(work.applied);
+        shared.db(|db| db.apply(chunk.to_vec(), applied))?;
     }
     let mut overlay = shared.overlay.write().unwrap_or_else(PoisonError::into_inner);
-    overlay.forget(work.seq, &work.puts);
+    overlay.forget(work.applied.seq, &work.puts);
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::embedded::journal::FramePosition;
 
     fn indexer(max_entries: usize, work: impl FnOnce(&Channel) + Send + 'static) -> Indexer {
         let channel = Arc::new(Channel { queue: Mutex::default(), changed: Condvar::new(), max_entries });
@@ -174,7 +174,8 @@ mod tests {
 
     fn send(indexer: &Indexer, entries: usize) {
         let position = FramePosition { segment: 1, offset: 64 };
-        indexer.send(1, Arc::new(vec![(b"k".to_vec(), None); entries]), position);
+        let applied = Applied { seq: 1, position, root: [0; 32] };
+        indexer.send(applied, Arc::new(vec![(b"k".to_vec(), None); entries]));
     }
 
     #[test]

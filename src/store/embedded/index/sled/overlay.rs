@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::apply::Put;
+use super::Put;
 
 /// Newest value of each key, with the commit that wrote it.
 #[derive(Default)]

@@ -1,0 +1,29 @@
+//! Does one piece of work a few times, for a tool that counts instructions: see `.ci/instructions`.
+
+mod work;
+
+use work::{PIECES, Piece};
+
+/// How often; the first round is not counted.
+const ROUNDS: usize = 20;
+
+fn main() {
+    let asked: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
+    for (name, make) in PIECES {
+        match asked.first() {
+            None => println!("{name}"),
+            Some(asked) if asked == name => {
+                let mut piece = make();
+                piece();
+                counted_work(&mut piece);
+            }
+            Some(_) => {}
+        }
+    }
+}
+
+/// The tool counts what happens inside this function.
+#[inline(never)]
+fn counted_work(piece: &mut Piece) {
+    (0..ROUNDS).for_each(|_| piece());
+}

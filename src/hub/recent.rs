@@ -1,0 +1,154 @@
+//! What was committed lately, in memory: documents on their way out, and proofs that somebody is about to read.
+//! A miss only means that the store has to be asked.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use prost::Message;
+
+use crate::{
+    proto::{Receipt, SignedEnvelope},
+    store::records::DocumentRecord,
+};
+
+/// What an entry takes beside its bytes.
+const OVERHEAD: usize = 512;
+/// Larger envelopes are left to the store, so that a few do not push out all others.
+const MAX_ENVELOPE: usize = 64 * 1024;
+
+/// A document and the envelope it came in.
+pub struct Document {
+    /// As committed.
+    pub record: DocumentRecord,
+    /// As received.
+    pub envelope: SignedEnvelope,
+}
+
+/// The newest documents and proofs, up to a number of bytes; the oldest go first.
+pub struct Recent {
+    max_bytes: usize,
+    entries: RwLock<Entries>,
+}
+
+#[derive(Default)]
+struct Entries {
+    documents: BTreeMap<u64, Arc<Document>>,
+    receipts: BTreeMap<u64, Receipt>,
+    bytes: usize,
+}
+
+impl Recent {
+    /// Keeps up to `max_bytes`.
+    #[must_use]
+    pub fn new(max_bytes: usize) -> Self {
+        Self { max_bytes, entries: RwLock::default() }
+    }
+
+    /// Takes what a commit made, once it is durable.
+    pub fn keep(
+        &self,
+        documents: impl IntoIterator<Item = Document>,
+        receipts: impl IntoIterator<Item = Receipt>,
+    ) {
+        let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
+        for document in documents {
+            entries.keep_document(document);
+        }
+        for receipt in receipts {
+            entries.bytes += weight(&receipt);
+            entries.receipts.insert(receipt.index, receipt);
+        }
+        while entries.bytes > self.max_bytes {
+            entries.forget_oldest();
+        }
+    }
+
+    /// The document of this index.
+    #[must_use]
+    pub fn document(&self, index: u64) -> Option<Arc<Document>> {
+        self.entries.read().unwrap_or_else(PoisonError::into_inner).documents.get(&index).cloned()
+    }
+
+    /// The receipt of this leaf, in the checkpoint of its own commit.
+    #[must_use]
+    pub fn receipt(&self, leaf: u64) -> Option<Receipt> {
+        self.entries.read().unwrap_or_else(PoisonError::into_inner).receipts.get(&leaf).cloned()
+    }
+}
+
+impl Entries {
+    fn keep_document(&mut self, document: Document) {
+        if document.envelope.encoded_len() > MAX_ENVELOPE {
+            return;
+        }
+        self.bytes += document.weight();
+        self.documents.insert(document.record.index, Arc::new(document));
+    }
+
+    fn forget_oldest(&mut self) {
+        let first = |index: Option<&u64>| index.copied().unwrap_or(u64::MAX);
+        if first(self.documents.keys().next()) < first(self.receipts.keys().next()) {
+            let oldest = self.documents.pop_first();
+            self.bytes -= oldest.map_or(0, |(_, document)| document.weight());
+        } else {
+            let oldest = self.receipts.pop_first();
+            self.bytes -= oldest.map_or(0, |(_, receipt)| weight(&receipt));
+        }
+    }
+}
+
+impl Document {
+    fn weight(&self) -> usize {
+        self.envelope.encoded_len() + self.record.encoded_len() + OVERHEAD
+    }
+}
+
+fn weight(receipt: &Receipt) -> usize {
+    receipt.encoded_len() + OVERHEAD
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn document(index: u64, bytes: usize) -> Document {
+        let record = DocumentRecord { index, ..DocumentRecord::default() };
+        let envelope = SignedEnvelope { payload: vec![0; bytes].into(), ..SignedEnvelope::default() };
+        Document { record, envelope }
+    }
+
+    fn receipt(index: u64) -> Receipt {
+        Receipt { index, evidence: vec![0; 400].into(), ..Receipt::default() }
+    }
+
+    #[test]
+    fn the_oldest_go_first_and_the_bound_holds() {
+        let recent = Recent::new(20_000);
+        for index in 0..100 {
+            recent.keep([document(2 * index, 1000)], [receipt(2 * index + 1)]);
+            assert!(recent.entries.read().unwrap().bytes <= 20_000);
+        }
+        assert!(recent.document(0).is_none() && recent.receipt(1).is_none());
+        assert_eq!(recent.document(198).unwrap().record.index, 198);
+        assert_eq!(recent.receipt(199).unwrap(), receipt(199));
+        let entries = recent.entries.read().unwrap();
+        assert!(entries.documents.len().abs_diff(entries.receipts.len()) <= 1);
+        assert_eq!(
+            entries.bytes,
+            entries.documents.values().map(|d| d.weight()).sum::<usize>()
+                + entries.receipts.values().map(weight).sum::<usize>()
+        );
+    }
+
+    #[test]
+    fn large_envelopes_are_left_to_the_store() {
+        let recent = Recent::new(1 << 20);
+        recent.keep([document(1, MAX_ENVELOPE + 1), document(2, 10)], []);
+        assert!(recent.document(1).is_none() && recent.document(2).is_some());
+        let tiny = Recent::new(0);
+        tiny.keep([document(1, 10)], [receipt(2)]);
+        assert!(tiny.document(1).is_none() && tiny.receipt(2).is_none());
+    }
+}
