@@ -30,10 +30,11 @@ async fn downloads_that_nobody_reads() {
     let request = submit(&manifest, rig.seal(COMMUNE), &[body.into()]);
     rig.connect("tavan").await.submission().submit(request).await.unwrap();
 
-    let mut unread = Vec::new();
+    let (mut unread, mut names) = (Vec::new(), Vec::new());
     for (node, agency) in [("sapa", DISTRICT), ("laocai", PROVINCE), ("bacha", "000.00.22.H38")] {
         let client = rig.connect(node).await;
         let offer = rig.fetch(&client, agency).await.remove(0);
+        names.push(offer.delivery_id.clone());
         let mut full = false;
         // Several connections: the bound is the node's.
         for _ in 0..3 {
@@ -56,9 +57,8 @@ async fn downloads_that_nobody_reads() {
     drop(unread);
     // Its places are free again.
     let client = rig.connect("sapa").await;
-    let offer = rig.fetch(&client, DISTRICT).await.remove(0);
     let mut stream = loop {
-        match download(&client, &offer.delivery_id, &sha256).await {
+        match download(&client, &names[0], &sha256).await {
             Ok(stream) => break stream,
             Err(status) => assert_eq!(status.code(), Code::ResourceExhausted),
         }

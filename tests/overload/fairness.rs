@@ -51,7 +51,7 @@ async fn a_flood_keeps_no_room_from_others() {
         let _ = stream.await;
     }
     println!("{} answers to the flood for each of the calm node", overtaken / CALM);
-    rig.unharmed().await;
+    rig.serves().await;
 }
 
 /// Keeps a stream full.
@@ -60,7 +60,7 @@ async fn pour(rig: Arc<Rig>, client: Client, stream: usize, answered: Arc<Atomic
     let call = client.submission();
     let feed = async {
         for tag in 0.. {
-            let manifest = letter(&format!("flood-{stream}-{tag}"), &[DISTRICT]);
+            let manifest = letter(&format!("flood-{stream}-{tag}"), &[PROVINCE]);
             let request = Some(submit(&manifest, rig.seal(COMMUNE), &[]));
             if requests.send(SubmitStreamRequest { tag, request }).await.is_err() {
                 return;
