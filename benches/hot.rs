@@ -11,6 +11,5 @@ fn main() {
 #[divan::bench(args = PIECES.iter().map(|(name, _)| *name))]
 fn piece(bencher: divan::Bencher<'_, '_>, name: &str) {
     let (_, make) = PIECES.iter().find(|(known, _)| *known == name).expect("one of the list");
-    let mut piece = make();
-    bencher.bench_local(|| piece());
+    bencher.bench_local(make());
 }

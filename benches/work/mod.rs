@@ -24,8 +24,11 @@ use truc::{
 /// A piece of work, ready to be done again and again.
 pub type Piece = Box<dyn FnMut()>;
 
+/// Makes a piece of work.
+type Make = fn() -> Piece;
+
 /// Every piece, by name.
-pub const PIECES: &[(&str, fn() -> Piece)] = &[
+pub const PIECES: &[(&str, Make)] = &[
     ("sign_manifest", sign_manifest),
     ("verify_first", verify_first),
     ("verify_frequent", verify_frequent),
@@ -71,7 +74,6 @@ fn manifest() -> Bytes {
         media_type: "application/pdf".into(),
         size: 1024,
         sha256: Digest::of(b"part").to_bytes(),
-        ..Part::default()
     };
     let document = DocumentInfo {
         number: "123".into(),
