@@ -206,23 +206,29 @@ fn tell_ready(output: &Output, config: &Config, listening: String, started: &Sta
     });
 }
 
-/// Cancels `stop` on SIGTERM or SIGINT, and `hurry` on a second one; reloads certificates on SIGHUP.
-async fn signals(acceptor: Arc<Acceptor>, stop: CancellationToken, hurry: CancellationToken) {
+/// Cancels `stop` on SIGTERM or SIGINT, and `hurry` on a second one; reloads certificates on SIGHUP. Signals are received
+/// from the call on, not from the first poll: a hub that says that it is ready can be told to stop.
+fn signals(
+    acceptor: Arc<Acceptor>,
+    stop: CancellationToken,
+    hurry: CancellationToken,
+) -> impl Future<Output = ()> + Send {
     let open = tokio::signal::unix::signal;
-    let (Ok(mut term), Ok(mut int), Ok(mut hup)) =
-        (open(SignalKind::terminate()), open(SignalKind::interrupt()), open(SignalKind::hangup()))
-    else {
-        tracing::error!("signals can't be received; end the process to stop the hub");
-        return;
-    };
-    while !hurry.is_cancelled() {
-        tokio::select! {
-            _ = term.recv() => stop_or_hurry(&stop, &hurry),
-            _ = int.recv() => stop_or_hurry(&stop, &hurry),
-            _ = hup.recv() => match acceptor.reload() {
-                Ok(cut) => tracing::info!(connections_cut = cut, "certificates read again"),
-                Err(error) => tracing::error!(%error, "certificates not read again, the old ones stay"),
-            },
+    let opened = (open(SignalKind::terminate()), open(SignalKind::interrupt()), open(SignalKind::hangup()));
+    async move {
+        let (Ok(mut term), Ok(mut int), Ok(mut hup)) = opened else {
+            tracing::error!("signals can't be received; end the process to stop the hub");
+            return;
+        };
+        while !hurry.is_cancelled() {
+            tokio::select! {
+                _ = term.recv() => stop_or_hurry(&stop, &hurry),
+                _ = int.recv() => stop_or_hurry(&stop, &hurry),
+                _ = hup.recv() => match acceptor.reload() {
+                    Ok(cut) => tracing::info!(connections_cut = cut, "certificates read again"),
+                    Err(error) => tracing::error!(%error, "certificates not read again, the old ones stay"),
+                },
+            }
         }
     }
 }
