@@ -87,7 +87,12 @@ impl Index for Fjall {
 
     fn scan(&self, from: &[u8], prefix: &[u8], limit: usize) -> Result<Vec<Entry>, Damage> {
         let start = from.max(prefix).max(&[RESERVED + 1]);
-        self.inner.scan(start, prefix, end_of(prefix).as_deref(), limit)
+        let end = end_of(prefix);
+        // A cursor may stand behind everything; the tree does not take a range that ends before it begins.
+        if end.as_deref().is_some_and(|end| end <= start) {
+            return Ok(Vec::new());
+        }
+        self.inner.scan(start, prefix, end.as_deref(), limit)
     }
 
     fn applied(&self) -> Option<Applied> {
