@@ -43,10 +43,8 @@ const MAX_ANSWER: usize = 64 * 1024 * 1024;
 const MAX_STREAMS: u32 = 256;
 /// Header list of a call.
 const MAX_HEADERS: u32 = 16 * 1024;
-/// Bytes that a stream, and a connection, may send before they are taken over. 256 submissions of some 3 KiB are under way
-/// on a busy stream; with less room they would wait for window updates, and so would large attachments.
-const WINDOW: u32 = 1024 * 1024;
-const CONNECTION_WINDOW: u32 = 2 * 1024 * 1024;
+/// Bytes that a connection may send before they are taken over: 1.2 MiB a second at 200 ms of distance.
+const WINDOW: u32 = 256 * 1024;
 /// A connection that does not answer pings is closed.
 const PING_EVERY: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
@@ -110,7 +108,7 @@ pub async fn serve_with(
         .http2_max_pending_accept_reset_streams(Some(64))
         .max_concurrent_streams(MAX_STREAMS)
         .initial_stream_window_size(WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_connection_window_size(WINDOW)
         .max_connection_age(bounds.connection_age)
         .max_connection_age_grace(bounds.connection_grace)
         .layer(MapResponseLayer::new(typed_answer))

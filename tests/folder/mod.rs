@@ -401,7 +401,12 @@ impl Made {
 }
 
 fn body(store: &Embedded, digest: &Digest, name: &DocumentName) -> Body {
-    let record = store.body(digest).expect("read").expect("kept");
+    let index = store.find_document(name).expect("read").expect("accepted");
+    let document = store.document(index).expect("read").expect("accepted");
+    let record = match store.body(digest).expect("read") {
+        Some(part) => part,
+        None => store.envelope(&document).expect("read").expect("kept"),
+    };
     let digest = digest.to_string();
     let (file, start) = match record.pack_plus_one.checked_sub(1) {
         Some(pack) => (format!("bodies/packs/{pack:08}.pack"), record.offset - BLOCK),
