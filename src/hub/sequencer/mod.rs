@@ -11,9 +11,10 @@ mod submission;
 
 use std::{
     collections::BTreeSet,
+    ops::RangeInclusive,
     sync::{Arc, Mutex, PoisonError, RwLock, mpsc::RecvTimeoutError},
     thread::JoinHandle,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tokio::sync::{broadcast, oneshot};
@@ -48,6 +49,10 @@ use crate::{
 
 /// After this long without work the store may do its housekeeping.
 const IDLE: Duration = Duration::from_millis(20);
+
+/// A group gathers for as long as the last commit took, within these: a slow disk is used well, and nobody waits for
+/// a thousand others that flood.
+const GATHER: RangeInclusive<Duration> = Duration::from_millis(4)..=Duration::from_millis(50);
 
 /// Requests taken out of the queue with one lock. What comes meanwhile waits for at most so many.
 const ROUND: usize = 64;
@@ -227,7 +232,7 @@ impl Sequencer {
     pub fn new(parts: Parts) -> Result<(Self, ByHand), StoreError> {
         let (requests, receiver) = lanes::lanes(parts.max_waiting_requests, ROUND);
         let expansions = Expansions::load(&*parts.store)?;
-        let writer = Writer { parts, expansions, refusals: Refusals::default() };
+        let writer = Writer { parts, expansions, refusals: Refusals::default(), commit_took: Duration::ZERO };
         Ok((Self { requests, thread: Mutex::default() }, ByHand { writer, requests: receiver }))
     }
 
@@ -265,6 +270,7 @@ struct Writer {
     parts: Parts,
     expansions: Expansions,
     refusals: Refusals,
+    commit_took: Duration,
 }
 
 /// What the writer does next.
@@ -343,6 +349,7 @@ impl Writer {
     /// One group: everything that waits, up to the bounds, in one commit. True when it is the last.
     fn group(&mut self, first: Option<Request>, requests: &Receiver<Request>) -> Result<bool, WriteError> {
         let max = self.parts.max_batch_leaves;
+        let end = Instant::now() + self.commit_took.clamp(*GATHER.start(), *GATHER.end());
         let mut draft = Draft::new(&self.parts, &mut self.refusals)?;
         let mut decided: Decided = Vec::new();
         let mut stop = false;
@@ -353,7 +360,7 @@ impl Writer {
                 break;
             };
             decided.push((reply, draft.decide(proposal, &mut self.expansions)));
-            let room = draft.has_room(max) && decided.len() < max;
+            let room = draft.has_room(max) && decided.len() < max && Instant::now() < end;
             next = room.then(|| requests.try_recv()).flatten();
         }
         self.expansions.advance(&mut draft);
@@ -362,14 +369,16 @@ impl Writer {
         Ok(stop)
     }
 
-    fn finish(&self, mut done: draft::Done, decided: Decided) -> Result<(), WriteError> {
+    fn finish(&mut self, mut done: draft::Done, decided: Decided) -> Result<(), WriteError> {
         if let Some(commit) = &done.commit {
+            let began = Instant::now();
             if let Err(error) = self.parts.store.commit(commit) {
                 for (reply, _) in decided {
                     let _ = reply.send(Err(Refused::from(&error)));
                 }
                 return Err(error.into());
             }
+            self.commit_took = began.elapsed();
             self.publish(&mut done);
         }
         for (reply, decision) in decided {
