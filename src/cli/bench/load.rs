@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    check::{Check, Keys},
+    check::{Check, Checkpoints, Keys},
     circular::{self, Circulars},
     ledger::Ledger,
     letter::Letters,
@@ -46,6 +46,7 @@ pub struct Run {
     pub letters: Letters,
     /// Keys of all who sign.
     pub keys: Keys,
+    checkpoints: Arc<Checkpoints>,
     /// What is on its way.
     pub ledger: Ledger,
     /// What was counted.
@@ -74,7 +75,7 @@ pub struct Outcome {
 impl Run {
     /// A check of receipts.
     pub fn check(&self) -> Check {
-        Check::new(&self.terms, self.load.sample, &self.tally.sampled)
+        Check::new(&self.terms, self.load.sample, &self.checkpoints, &self.tally.sampled)
     }
 
     /// Something is not what it should be.
@@ -100,6 +101,7 @@ pub async fn run(site: &Site, world: Arc<World>, load: &Load) -> Result<Outcome,
         terms: world.terms.clone(),
         letters,
         keys: world.keys(),
+        checkpoints: Arc::default(),
         ledger: Ledger::new(),
         tally: Tally::new(),
         pace: Pace::start(load),
