@@ -228,10 +228,13 @@ impl Stage<'_> {
         assert_eq!(self.model.documents[&key.0].digest, digest.as_bytes(), "another document");
         self.ledger.verify(offer.acceptance.as_ref().expect("its acceptance"), &self.model);
         assert_eq!(offer.acceptance.as_ref().map(|receipt| receipt.index), Some(key.0));
-        if self.model.deliveries[&key].end.is_some() {
+        // What a slow line held back may be long over.
+        let is_stale = line.is_some_and(|line| self.lines[&line].was_slow);
+        if is_stale || self.model.deliveries[&key].end.is_some() {
             return;
         }
-        let held = self.ledger.leases.get(&key).filter(|lease| lease.until > now);
+        let held = self.ledger.leases.get(&key);
+        let held = held.filter(|lease| lease.until > now && !self.has_ended(lease.line));
         assert!(held.is_none(), "{key:?} is leased to two at a time");
         let lease = Lease { id: offer.lease_id, until: offer.lease_until_us, line };
         self.ledger.leases.insert(key, lease);
@@ -293,12 +296,18 @@ impl Stage<'_> {
             let (client, Kind::Session { credit }) = (&self.clients[line.client], &line.kind) else {
                 continue;
             };
-            if line.slow && client.agencies.contains(&agency) {
+            if line.was_slow && client.agencies.contains(&agency) {
                 return false;
             }
             could |= *credit > 0 && self.model.may_act(client.node, agency).is_ok();
         }
         could
+    }
+
+    /// True when the hub has let go of a session, and so of its leases, though its last words were not read yet.
+    fn has_ended(&self, line: Option<u64>) -> bool {
+        let ended = |process: &super::process::Process| line.is_some_and(|line| process.has_let_go(line));
+        self.process.as_ref().is_some_and(ended)
     }
 
     /// All checkpoints lie on one history, which this run computes by itself.

@@ -179,6 +179,11 @@ impl Process {
         std::iter::from_fn(|| line.events.try_recv().ok()).collect()
     }
 
+    /// True when the hub's end of this session is gone, read or not.
+    pub fn has_let_go(&self, line: u64) -> bool {
+        self.sessions.get(&line).is_none_or(|line| line.events.is_closed())
+    }
+
     /// True when the hub closed this line.
     pub fn is_closed(&self, line: u64) -> bool {
         self.sessions.get(&line).is_some_and(|line| line.events.is_closed() && line.events.is_empty())

@@ -388,13 +388,7 @@ impl<'a> Stage<'a> {
             Turn::Worked => self.turn_soon(),
             Turn::Failed => {
                 self.note("the store fails");
-                for call in self.calls.values() {
-                    let known = call
-                        .may
-                        .iter()
-                        .filter_map(|may| if let Verdict::Known(leaf) = may { Some(*leaf) } else { None });
-                    self.ledger.perhaps.extend(known.filter_map(|leaf| Some((call.said?, leaf))));
-                }
+                self.remember_perhaps(|_| true);
                 self.settle_failed();
                 self.crash();
             }
@@ -421,7 +415,20 @@ impl<'a> Stage<'a> {
             self.model.grow((hash, evidence), &self.book, now);
         }
         self.judge_waiting();
+        // In a session, or hung up: the answer may never be read.
+        self.remember_perhaps(|call| call.line.is_some());
         self.ledger.forget_ended(&self.model);
+    }
+
+    /// Answers by an older leaf that the hub may remember although nobody was seen to get them.
+    fn remember_perhaps(&mut self, of: impl Fn(&Call) -> bool) {
+        for call in self.calls.values().filter(|call| of(call)) {
+            let known = call.may.iter().filter_map(|may| match may {
+                Verdict::Known(leaf) => Some(*leaf),
+                _ => None,
+            });
+            self.ledger.perhaps.extend(known.filter_map(|leaf| Some((call.said?, leaf))));
+        }
     }
 
     fn judge_waiting(&mut self) {
