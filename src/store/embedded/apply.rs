@@ -144,31 +144,26 @@ fn bodies_by_digest(commit: &Commit) -> impl Iterator<Item = &BodyRecord> {
 
 /// One entry for all leaves of a timeline or a watch, so that a circular does not cost one for each.
 fn put_leaves(puts: &mut Vec<Put>, commit: &Commit) {
-    let mut timelines: HashMap<u64, Vec<u64>> = HashMap::new();
-    let mut feeds: HashMap<&str, Vec<u64>> = HashMap::new();
+    let mut timelines: Vec<(u64, u64)> = Vec::with_capacity(commit.leaves.len());
+    let mut feeds: Vec<(&str, u64)> = Vec::with_capacity(commit.leaves.len() * 2);
     for (leaf, index) in commit.leaves.iter().zip(commit.base_size..) {
-        if let Some(document) = leaf.document_plus_one.checked_sub(1) {
-            timelines.entry(document).or_default().push(index);
-        }
-        for agency in &leaf.feeds {
-            let feed = feeds.entry(agency).or_default();
-            // One leaf may name an agency twice.
-            if feed.last() != Some(&index) {
-                feed.push(index);
-            }
-        }
+        timelines.extend(leaf.document_plus_one.checked_sub(1).map(|document| (document, index)));
+        feeds.extend(leaf.feeds.iter().map(|agency| (agency.as_str(), index)));
     }
-    for (document, leaves) in timelines {
-        put_group(puts, &leaves, |last| keys::timeline(document, last));
-    }
-    for (agency, leaves) in feeds {
-        put_group(puts, &leaves, |last| keys::feed(agency, last));
-    }
+    put_groups(puts, timelines, |document, last| keys::timeline(*document, last));
+    put_groups(puts, feeds, |agency, last| keys::feed(agency, last));
 }
 
-fn put_group(puts: &mut Vec<Put>, leaves: &[u64], key: impl Fn(u64) -> Vec<u8>) {
-    for group in leaves.chunks(GROUP) {
-        puts.extend(group.last().map(|last| (key(*last), Some(keys::gaps(group)))));
+fn put_groups<T: Ord>(puts: &mut Vec<Put>, mut leaves: Vec<(T, u64)>, key: impl Fn(&T, u64) -> Vec<u8>) {
+    leaves.sort_unstable();
+    // One leaf may name an agency twice.
+    leaves.dedup();
+    for of_one in leaves.chunk_by(|a, b| a.0 == b.0) {
+        for group in of_one.chunks(GROUP) {
+            let Some((owner, last)) = group.last() else { continue };
+            let leaves: Vec<u64> = group.iter().map(|(_, leaf)| *leaf).collect();
+            puts.push((key(owner, *last), Some(keys::gaps(&leaves))));
+        }
     }
 }
 

@@ -15,6 +15,8 @@ use crate::store::{files, written};
 pub(super) const EXTENSION: &str = "seg";
 /// Bytes read or zeroed at a time.
 const CHUNK: usize = 1 << 20;
+/// Zeros written between two syncs: the sync of a commit must not wait behind a whole segment.
+const STEP: u64 = 4 << 20;
 static ZEROS: [u8; CHUNK] = [0; CHUNK];
 
 /// What the journal does with the file that it appends to. A trait, so that tests can let it fail.
@@ -94,6 +96,9 @@ fn zeroed(path: &Path, len: u64) -> io::Result<File> {
         let part = chunk(len - offset);
         written::write_all_at(&file, &ZEROS[..part], offset)?;
         offset += part as u64;
+        if offset.is_multiple_of(STEP) {
+            written::sync_data(&file)?;
+        }
     }
     written::sync_all(&file)?;
     Ok(file)

@@ -25,6 +25,11 @@ impl Table {
         self.bytes
     }
 
+    /// An empty one with room for as many entries as this one has: no commit waits while it grows.
+    pub fn successor(&self) -> Self {
+        Self { groups: HashMap::with_capacity(self.groups.len()), bytes: 0 }
+    }
+
     /// Takes an entry; one with the same key is replaced.
     pub fn put(&mut self, (key, value): Put) {
         self.bytes += key.len() + value.as_ref().map_or(0, Vec::len) + OVERHEAD;
@@ -52,13 +57,16 @@ impl Table {
     pub fn scan(&self, from: &[u8], prefix: &[u8], limit: usize) -> Vec<Put> {
         let groups = match keys::is_grouped(prefix) {
             true => self.of(&prefix[..keys::group(prefix)]),
-            false => self.sorted(|group| group.starts_with(prefix) || prefix.starts_with(group)),
+            false => self.sorted(|group| {
+                (group.starts_with(prefix) || prefix.starts_with(group))
+                    && (group >= from || from.starts_with(group))
+            }),
         };
         let mut found = Vec::new();
         for (group, entries) in groups {
-            // A whole group before `from` has no key behind it: no group begins with another one's name.
             let start = match from.strip_prefix(group) {
                 Some(rest) => find(entries, rest).unwrap_or_else(|at| at),
+                // No group begins with another one's name: all of it lies before `from`, or behind.
                 None if group < from => continue,
                 None => 0,
             };
