@@ -4,7 +4,10 @@
 
 mod rig;
 
-use std::process::Command;
+use std::{
+    process::{Command, Stdio},
+    time::Duration,
+};
 
 use rig::Rig;
 use serde_json::Value;
@@ -132,6 +135,21 @@ async fn a_hub_that_runs_already_is_measured_too() {
     let given = ["--as", "sapa", "--from", DISTRICT, "--key", key, "--to", COMMUNE, "--to-key", to_key];
     let report = bench(&[&hub[..], &given[..]].concat());
     assert_eq!((number(&report, "documents"), number(&report, "deliveries")), (20.0, 20.0));
+}
+
+#[test]
+fn told_to_end_it_leaves_nothing_behind() {
+    let temporary = tempfile::tempdir().unwrap();
+    let entries = || std::fs::read_dir(temporary.path()).unwrap().count();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_truc"));
+    command.args(["bench", "--duration", "1h"]).env("TMPDIR", temporary.path());
+    let mut bench = command.stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+    while entries() == 0 && bench.try_wait().unwrap().is_none() {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Command::new("kill").args(["-TERM", &bench.id().to_string()]).status().unwrap();
+    assert_eq!(bench.wait().unwrap().code(), Some(1));
+    assert_eq!(entries(), 0);
 }
 
 #[test]

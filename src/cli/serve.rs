@@ -16,7 +16,7 @@ use crate::{
         server::{self, ServeError},
         tls::Acceptor,
     },
-    hub::{Hub, LogIdentity, Settings, clock::Clock},
+    hub::{Hub, LogIdentity, Settings, StartError, clock::Clock},
     store::{
         embedded::{Embedded, EmbeddedOptions, Opened, index::Engine},
         payload::{Payload, PayloadOptions},
@@ -25,6 +25,8 @@ use crate::{
     tlog::note::Signer,
 };
 
+const DAMAGED: &str =
+    "`truc fsck` names what is damaged; `truc rebuild` makes the index again from the journal.";
 /// Descriptors beside those of connections: journal, bodies, index.
 const OWN_FILES: u64 = 1024;
 /// Of the time for stopping, a quarter is the writer's: calls that never end may not take it.
@@ -59,6 +61,7 @@ impl Args {
         config.check()?;
         telemetry::init(&config.logging).map_err(|error| Failure::new(Exit::Usage, error))?;
 
+        keep_pages_small();
         raise_file_limit(config.tls.max_connections);
         let acceptor = Acceptor::new(config.tls.source(), config.tls.limits())?;
         let (hub, opened) = build(&config).await?;
@@ -81,6 +84,15 @@ impl Args {
         let patience = if served.is_ok() { end.within / WRITERS_PART } else { LAST_WORDS };
         end.finish(&hub, patience).await;
         served
+    }
+}
+
+/// Pages of 2 MiB would be resident as a whole for the first byte of every large buffer, and a third more for every idle
+/// session.
+fn keep_pages_small() {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::thread::disable_transparent_huge_pages(true) {
+        tracing::debug!(%error, "huge pages stay on: more memory is resident than is used");
     }
 }
 
@@ -113,8 +125,10 @@ async fn build(config: &Config) -> Result<(Arc<Hub>, Started), Failure> {
         tracing::info!(bytes = opened.torn_bytes, "an unfinished write was cut; nobody was told of it");
     }
     let store = Arc::new(opened.store);
-    let hub = Hub::start(store, payload, log, settings, Clock::system())
-        .map_err(|error| Failure::new(Exit::File, error))?;
+    let hub = Hub::start(store, payload, log, settings, Clock::system()).map_err(|error| match error {
+        StartError::Store(_) => Failure::new(Exit::File, error).with_help(DAMAGED),
+        other => Failure::new(Exit::File, other),
+    })?;
     let leaves = hub.size();
     Ok((hub, Started { leaves, replayed: opened.replayed, rebuilt: opened.rebuilt }))
 }
@@ -122,9 +136,8 @@ async fn build(config: &Config) -> Result<(Arc<Hub>, Started), Failure> {
 /// Opens bodies and store of a configuration.
 pub fn open_store(config: &Config) -> Result<(Arc<Payload>, Opened), Failure> {
     let failed = |error: &dyn std::fmt::Display| {
-        Failure::new(Exit::File, format!("can't open {}: {error}", config.data_dir.display())).with_help(
-            "`truc fsck` names what is damaged; `truc rebuild` makes the index again from the journal.",
-        )
+        Failure::new(Exit::File, format!("can't open {}: {error}", config.data_dir.display()))
+            .with_help(DAMAGED)
     };
     let bodies =
         PayloadOptions { max_body_bytes: config.submission.max_attachment, ..PayloadOptions::default() };

@@ -43,8 +43,8 @@ const MAX_ANSWER: usize = 64 * 1024 * 1024;
 const MAX_STREAMS: u32 = 256;
 /// Header list of a call.
 const MAX_HEADERS: u32 = 16 * 1024;
-/// Bytes that a connection may send before they are taken over: 1.2 MiB a second at 200 ms of distance.
-const WINDOW: u32 = 256 * 1024;
+/// Bytes that a connection may send before they are taken over: 5 MiB a second at 200 ms of distance.
+const WINDOW: u32 = 1 << 20;
 /// A connection that does not answer pings is closed.
 const PING_EVERY: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);

@@ -2,10 +2,10 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, LazyLock,
         atomic::{AtomicI64, Ordering},
     },
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use crate::domain::time::Timestamp;
@@ -42,6 +42,16 @@ impl Clock {
             None => system_now(),
         }
     }
+
+    /// Time since some moment; it never goes back, and of a manual clock it stands as well.
+    #[must_use]
+    pub fn monotonic(&self) -> Duration {
+        static BEGAN: LazyLock<Instant> = LazyLock::new(Instant::now);
+        match &self.0 {
+            Some(now) => Duration::from_micros(u64::try_from(now.load(Ordering::SeqCst)).unwrap_or(0)),
+            None => BEGAN.elapsed(),
+        }
+    }
 }
 
 #[allow(clippy::disallowed_methods)] // here and nowhere else
@@ -53,5 +63,5 @@ fn system_now() -> Timestamp {
 /// As the file system counts.
 #[must_use]
 pub fn system_time(at: Timestamp) -> SystemTime {
-    UNIX_EPOCH + std::time::Duration::from_micros(u64::try_from(at.0).unwrap_or(0))
+    UNIX_EPOCH + Duration::from_micros(u64::try_from(at.0).unwrap_or(0))
 }

@@ -6,6 +6,7 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
+use bytes::Bytes;
 use prost::Message;
 
 use crate::{
@@ -52,9 +53,11 @@ impl Recent {
         documents: impl IntoIterator<Item = Document>,
         receipts: impl IntoIterator<Item = Receipt>,
     ) {
+        let documents: Vec<_> = documents.into_iter().filter_map(Document::detached).collect();
         let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
         for document in documents {
-            entries.keep_document(document);
+            entries.bytes += document.weight();
+            entries.documents.insert(document.record.index, Arc::new(document));
         }
         for receipt in receipts {
             entries.bytes += weight(&receipt);
@@ -79,14 +82,6 @@ impl Recent {
 }
 
 impl Entries {
-    fn keep_document(&mut self, document: Document) {
-        if document.envelope.encoded_len() > MAX_ENVELOPE {
-            return;
-        }
-        self.bytes += document.weight();
-        self.documents.insert(document.record.index, Arc::new(document));
-    }
-
     fn forget_oldest(&mut self) {
         let first = |index: Option<&u64>| index.copied().unwrap_or(u64::MAX);
         if first(self.documents.keys().next()) < first(self.receipts.keys().next()) {
@@ -100,6 +95,18 @@ impl Entries {
 }
 
 impl Document {
+    /// With bytes of its own: those that it came with belong to a whole message, and count against its sender as long
+    /// as anybody holds them.
+    fn detached(self) -> Option<Self> {
+        let Self { record, envelope } = self;
+        if envelope.encoded_len() > MAX_ENVELOPE {
+            return None;
+        }
+        // Decoding makes all parts slices of one new piece.
+        let envelope = SignedEnvelope::decode(Bytes::from(envelope.encode_to_vec())).ok()?;
+        Some(Self { record, envelope })
+    }
+
     fn weight(&self) -> usize {
         self.envelope.encoded_len() + self.record.encoded_len() + OVERHEAD
     }
@@ -112,6 +119,7 @@ fn weight(receipt: &Receipt) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proto::Signature;
 
     fn document(index: u64, bytes: usize) -> Document {
         let record = DocumentRecord { index, ..DocumentRecord::default() };
@@ -121,6 +129,20 @@ mod tests {
 
     fn receipt(index: u64) -> Receipt {
         Receipt { index, evidence: vec![0; 400].into(), ..Receipt::default() }
+    }
+
+    #[test]
+    fn the_message_that_a_document_came_in_is_let_go() {
+        let message = Bytes::from(vec![7; 5000]);
+        let payload = message.slice(10..3000);
+        let key_id = message.slice(3000..3032);
+        let signatures = vec![Signature { key_id, ..Signature::default() }];
+        let envelope = SignedEnvelope { payload, signatures, ..SignedEnvelope::default() };
+        let recent = Recent::new(20_000);
+        recent.keep([Document { envelope: envelope.clone(), ..document(1, 0) }], []);
+        assert_eq!(recent.document(1).expect("kept").envelope, envelope);
+        drop(envelope);
+        assert!(message.is_unique());
     }
 
     #[test]

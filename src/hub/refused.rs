@@ -1,6 +1,9 @@
 //! The hub's one error: a refusal with its reasons, and its receipt where it became evidence.
 
-use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::{
+    runtime::{Handle, RuntimeFlavor},
+    task::JoinHandle,
+};
 
 use crate::{
     domain::reason::{Reason, ReasonCode},
@@ -88,16 +91,34 @@ pub(super) fn worker_ended() -> Refused {
     )
 }
 
+/// Work with files, begun off the threads that serve; in place where there is only one thread.
+pub(super) struct Begun<T>(Result<JoinHandle<T>, T>);
+
+/// Begins it.
+pub(super) fn begin<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Begun<T> {
+    if Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread {
+        return Begun(Err(work()));
+    }
+    Begun(Ok(tokio::task::spawn_blocking(work)))
+}
+
+impl<T> Begun<T> {
+    /// Waits for its end.
+    pub async fn end(self) -> Result<T, Refused> {
+        match self.0 {
+            Err(done) => Ok(done),
+            Ok(begun) => begun.await.map_err(|error| {
+                tracing::error!(%error, "a worker ended unexpectedly");
+                worker_ended()
+            }),
+        }
+    }
+}
+
 /// Runs disk work off the async threads. What costs much is bounded by node: see `workers`. A runtime of one thread has
 /// nobody to hold up: there it runs in place, and a simulation stays repeatable.
 pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Refused> {
-    if Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread {
-        return Ok(work());
-    }
-    tokio::task::spawn_blocking(work).await.map_err(|error| {
-        tracing::error!(%error, "a worker ended unexpectedly");
-        worker_ended()
-    })
+    begin(work).end().await
 }

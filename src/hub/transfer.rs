@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Hub,
-    refused::{Refused, blocking},
+    refused::{Begun, Refused, begin, blocking},
 };
 use crate::{
     domain::{
@@ -24,8 +24,14 @@ const CHUNK: usize = 64 * 1024;
 /// Messages that may wait for a slow reader.
 const AHEAD: usize = 2;
 
-/// An upload under way.
-pub struct Upload(Option<payload::Upload>);
+/// An upload under way: while a chunk is hashed and written, the next one may arrive.
+pub struct Upload(Step);
+
+enum Step {
+    Ready(payload::Upload),
+    Writing(Begun<(payload::Upload, Result<(), PayloadError>)>),
+    Ended,
+}
 
 impl Hub {
     /// Bytes of an attachment that are held for this node.
@@ -58,7 +64,7 @@ impl Hub {
         }
         let (hub, node, begin) = (Arc::clone(self), node.clone(), begin.clone());
         let upload = blocking(move || hub.payload.begin(&node, &digest, begin.size, begin.offset)).await?;
-        upload.map(|upload| Upload(Some(upload))).map_err(refused)
+        upload.map(|upload| Upload(Step::Ready(upload))).map_err(refused)
     }
 
     /// The bytes of a part of a document that was delivered to an agency of this node, as they are read.
@@ -154,33 +160,50 @@ fn next_chunk(reader: &mut impl Read) -> Result<Option<Bytes>, Refused> {
 }
 
 impl Upload {
-    /// Takes the next bytes. When this fails, or the call is dropped, what arrived so far is kept.
+    /// Takes the next bytes; whether they could be written is told by the next call. When one fails, or the call is
+    /// dropped, what arrived before is kept.
     pub async fn write(&mut self, data: Bytes) -> Result<(), Refused> {
-        let Some(mut upload) = self.0.take() else { return Err(ended()) };
-        let (upload, written) = blocking(move || {
+        let mut upload = self.written().await?;
+        self.0 = Step::Writing(begin(move || {
             let written = upload.write(&data);
             (upload, written)
-        })
-        .await?;
-        self.0 = Some(upload);
-        written.map_err(refused)
+        }));
+        Ok(())
     }
 
     /// Ends the call: complete and durable, or to be resumed.
     pub async fn finish(mut self) -> Result<UploadResponse, Refused> {
-        let Some(upload) = self.0.take() else { return Err(ended()) };
+        let upload = self.written().await?;
         let finished = blocking(move || {
             let received = upload.received();
             upload.finish().map(|complete| UploadResponse { received, complete })
         });
         finished.await?.map_err(refused)
     }
+
+    /// The upload, once its last bytes are written.
+    async fn written(&mut self) -> Result<payload::Upload, Refused> {
+        match std::mem::replace(&mut self.0, Step::Ended) {
+            Step::Ready(upload) => Ok(upload),
+            Step::Writing(begun) => {
+                let (upload, written) = begun.end().await?;
+                match written {
+                    Ok(()) => Ok(upload),
+                    Err(error) => {
+                        self.0 = Step::Ready(upload);
+                        Err(refused(error))
+                    }
+                }
+            }
+            Step::Ended => Err(ended()),
+        }
+    }
 }
 
 impl Drop for Upload {
     fn drop(&mut self) {
-        // Keeping what arrived syncs a file: not on an async thread.
-        if let Some(upload) = self.0.take()
+        // Keeping what arrived syncs a file: not on an async thread. What is being written is dropped where it is.
+        if let Step::Ready(upload) = std::mem::replace(&mut self.0, Step::Ended)
             && let Ok(runtime) = tokio::runtime::Handle::try_current()
         {
             runtime.spawn_blocking(move || drop(upload));

@@ -10,6 +10,8 @@ pub mod payload;
 pub mod records;
 pub mod written;
 
+use std::fmt::Display;
+
 pub use commit::{Commit, CommitError};
 use records::{
     BodyRecord, DeliveryRecord, DocumentRecord, ExpansionRecord, Head, ParkedRecord, RecipientList,
@@ -34,6 +36,17 @@ pub enum StoreError {
     /// Stored bytes are not what was written. Names the place.
     #[error("damaged: {0}")]
     Damaged(String),
+}
+
+impl StoreError {
+    /// The same, with the place where the bytes lie in front.
+    #[must_use]
+    pub fn within(self, place: impl Display) -> Self {
+        match self {
+            Self::Damaged(what) => Self::Damaged(format!("{place}: {what}")),
+            other => other,
+        }
+    }
 }
 
 /// A leaf with the head of the commit that wrote it, from which its first receipt was made.

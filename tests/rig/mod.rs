@@ -46,6 +46,18 @@ pub struct Rig {
     sent: AtomicU64,
 }
 
+impl Drop for Rig {
+    /// A test that fails shows what the hub said last.
+    fn drop(&mut self) {
+        if std::thread::panicking()
+            && let Ok(words) = std::fs::read_to_string(self.dir.path().join("words"))
+        {
+            let lines: Vec<_> = words.lines().collect();
+            eprintln!("the hub said:\n{}", lines[lines.len().saturating_sub(20)..].join("\n"));
+        }
+    }
+}
+
 impl Rig {
     pub async fn start() -> Self {
         Self::start_with("").await

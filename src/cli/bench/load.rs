@@ -29,6 +29,7 @@ use super::{
 use crate::{
     cli::{Exit, Failure},
     client::Terms,
+    proto::GetOverviewResponse,
 };
 
 /// How often the run is looked at.
@@ -68,6 +69,8 @@ pub struct Outcome {
     pub circulars: Option<Circulars>,
     /// Acknowledged documents that did not reach everybody, and documents without an answer.
     pub left: (u64, u64),
+    /// What the hub says about itself at the end.
+    pub overview: Option<GetOverviewResponse>,
     /// Size of the own hub's folder at the end.
     pub disk_bytes: Option<u64>,
 }
@@ -121,7 +124,8 @@ pub async fn run(site: &Site, world: Arc<World>, load: &Load) -> Result<Outcome,
     run.end.cancel();
     while listeners.join_next().await.is_some() {}
     let (readings, circulars) = measured?;
-    Ok(Outcome { run, readings, circulars, left, disk_bytes: site.disk_bytes().ok() })
+    let (overview, disk_bytes) = (meter.overview().await, site.disk_bytes().ok());
+    Ok(Outcome { run, readings, circulars, left, overview, disk_bytes })
 }
 
 /// Reads the meters until the time is over, everything was handed in, or the connection broke.

@@ -25,7 +25,9 @@ mod world;
 
 use std::sync::Arc;
 
-use super::{Failure, Output};
+use tokio::signal::unix::SignalKind;
+
+use super::{Exit, Failure, Output};
 use floor::Floor;
 use options::{Load, Other, Target};
 use report::Report;
@@ -46,6 +48,14 @@ pub struct Args {
 impl Args {
     /// Runs the load and reports; fails when something acknowledged did not verify or did not arrive.
     pub async fn run(self, output: &Output) -> Result<(), Failure> {
+        tokio::select! {
+            done = self.measure(output) => done,
+            // Told to end, it still ends its hub and removes its folder.
+            () = told_to_end() => Err(Failure::new(Exit::Refused, "interrupted")),
+        }
+    }
+
+    async fn measure(self, output: &Output) -> Result<(), Failure> {
         let Self { target, load, other } = self;
         let load = target.fit(load);
         load.check()?;
@@ -56,6 +66,18 @@ impl Args {
             Other { waiting: Some(deliveries), .. } => waiting::run(&target, deliveries, &load, output).await,
             _ => documents(&target, &load, output).await,
         }
+    }
+}
+
+/// By SIGINT or SIGTERM; never, where signals can't be received.
+async fn told_to_end() {
+    let open = tokio::signal::unix::signal;
+    let (Ok(mut int), Ok(mut term)) = (open(SignalKind::interrupt()), open(SignalKind::terminate())) else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = int.recv() => {}
+        _ = term.recv() => {}
     }
 }
 

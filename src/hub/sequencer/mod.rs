@@ -14,7 +14,7 @@ use std::{
     ops::RangeInclusive,
     sync::{Arc, Mutex, PoisonError, RwLock, mpsc::RecvTimeoutError},
     thread::JoinHandle,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use tokio::sync::{broadcast, oneshot};
@@ -349,7 +349,7 @@ impl Writer {
     /// One group: everything that waits, up to the bounds, in one commit. True when it is the last.
     fn group(&mut self, first: Option<Request>, requests: &Receiver<Request>) -> Result<bool, WriteError> {
         let max = self.parts.max_batch_leaves;
-        let end = Instant::now() + self.commit_took.clamp(*GATHER.start(), *GATHER.end());
+        let end = self.parts.clock.monotonic() + self.commit_took.clamp(*GATHER.start(), *GATHER.end());
         let mut draft = Draft::new(&self.parts, &mut self.refusals)?;
         let mut decided: Decided = Vec::new();
         let mut stop = false;
@@ -360,7 +360,7 @@ impl Writer {
                 break;
             };
             decided.push((reply, draft.decide(proposal, &mut self.expansions)));
-            let room = draft.has_room(max) && decided.len() < max && Instant::now() < end;
+            let room = draft.has_room(max) && decided.len() < max && self.parts.clock.monotonic() < end;
             next = room.then(|| requests.try_recv()).flatten();
         }
         self.expansions.advance(&mut draft);
@@ -371,14 +371,14 @@ impl Writer {
 
     fn finish(&mut self, mut done: draft::Done, decided: Decided) -> Result<(), WriteError> {
         if let Some(commit) = &done.commit {
-            let began = Instant::now();
+            let began = self.parts.clock.monotonic();
             if let Err(error) = self.parts.store.commit(commit) {
                 for (reply, _) in decided {
                     let _ = reply.send(Err(Refused::from(&error)));
                 }
                 return Err(error.into());
             }
-            self.commit_took = began.elapsed();
+            self.commit_took = self.parts.clock.monotonic().saturating_sub(began);
             self.publish(&mut done);
         }
         for (reply, decision) in decided {

@@ -1,5 +1,7 @@
 //! Accepting documents, and more recipients for accepted ones.
 
+use bytes::Bytes;
+
 use super::{Addition, Decision, Rejection, Submission, draft::Draft, expansion::Expansions};
 use crate::{
     domain::{
@@ -102,7 +104,8 @@ impl Draft<'_> {
             year: checked.year,
             number: info.number,
             notation: info.notation,
-            parts: checked.manifest.parts.iter().map(|part| part.sha256.clone()).collect(),
+            // Copied: a record lives longer than the message, whose bytes count against its sender.
+            parts: checked.manifest.parts.iter().map(|part| Bytes::copy_from_slice(&part.sha256)).collect(),
             node: node.into(),
             operation: checked.manifest.operation,
         };

@@ -218,7 +218,7 @@ impl Replay<'_> {
             return self.distrust("the index failed while the journal was replayed");
         }
         let payload = bytes::Bytes::copy_from_slice(frame.payload);
-        let (commit, layout) = frame::decode(&payload)?;
+        let (commit, layout) = frame::decode(&payload).map_err(|error| error.within(frame.position))?;
         let (edge, nodes) = grow(self.edge.take().unwrap_or_else(Edge::empty), &commit, frame.position)?;
         self.edge = Some(edge);
         if let Err(error) = self.shared.apply(frame.seq, &commit, &nodes, frame.position, &layout) {
@@ -237,7 +237,7 @@ impl Replay<'_> {
             return self.distrust("the index ends with a frame that this journal does not have");
         }
         let payload = bytes::Bytes::copy_from_slice(frame.payload);
-        let (commit, _) = frame::decode(&payload)?;
+        let (commit, _) = frame::decode(&payload).map_err(|error| error.within(frame.position))?;
         let head = commit.head;
         if root_of(&head) != applied.root {
             return self.distrust("the index is of another log");

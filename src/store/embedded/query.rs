@@ -10,6 +10,7 @@ use super::{
     apply::{Place, Span},
     frame,
     index::Entry,
+    journal::FramePosition,
     keys,
 };
 use crate::{
@@ -69,7 +70,7 @@ impl Embedded {
             return Ok(None);
         }
         let entry = self.reader.read_part(place.position(), at, len)?;
-        frame::decode_entry(&entry).map(Some)
+        frame::decode_entry(&entry).map(Some).map_err(|error| error.within(in_journal(place.position())))
     }
 
     fn index_number(&self, key: &[u8]) -> Result<Option<u64>, StoreError> {
@@ -114,6 +115,10 @@ impl Embedded {
     }
 }
 
+fn in_journal(position: FramePosition) -> String {
+    format!("journal {position}")
+}
+
 fn decode<M: Message + Default>(value: &[u8]) -> Result<M, StoreError> {
     M::decode(value).map_err(|error| StoreError::Damaged(format!("index entry: {error}")))
 }
@@ -155,13 +160,14 @@ impl Store for Embedded {
     fn leaf(&self, index: u64) -> Result<Option<StoredLeaf>, StoreError> {
         let Some(place) = self.place(index)? else { return Ok(None) };
         let (frame, (at, len)) = (place.position(), place.leaf);
-        let leaf = frame::decode_leaf(&self.reader.read_part(frame, at, len)?)?;
+        let named = |error: StoreError| error.within(in_journal(frame));
+        let leaf = frame::decode_leaf(&self.reader.read_part(frame, at, len)?).map_err(named)?;
         // The place comes from an array without checksums: it may name another leaf.
         if merkle::leaf_hash(&leaf.evidence) != self.node(merkle::stored_index(0, index))? {
             return Err(StoreError::Damaged(format!("leaf {index} is not the one that was hashed")));
         }
         let start = self.reader.read_start(frame, frame::MAX_HEAD_ENTRY)?;
-        Ok(Some(StoredLeaf { evidence: leaf.evidence, head: frame::decode_head(&start)? }))
+        Ok(Some(StoredLeaf { evidence: leaf.evidence, head: frame::decode_head(&start).map_err(named)? }))
     }
 
     fn find_document(&self, name: &DocumentName) -> Result<Option<u64>, StoreError> {

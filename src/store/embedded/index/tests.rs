@@ -58,6 +58,10 @@ fn entries_and_what_was_applied_come_back() {
         for round in 0..3 {
             assert_eq!(index.get(b"a1").expect("read"), None, "{engine:?} {round}");
             assert_eq!(index.get(b"a2").expect("read").as_deref(), Some(&b"y"[..]), "{engine:?} {round}");
+            let too_long = ["a", "1".repeat(100_000).as_str()].concat();
+            assert_eq!(index.get(too_long.as_bytes()).expect("read"), None, "{engine:?} {round}");
+            assert_eq!(keys(index.scan(too_long.as_bytes(), b"a", 9).expect("read")), ["a2"], "{engine:?}");
+            assert_eq!(index.scan(b"a", too_long.as_bytes(), 9).expect("read"), [], "{engine:?}");
             assert_eq!(keys(index.scan(b"", b"", 9).expect("scan")), ["a2", "b1"], "{engine:?} {round}");
             index.close().expect("close");
             assert!(index.is_closed());

@@ -11,7 +11,7 @@ mod tree;
 
 use std::{io, path::Path, sync::Arc, thread::JoinHandle};
 
-use self::tree::Inner;
+use self::tree::{Inner, MAX_KEY};
 use super::{Applied, Damage, Distrust, Entry, Index, Put, RESERVED, Sync, mark::Mark};
 use crate::store::files;
 
@@ -89,7 +89,7 @@ impl Index for Fjall {
         let start = from.max(prefix).max(&[RESERVED + 1]);
         let end = end_of(prefix);
         // A cursor may stand behind everything; the tree does not take a range that ends before it begins.
-        if end.as_deref().is_some_and(|end| end <= start) {
+        if prefix.len() > MAX_KEY || end.as_deref().is_some_and(|end| end <= start) {
             return Ok(Vec::new());
         }
         self.inner.scan(start, prefix, end.as_deref(), limit)

@@ -31,6 +31,8 @@ const TABLE_SEGMENTS: u32 = 2;
 const MERGE_AT: u8 = 6;
 /// Size of merged files, which times the number above is also that of the first level of them.
 const FILE_BYTES: u64 = 128 << 20;
+/// Longer keys can't be in the files, which refuse even the question.
+pub(super) const MAX_KEY: usize = u16::MAX as usize;
 /// Unmerged files that may lie there before the writing of tables waits for merging.
 const MAX_UNMERGED: usize = 24;
 /// Cache of file blocks; small, because hot state lives elsewhere.
@@ -117,6 +119,7 @@ impl Inner {
         match hot {
             // What failed must not answer half.
             Some(value) => self.sound().map(|()| value),
+            None if key.len() > MAX_KEY => Ok(None),
             None => self.guarded(|tree| Ok(tree.get(key, NEWEST)?.map(|value| value.to_vec()))),
         }
     }
@@ -343,7 +346,8 @@ impl Memory {
 fn page_of(tree: &AnyTree, from: &[u8], end: Option<&[u8]>, page: usize) -> lsm_tree::Result<Vec<Put>> {
     use std::ops::Bound::{Excluded, Included, Unbounded};
     // Bounded: behind the prefix there may lie any number of removed entries.
-    let bounds = (Included(from), end.map_or(Unbounded, Excluded));
+    let begin = if from.len() > MAX_KEY { Excluded(&from[..MAX_KEY]) } else { Included(from) };
+    let bounds = (begin, end.map_or(Unbounded, Excluded));
     let entries = tree.range::<&[u8], _>(bounds, NEWEST, None).take(page);
     entries.map(|entry| entry.into_inner().map(|(key, value)| (key.to_vec(), Some(value.to_vec())))).collect()
 }
