@@ -13,6 +13,7 @@ use std::{
 
 use lsm_tree::{
     AbstractTree as _, AnyTree, Cache, Config, Guard as _, SeqNo, SequenceNumberCounter, compaction::Leveled,
+    config::PinningPolicy,
 };
 
 use super::{
@@ -36,7 +37,7 @@ pub(super) const MAX_KEY: usize = u16::MAX as usize;
 /// Unmerged files that may lie there before the writing of tables waits for merging.
 const MAX_UNMERGED: usize = 24;
 /// Cache of file blocks; small, because hot state lives elsewhere.
-const CACHE_BYTES: u64 = 32 << 20;
+const CACHE_BYTES: u64 = 64 << 20;
 const APPLIED: [u8; 1] = [RESERVED];
 /// Whoever reads the tree looks at the newest that its files hold.
 const NEWEST: SeqNo = SeqNo::MAX;
@@ -367,8 +368,13 @@ fn write_files(tree: &AnyTree, full: &Full) -> lsm_tree::Result<()> {
 
 fn open_tree(dir: &Path) -> Result<AnyTree, Damage> {
     let seqno = SequenceNumberCounter::default();
+    // In pieces from the first merged level on: the filter of a large file is megabytes, and once it does not fit into
+    // the cache every question would read it whole.
+    let in_pieces = PinningPolicy::new([false, true]);
     let config = Config::new(dir, seqno.clone(), SequenceNumberCounter::default())
-        .use_cache(Arc::new(Cache::with_capacity_bytes(CACHE_BYTES)));
+        .use_cache(Arc::new(Cache::with_capacity_bytes(CACHE_BYTES)))
+        .filter_block_partitioning_policy(in_pieces.clone())
+        .index_block_partitioning_policy(in_pieces);
     let opened = catch_unwind(AssertUnwindSafe(|| {
         let tree = config.open()?;
         seqno.fetch_max(tree.get_highest_seqno().map_or(0, |highest| highest + 1));
