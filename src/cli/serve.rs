@@ -1,6 +1,6 @@
 //! `truc serve`: configure, build, bind, spawn, drain.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use ed25519_dalek::pkcs8::DecodePrivateKey;
 use serde::Serialize;
@@ -13,7 +13,9 @@ use crate::{
     config::{Config, IndexEngine},
     domain::{document::Limits, retry::Backoff},
     edge::{
+        https::{self, Security},
         server::{self, ServeError},
+        tiles::{Entries, LogDoor},
         tls::Acceptor,
     },
     hub::{Hub, LogIdentity, Settings, StartError, clock::Clock},
@@ -48,6 +50,8 @@ pub struct Args {
 #[derive(Serialize)]
 struct Ready {
     listening: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    log_listening: Option<String>,
     origin: String,
     leaves: u64,
     replayed_commits: u64,
@@ -62,20 +66,25 @@ impl Args {
         telemetry::init(&config.logging).map_err(|error| Failure::new(Exit::Usage, error))?;
 
         keep_pages_small();
-        raise_file_limit(config.tls.max_connections);
+        let log_connections = config.log_http.address.map_or(0, |_| config.log_http.max_connections);
+        raise_file_limit(config.tls.max_connections.saturating_add(log_connections));
         let acceptor = Acceptor::new(config.tls.source(), config.tls.limits())?;
         let (hub, opened) = build(&config).await?;
 
-        let listener = TcpListener::bind(config.listen.address).await.map_err(|error| {
-            Failure::new(Exit::File, format!("can't listen on {}: {error}", config.listen.address))
-                .with_help("Choose another listen.address, or end what uses this port.")
-        })?;
-        let address = listener.local_addr().map_err(|error| Failure::new(Exit::File, error))?;
+        let (listener, address) = bind(config.listen.address, "listen.address").await?;
+        let log_door = match config.log_http.address {
+            Some(address) => Some(bind(address, "log_http.address").await?),
+            None => None,
+        };
+        let log_listening = log_door.as_ref().map(|(_, address)| address.to_string());
 
         let (stop, hurry) = (CancellationToken::new(), CancellationToken::new());
         tokio::spawn(Arc::clone(&acceptor).watch(stop.clone()));
         tokio::spawn(signals(Arc::clone(&acceptor), stop.clone(), hurry.clone()));
-        tell_ready(output, &config, address.to_string(), &opened);
+        if let Some((listener, _)) = log_door {
+            hub.spawn(serve_log(listener, &config, &hub, &acceptor, stop.clone()));
+        }
+        tell_ready(output, &config, address.to_string(), log_listening, &opened);
 
         let bounds = config.limits.bounds();
         let serve = server::serve_with(Arc::clone(&hub), acceptor, listener, stop.clone(), &bounds);
@@ -85,6 +94,31 @@ impl Args {
         end.finish(&hub, patience).await;
         served
     }
+}
+
+async fn bind(address: SocketAddr, key: &str) -> Result<(TcpListener, SocketAddr), Failure> {
+    let failed = |error| {
+        Failure::new(Exit::File, format!("can't listen on {address}: {error}"))
+            .with_help(format!("Choose another {key}, or end what uses this port."))
+    };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    Ok((listener, address))
+}
+
+/// The log's door for independent tools.
+fn serve_log(
+    listener: TcpListener,
+    config: &Config,
+    hub: &Arc<Hub>,
+    acceptor: &Arc<Acceptor>,
+    stop: CancellationToken,
+) -> impl Future<Output = ()> + Send + 'static {
+    let log_http = &config.log_http;
+    let security = if log_http.plain { Security::Plain } else { Security::Tls(Arc::clone(acceptor)) };
+    let entries = if log_http.entries { Entries::Served } else { Entries::Withheld };
+    let door = Arc::new(LogDoor::new(Arc::clone(hub), entries));
+    https::serve(listener, security, log_http.max_connections, door, stop)
 }
 
 /// Pages of 2 MiB would be resident as a whole for the first byte of every large buffer, and a third more for every idle
@@ -204,9 +238,16 @@ fn us(duration: Duration) -> i64 {
     i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }
 
-fn tell_ready(output: &Output, config: &Config, listening: String, started: &Started) {
+fn tell_ready(
+    output: &Output,
+    config: &Config,
+    listening: String,
+    log_listening: Option<String>,
+    started: &Started,
+) {
     let ready = Ready {
         listening,
+        log_listening,
         origin: config.origin.clone(),
         leaves: started.leaves,
         replayed_commits: started.replayed,
@@ -215,7 +256,9 @@ fn tell_ready(output: &Output, config: &Config, listening: String, started: &Sta
     output.print(&ready, |ready| {
         let rebuilt =
             ready.rebuilt.as_ref().map(|why| format!(" (index made again: {why})")).unwrap_or_default();
-        format!("{} listens on {}, {} leaves{rebuilt}", ready.origin, ready.listening, ready.leaves)
+        let log = ready.log_listening.as_ref().map(|at| format!(" (the log for everyone on {at})"));
+        let log = log.unwrap_or_default();
+        format!("{} listens on {}{log}, {} leaves{rebuilt}", ready.origin, ready.listening, ready.leaves)
     });
 }
 

@@ -31,6 +31,13 @@ pub fn rfc3339(at: Timestamp) -> String {
     civil(at).strftime("%Y-%m-%dT%H:%M:%S%.6f+07:00").to_string()
 }
 
+/// UTC for the names of files, such as `20261122T044500Z`.
+#[must_use]
+pub fn file_time(at: Timestamp) -> String {
+    let instant = Instant::from_microsecond(at.0).unwrap_or(Instant::UNIX_EPOCH);
+    instant.strftime("%Y%m%dT%H%M%SZ").to_string()
+}
+
 /// Reads a moment in RFC 3339.
 pub fn parse_moment(text: &str) -> Result<Timestamp, String> {
     let instant: Instant =

@@ -33,6 +33,7 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
     data_dir(&mut found, &config.data_dir);
     files(&mut found, config);
     bounds(&mut found, config);
+    log_http(&mut found, config);
     let filter = &config.logging.filter;
     found.unless(
         EnvFilter::try_new(filter).is_ok(),
@@ -70,6 +71,22 @@ fn files(found: &mut Findings, config: &Config) {
     found.private("log.key", &config.log.key);
 }
 
+fn log_http(found: &mut Findings, config: &Config) {
+    let Some(address) = config.log_http.address else { return };
+    found.unless(
+        !config.log_http.plain || address.ip().is_loopback(),
+        "log_http.plain",
+        &format!("without TLS on {address}, which others can reach"),
+        "listen on 127.0.0.1 behind the proxy, or write plain = false",
+    );
+    found.unless(
+        address != config.listen.address || address.port() == 0,
+        "log_http.address",
+        "the same as listen.address",
+        "choose another port",
+    );
+}
+
 fn bounds(found: &mut Findings, config: &Config) {
     let (tls, limits, submission) = (&config.tls, &config.limits, &config.submission);
     let (delivery, store) = (&config.delivery, &config.store);
@@ -78,6 +95,7 @@ fn bounds(found: &mut Findings, config: &Config) {
         ("tls.max_connections", tls.max_connections as u64),
         ("tls.max_connections_of_caller", tls.max_connections_of_caller as u64),
         ("tls.max_connections_of_address", tls.max_connections_of_address as u64),
+        ("log_http.max_connections", config.log_http.max_connections as u64),
         ("limits.node_messages", limits.node_messages.into()),
         ("limits.node_bytes", limits.node_bytes),
         ("limits.agency_messages", limits.agency_messages.into()),
@@ -189,6 +207,7 @@ fn others_may_read(_: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::LogHttp;
 
     /// A configuration whose files exist.
     fn good(folder: &Path) -> Config {
@@ -229,7 +248,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("temporary folder");
         let good = good(folder.path());
         type Break = fn(&mut Config);
-        let breaks: [(&str, Break); 14] = [
+        let breaks: [(&str, Break); 17] = [
             ("origin", |c| c.origin.clear()),
             ("origin", |c| c.origin = "a b".into()),
             ("origin", |c| c.origin = "a+b".into()),
@@ -239,6 +258,12 @@ mod tests {
             ("tls.crl", |c| c.tls.crl = "missing".into()),
             ("tls.client_ca", |c| c.tls.client_ca = c.tls.key.parent().expect("folder").into()),
             ("tls.max_connections", |c| c.tls.max_connections = 0),
+            ("log_http.max_connections", |c| c.log_http.max_connections = 0),
+            ("log_http.address", |c| c.log_http.address = Some(c.listen.address)),
+            ("log_http.plain", |c| {
+                c.log_http =
+                    LogHttp { address: "192.0.2.1:80".parse().ok(), plain: true, ..LogHttp::default() };
+            }),
             ("delivery.lease", |c| c.delivery.lease = Duration::ZERO),
             ("delivery.retry_max", |c| c.delivery.retry_max = Duration::from_secs(1)),
             ("submission.max_inline", |c| c.submission.max_inline = 8 << 20),

@@ -82,6 +82,28 @@ pub mod size {
     }
 }
 
+/// For serde's `with`: an address, or "" for none.
+pub mod address {
+    use std::net::SocketAddr;
+
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    /// Reads.
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<SocketAddr>, D::Error> {
+        let text = String::deserialize(from)?;
+        if text.is_empty() {
+            return Ok(None);
+        }
+        let wrong = |_| D::Error::custom(format!("{text:?} is not an address such as 127.0.0.1:7444"));
+        text.parse().map(Some).map_err(wrong)
+    }
+
+    /// Writes.
+    pub fn serialize<S: Serializer>(address: &Option<SocketAddr>, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&address.map(|address| address.to_string()).unwrap_or_default())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -62,6 +62,8 @@ section! {
         tls: Tls = Tls::default();
         /// The Merkle log.
         log: Log = Log::default();
+        /// The log for tools that nobody here wrote: C2SP tlog-tiles over HTTPS, read-only, without client certificates.
+        log_http: LogHttp = LogHttp::default();
         /// How much of the hub one caller, and all together, may use.
         limits: Limits = Limits::default();
         /// Limits of what senders hand in.
@@ -116,6 +118,23 @@ section! {
     Log {
         /// Ed25519 key that signs the checkpoints (PKCS#8 PEM). Losing it ends the log: keep a copy offline.
         key: PathBuf = "certs/log.key".into();
+    }
+}
+
+section! {
+    /// `[log_http]`
+    LogHttp {
+        /// Address and port, such as "0.0.0.0:7444". "" keeps this door closed. Whoever reaches it can read the log:
+        /// choose where it listens.
+        #[serde(with = "human::address")]
+        address: Option<SocketAddr> = None;
+        /// Serves the entries too: the evidence, which is metadata of documents (who sent what to whom, and when).
+        /// false serves checkpoints and hashes only; proofs can still be checked.
+        entries: bool = true;
+        /// HTTP without TLS, for a reverse proxy on this machine: on a loopback address only.
+        plain: bool = false;
+        /// Connections at a time; one address never has more than are left for all others.
+        max_connections: usize = 512;
     }
 }
 
@@ -258,6 +277,7 @@ pub(super) const SECTIONS: &[(&str, Docs)] = &[
     ("listen", Listen::DOCS),
     ("tls", Tls::DOCS),
     ("log", Log::DOCS),
+    ("log_http", LogHttp::DOCS),
     ("limits", Limits::DOCS),
     ("submission", Submission::DOCS),
     ("delivery", Delivery::DOCS),

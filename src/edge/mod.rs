@@ -7,6 +7,7 @@ pub mod delivery;
 pub mod directory;
 pub mod gate;
 pub mod grpc_status;
+pub mod https;
 pub mod intake;
 mod measured;
 pub mod operator;
@@ -15,6 +16,7 @@ pub mod server;
 pub mod status;
 pub mod submission;
 mod submit_stream;
+pub mod tiles;
 pub mod tls;
 
 pub use crate::hub::shares;

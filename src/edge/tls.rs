@@ -18,8 +18,9 @@ use arc_swap::ArcSwap;
 use handshakes::Handshakes;
 pub use live::Connection;
 use live::Live;
+pub(super) use places::network;
 use places::{Place, Places};
-use rustls::pki_types::UnixTime;
+use rustls::{ServerConfig, pki_types::UnixTime};
 use source::{Files, Loaded};
 pub use source::{TlsError, TlsSource};
 use tokio::{
@@ -122,6 +123,12 @@ impl Acceptor {
                 tracing::error!(%error, "can't look at the TLS files");
             }
         }
+    }
+
+    /// The hub's newest certificate for doors that ask no certificate of their callers: HTTP/2 and HTTP/1.1.
+    #[must_use]
+    pub fn without_client_certificates(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.loaded.load().open)
     }
 
     /// Cuts the connections of this identity; returns how many.

@@ -16,6 +16,7 @@ pub mod session;
 pub mod shares;
 mod sweeper;
 mod sync;
+mod tiles;
 pub mod transfer;
 pub mod watch;
 mod workers;

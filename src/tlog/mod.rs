@@ -4,6 +4,7 @@ pub mod checkpoint;
 pub mod merkle;
 pub mod note;
 pub mod proof;
+pub mod tile;
 
 /// A tree hash (RFC 6962, SHA-256).
 pub type Hash = [u8; 32];

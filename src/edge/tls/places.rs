@@ -73,7 +73,7 @@ impl Place {
 }
 
 /// What counts as one address: in IPv6 a subscriber has a whole network of 64 bits.
-fn network(address: IpAddr) -> IpAddr {
+pub(in crate::edge) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),
         address => address,

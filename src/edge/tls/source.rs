@@ -66,6 +66,8 @@ pub(super) struct Files {
 /// A checked configuration, and the verifier in it, to judge live connections again.
 pub(super) struct Loaded {
     pub(super) config: Arc<ServerConfig>,
+    /// The same certificate, asking none of callers.
+    pub(super) open: Arc<ServerConfig>,
     pub(super) verifier: Arc<dyn ClientCertVerifier>,
 }
 
@@ -87,17 +89,26 @@ impl TlsSource {
         let chain = self.chain(files)?;
         let key = PrivateKeyDer::from_pem_slice(&files.key)
             .map_err(|_| problem(&self.key, "no private key in PEM form"))?;
-        let mut config = ServerConfig::builder_with_provider(provider)
-            .with_protocol_versions(&[&TLS13, &TLS12])
-            .map_err(|error| problem(&self.certificate, error))?
+        let builder = || {
+            ServerConfig::builder_with_provider(Arc::clone(&provider))
+                .with_protocol_versions(&[&TLS13, &TLS12])
+                .map_err(|error| problem(&self.certificate, error))
+        };
+        let unfit = |error| problem(&self.key, format!("not the key of the certificate: {error}"));
+        let mut open = builder()?
+            .with_no_client_auth()
+            .with_single_cert(chain.clone(), key.clone_key())
+            .map_err(unfit)?;
+        open.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        let mut config = builder()?
             .with_client_cert_verifier(verifier.clone())
             .with_single_cert(chain, key)
-            .map_err(|error| problem(&self.key, format!("not the key of the certificate: {error}")))?;
+            .map_err(unfit)?;
         config.alpn_protocols = vec![b"h2".to_vec()];
         // A resumed session would not verify the client certificate again.
         config.send_tls13_tickets = 0;
         config.session_storage = Arc::new(NoServerSessionStorage {});
-        Ok(Loaded { config: Arc::new(config), verifier })
+        Ok(Loaded { config: Arc::new(config), open: Arc::new(open), verifier })
     }
 
     fn chain(&self, files: &Files) -> Result<Vec<CertificateDer<'static>>, TlsError> {

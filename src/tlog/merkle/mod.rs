@@ -160,7 +160,7 @@ fn range_root<R: NodeReader>(range: Range, reader: &R) -> Result<Hash, R::Error>
 }
 
 /// Root over complete subtrees, given from large to small.
-fn join(subtrees: impl IntoIterator<Item = Hash, IntoIter: DoubleEndedIterator>) -> Hash {
+pub(super) fn join(subtrees: impl IntoIterator<Item = Hash, IntoIter: DoubleEndedIterator>) -> Hash {
     let mut from_small = subtrees.into_iter().rev();
     let Some(smallest) = from_small.next() else { return empty_root() };
     from_small.fold(smallest, |right, left| node_hash(&left, &right))
