@@ -117,7 +117,7 @@ pub async fn run(site: &Site, world: Arc<World>, load: &Load) -> Result<Outcome,
         watch::start(&run, &world.senders, &mut listeners).await?;
     }
     send::start(&run, &world.senders, &mut senders).await?;
-    let meter = Meter::new(site.hub(), world.operator.clone(), Arc::clone(&run));
+    let meter = Meter::new(site.hub(), site.folder(), world.operator.clone(), Arc::clone(&run));
     let measured = measure(&run, &meter, world.crowd.as_ref(), &mut senders).await;
     run.pace.stop.cancel();
     let left = finish(&run, &mut senders).await;

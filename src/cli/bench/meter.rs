@@ -1,6 +1,8 @@
 //! The meters: counts of the run, of the two processes, and of the hub itself.
 
 use std::{
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
     sync::{Arc, atomic::Ordering::Relaxed},
     time::Instant,
 };
@@ -24,6 +26,9 @@ pub struct Reading {
     pub hub: Option<Process>,
     /// This process.
     pub own: Option<Process>,
+    /// Bytes that the disk below the hub's folder wrote, for whomever. What the system counts for a process would not do:
+    /// it counts the whole piece of cache that a small write changed.
+    pub disk_bytes: Option<u64>,
     /// What the hub says about itself.
     pub overview: Option<GetOverviewResponse>,
 }
@@ -37,21 +42,21 @@ pub struct Process {
     pub rss_kib: u64,
     /// Largest resident memory so far in KiB.
     pub peak_kib: u64,
-    /// Bytes that it made the disk write, whole pages and unfinished ones again.
-    pub disk_bytes: Option<u64>,
 }
 
 /// Reads the meters.
 pub struct Meter {
     hub: Option<u32>,
+    /// What the system tells about the disk below the hub's folder.
+    disk: Option<PathBuf>,
     operator: Option<Client>,
     run: Arc<Run>,
 }
 
 impl Meter {
-    /// Meters of a run; `hub` is the hub's process.
-    pub fn new(hub: Option<u32>, operator: Option<Client>, run: Arc<Run>) -> Self {
-        Self { hub, operator, run }
+    /// Meters of a run; `hub` is the hub's process, and where its folder lies.
+    pub fn new(hub: Option<u32>, folder: Option<&Path>, operator: Option<Client>, run: Arc<Run>) -> Self {
+        Self { hub, disk: folder.and_then(disk_below), operator, run }
     }
 
     /// A cheap look.
@@ -62,6 +67,7 @@ impl Meter {
             delivered: self.run.tally.delivered.load(Relaxed),
             hub: self.hub.and_then(|pid| Process::read(&pid.to_string())),
             own: Process::read("self"),
+            disk_bytes: self.disk.as_deref().and_then(written_bytes),
             overview: None,
         }
     }
@@ -84,13 +90,21 @@ impl Process {
         let text = |name: &str| std::fs::read_to_string(format!("/proc/{process}/{name}")).ok();
         let (stat, status) = (text("stat")?, text("status")?);
         let kib = |name: &str| number(&status, name);
-        Some(Self {
-            cpu_us: cpu_us(&stat)?,
-            rss_kib: kib("VmRSS:")?,
-            peak_kib: kib("VmHWM:")?,
-            disk_bytes: text("io").and_then(|io| number(&io, "write_bytes:")),
-        })
+        Some(Self { cpu_us: cpu_us(&stat)?, rss_kib: kib("VmRSS:")?, peak_kib: kib("VmHWM:")? })
     }
+}
+
+/// Where sysfs tells about the device that a folder lies on; `None` for devices without a disk, such as overlays.
+fn disk_below(folder: &Path) -> Option<PathBuf> {
+    let device = std::fs::metadata(folder).ok()?.dev();
+    let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
+    Some(format!("/sys/dev/block/{major}:{minor}/stat").into()).filter(|path: &PathBuf| path.exists())
+}
+
+/// The seventh figure: sectors of 512 bytes written (Linux, Documentation/block/stat.rst).
+fn written_bytes(stat: &Path) -> Option<u64> {
+    let figures = std::fs::read_to_string(stat).ok()?;
+    Some(figures.split_whitespace().nth(6)?.parse::<u64>().ok()? * 512)
 }
 
 /// User and system time, of which Linux counts hundredths of a second (proc_pid_stat(5), fields 14 and 15).

@@ -81,8 +81,8 @@ impl Report {
         let deliveries = (!load.no_receive).then_some(());
         let hub = |pick: fn(&Process) -> u64| Some(span.each(pick(&span.last.hub?) - pick(&span.first.hub?)));
         let own = Some(()).and_then(|()| Some(span.each(span.last.own?.cpu_us - span.first.own?.cpu_us)));
-        let disk = |reading: &Reading| reading.hub?.disk_bytes;
-        let disk = disk(span.last).zip(disk(span.first)).map(|(last, first)| span.each(last - first));
+        let disk = span.last.disk_bytes.zip(span.first.disk_bytes);
+        let disk = disk.map(|(last, first)| span.each(last.saturating_sub(first)));
         let said = |pick: fn(&GetOverviewResponse) -> u64| {
             let (first, last) = (span.first.overview.as_ref()?, span.last.overview.as_ref()?);
             Some(span.each(pick(last).saturating_sub(pick(first))))
