@@ -1,6 +1,7 @@
 //! The commands. Each is one file with `Args` and `Args::run`, and one line below.
 
 pub mod address;
+pub mod audit;
 pub mod bench;
 pub mod config;
 mod connection;
@@ -82,6 +83,7 @@ commands! {
     Watch => watch,
     Receipt => receipt,
     Verify => verify,
+    Audit => audit,
     Directory => directory,
     Overview => overview,
     Keygen => keygen,
