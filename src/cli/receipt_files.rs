@@ -26,6 +26,8 @@ use crate::{
 pub const EVIDENCE: &str = "evidence";
 /// Ending of the C2SP proof.
 pub const TLOG_PROOF: &str = "tlog-proof";
+/// Ending of a serialized `Receipt`.
+pub const RECEIPT: &str = "receipt";
 /// The hub's C2SP verifier key, once in each folder.
 pub const HUB_VKEY: &str = "hub.vkey";
 
@@ -58,19 +60,19 @@ pub fn write(folder: &Path, receipt: &Receipt, verifier: &Verifier) -> Result<Wr
     let facts = verify::receipt(receipt, verifier).map_err(|error| {
         Failure::new(Exit::Refused, format!("leaf {} is not proven: {error}", receipt.index))
     })?;
+    let (evidence, tlog_proof) = write_at(&folder.join(name(&facts)), receipt, verifier)?;
+    Ok(Written { index: facts.index(), event: facts.event().as_str_name(), evidence, tlog_proof })
+}
+
+/// The same under a name of the caller's choice; returns the paths of leaf and proof.
+pub fn write_at(base: &Path, receipt: &Receipt, verifier: &Verifier) -> Result<(PathBuf, PathBuf), Failure> {
     let proof = tlog_proof(receipt)?;
     // As a stranger will read them.
     verify::evidence_with_proof(&receipt.evidence, &proof, verifier)?;
-    let path = folder.join(name(&facts));
-    let written = Written {
-        index: facts.index(),
-        event: facts.event().as_str_name(),
-        evidence: path.with_added_extension(EVIDENCE),
-        tlog_proof: path.with_added_extension(TLOG_PROOF),
-    };
-    put(&written.evidence, &receipt.evidence)?;
-    put(&written.tlog_proof, proof.as_bytes())?;
-    Ok(written)
+    let paths = (base.with_added_extension(EVIDENCE), base.with_added_extension(TLOG_PROOF));
+    put(&paths.0, &receipt.evidence)?;
+    put(&paths.1, proof.as_bytes())?;
+    Ok(paths)
 }
 
 /// Such as `000012-SUBMISSION_ACCEPTANCE` or `000013-CONTENT_CONSIGNMENT-000.00.31.H53`.
@@ -123,8 +125,8 @@ fn tlog_proof(receipt: &Receipt) -> Result<String, VerifyError> {
     Ok(proof.encode())
 }
 
-/// Writes a file whole, unless these bytes are there already.
-fn put(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
+/// Writes a file whole, unless these bytes are there already. Other content is never overwritten.
+pub(super) fn put(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     if !path.exists() {
         return files::replace(path, bytes);
     }

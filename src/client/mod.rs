@@ -1,6 +1,7 @@
 //! The Rust client of the hub: one connection, one generated client for each service, and the work that a sender and
 //! a recipient do with them. Nothing here prints.
 
+pub mod bundle;
 pub mod calendar;
 mod connect;
 pub mod download;

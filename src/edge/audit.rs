@@ -1,7 +1,8 @@
 //! The auditors' door.
 
-use std::sync::Arc;
+use std::{pin::Pin, sync::Arc};
 
+use tokio_stream::{Stream, StreamExt, wrappers::ReceiverStream};
 use tonic::{Request, Response, Status};
 
 use super::{
@@ -43,5 +44,31 @@ impl AuditService for Audit {
         Caller::from_request(&request).map_err(refuse)?;
         let GetConsistencyRequest { first, second } = request.into_inner();
         Ok(Response::new(self.0.consistency(first, second).await.map_err(|refused| status(&refused))?))
+    }
+
+    type GetBundleStream = Pin<Box<dyn Stream<Item = Result<GetBundleResponse, Status>> + Send>>;
+
+    async fn get_proof(
+        &self,
+        request: Request<GetProofRequest>,
+    ) -> Result<Response<GetProofResponse>, Status> {
+        Caller::from_request(&request)
+            .and_then(|caller| caller.require_reader().map(drop))
+            .map_err(refuse)?;
+        let GetProofRequest { index, tree_size } = request.into_inner();
+        let receipt = self.0.proof(index, tree_size).await.map_err(|refused| status(&refused))?;
+        Ok(Response::new(GetProofResponse { receipt: Some(receipt) }))
+    }
+
+    async fn get_bundle(
+        &self,
+        request: Request<GetBundleRequest>,
+    ) -> Result<Response<Self::GetBundleStream>, Status> {
+        Caller::from_request(&request)
+            .and_then(|caller| caller.require_reader().map(drop))
+            .map_err(refuse)?;
+        let pages = self.0.bundle(request.into_inner()).await.map_err(|refused| status(&refused))?;
+        let pages = ReceiverStream::new(pages).map(|page| page.map_err(|refused| status(&refused)));
+        Ok(Response::new(Box::pin(pages)))
     }
 }

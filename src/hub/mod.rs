@@ -7,6 +7,7 @@ pub mod directory;
 pub mod dispatcher;
 pub mod intake;
 mod lanes;
+pub mod proofs;
 pub mod query;
 mod recent;
 pub mod refused;
@@ -137,6 +138,8 @@ pub struct Hub {
     notices: tokio::sync::broadcast::Sender<Notice>,
     /// Bytes of offers that were built and not yet read.
     offered: Shares,
+    /// Places for bundles that are read at the same time.
+    bundles: Arc<tokio::sync::Semaphore>,
     /// Open two-way sessions.
     sessions: std::sync::atomic::AtomicUsize,
     stopping: CancellationToken,
@@ -211,6 +214,7 @@ impl Hub {
             recent,
             notices,
             offered: Shares::new("bytes of offers", usize::MAX, OFFERED),
+            bundles: Arc::new(tokio::sync::Semaphore::new(proofs::MAX_BUNDLES)),
             sessions: std::sync::atomic::AtomicUsize::new(0),
             stopping: CancellationToken::new(),
             tasks: TaskTracker::new(),

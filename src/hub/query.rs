@@ -64,7 +64,7 @@ pub fn receipt(store: &dyn Store, leaf: u64) -> Result<proto::Receipt, Refused> 
     })
 }
 
-fn damaged(leaf: u64) -> Refused {
+pub(super) fn damaged(leaf: u64) -> Refused {
     StoreError::Damaged(format!("leaf {leaf} is not what was signed")).into()
 }
 
@@ -191,7 +191,7 @@ impl Hub {
         Ok((events, next))
     }
 
-    fn find(&self, request: &proto::GetTimelineRequest) -> Result<u64, Refused> {
+    pub(super) fn find(&self, request: &proto::GetTimelineRequest) -> Result<u64, Refused> {
         let unknown = || {
             Refused::because(ReasonCode::UnknownDocument, crate::domain::id::shorten(&request.document_id))
         };

@@ -1,11 +1,13 @@
-//! `truc audit`: what auditors ask, prove and keep.
+//! `truc audit`: what auditors ask the hub for, keep, and check without it.
 
+mod bundle;
 mod mirror;
+mod proof;
 mod trust;
 
-use super::{Failure, Output};
+use super::{Connection, Failure, Output};
 
-/// Checks the log with keys that you trust, and with nothing else.
+/// Proofs and evidence for auditors.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -14,13 +16,29 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
+    /// Proves that one leaf is in a later checkpoint; writes it as protobuf and as C2SP tlog-proof.
+    Proof(Asked<proof::Args>),
+    /// Writes everything that proves the story of one document into one file.
+    Bundle(Asked<bundle::Args>),
     Mirror(mirror::Args),
+}
+
+#[derive(Debug, clap::Args)]
+struct Asked<T: clap::Args> {
+    #[command(flatten)]
+    connection: Connection,
+    #[command(flatten)]
+    what: T,
 }
 
 impl Args {
     /// Runs the command.
     pub async fn run(self, output: &Output) -> Result<(), Failure> {
         match self.command {
+            Command::Proof(Asked { connection, what }) => what.run(&connection.client().await?, output).await,
+            Command::Bundle(Asked { connection, what }) => {
+                what.run(&connection.client().await?, output).await
+            }
             Command::Mirror(args) => args.run(output).await,
         }
     }

@@ -15,7 +15,7 @@ use crate::{
     cli::{
         Failure,
         files::{self, FileError},
-        receipt_files::{EVIDENCE, TLOG_PROOF, read_bytes},
+        receipt_files::{EVIDENCE, RECEIPT, TLOG_PROOF, read_bytes},
     },
     client::{
         folder::{ACCEPTANCE, ENVELOPE, HANDOVER, MANIFEST, PARTS, part_names},
@@ -27,8 +27,6 @@ use crate::{
     verify::{self, Facts, FoundPart, VerifyError},
 };
 
-/// Ending of a serialized `Receipt`.
-const RECEIPT: &str = "receipt";
 /// Largest file with a receipt: leaf, checkpoint, path.
 const MAX_RECEIPT: usize = 256 * 1024;
 /// Largest file with an envelope: payload and signatures.

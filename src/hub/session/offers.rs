@@ -106,7 +106,7 @@ impl Hub {
         })
     }
 
-    fn document(&self, index: u64) -> Result<Arc<recent::Document>, Refused> {
+    pub(in crate::hub) fn document(&self, index: u64) -> Result<Arc<recent::Document>, Refused> {
         if let Some(document) = self.recent.document(index) {
             return Ok(document);
         }

@@ -5,11 +5,13 @@
 
 mod check;
 mod growth;
+mod several;
 
 use ring::digest::{Context, SHA256};
 
 pub use check::{verify_consistency, verify_inclusion};
 pub use growth::{Edge, Growth, Paths};
+pub use several::{several_hashes, several_root};
 
 use super::Hash;
 
