@@ -12,8 +12,6 @@ use crate::{
 };
 
 /// Fetches all that proves what happened to one document, verifies it, and writes it as one file.
-///
-/// Check it anywhere, without the hub: truc verify FILE.docproof --trust KEYS
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Document id, as its sender named it.

@@ -16,9 +16,14 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Proves that one leaf is in a later checkpoint; writes it as protobuf and as C2SP tlog-proof.
+    /// Proves that one leaf is in a later checkpoint.
+    ///
+    /// Writes NAME.tlog-proof (C2SP tlog-proof@v1), NAME.evidence (the exact leaf), NAME.receipt (protobuf) and hub.vkey.
+    /// Check them anywhere: truc verify NAME.tlog-proof
     Proof(Asked<proof::Args>),
-    /// Writes everything that proves the story of one document into one file.
+    /// Fetches all that proves what happened to one document, verifies it, and writes it as one file.
+    ///
+    /// Check it anywhere, without the hub: truc verify FILE.docproof --trust KEYS
     Bundle(Asked<bundle::Args>),
     Mirror(mirror::Args),
 }

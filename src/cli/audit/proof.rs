@@ -16,9 +16,6 @@ use crate::{
 };
 
 /// Fetches the proof that one leaf of the log is in a later checkpoint, verifies it, and writes it.
-///
-/// Writes NAME.tlog-proof (C2SP tlog-proof@v1), NAME.evidence (the exact leaf), NAME.receipt (protobuf) and hub.vkey.
-/// Check them anywhere: truc verify NAME.tlog-proof
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Index of the leaf.
