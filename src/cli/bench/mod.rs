@@ -48,10 +48,11 @@ pub struct Args {
 impl Args {
     /// Runs the load and reports; fails when something acknowledged did not verify or did not arrive.
     pub async fn run(self, output: &Output) -> Result<(), Failure> {
+        let told = told_to_end();
         tokio::select! {
             done = self.measure(output) => done,
             // Told to end, it still ends its hub and removes its folder.
-            () = told_to_end() => Err(Failure::new(Exit::Refused, "interrupted")),
+            () = told => Err(Failure::new(Exit::Refused, "interrupted")),
         }
     }
 
@@ -69,15 +70,16 @@ impl Args {
     }
 }
 
-/// By SIGINT or SIGTERM; never, where signals can't be received.
-async fn told_to_end() {
+/// Ends by SIGINT or SIGTERM, from now on; never, where signals can't be received.
+fn told_to_end() -> impl Future<Output = ()> {
     let open = tokio::signal::unix::signal;
-    let (Ok(mut int), Ok(mut term)) = (open(SignalKind::interrupt()), open(SignalKind::terminate())) else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = int.recv() => {}
-        _ = term.recv() => {}
+    let signals = open(SignalKind::interrupt()).and_then(|int| Ok((int, open(SignalKind::terminate())?)));
+    async move {
+        let Ok((mut int, mut term)) = signals else { return std::future::pending().await };
+        tokio::select! {
+            _ = int.recv() => {}
+            _ = term.recv() => {}
+        }
     }
 }
 
