@@ -125,7 +125,8 @@ pub fn run(path: &Path, trusted: &[Verifier], language: Language, output: &Outpu
     if answer.ok {
         return Ok(());
     }
-    Err(Failure::new(Exit::Refused, answer.sentence))
+    let short = if answer.verdict == Verdict::Incomplete { "the file is not complete" } else { "not proven" };
+    Err(Failure::new(Exit::Refused, short))
 }
 
 fn no_trust(file: &bytes::Bytes) -> Failure {

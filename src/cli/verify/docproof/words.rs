@@ -37,10 +37,10 @@ impl Words {
             ),
             missing => say!(
                 self,
-                "NOT COMPLETE. What is in the file is proven, but {missing} of the {total} recipients of {document} are \
-                 not in it: what happened there, this file does not say. Of the others: {ends}.",
-                "CHƯA ĐẦY ĐỦ. Nội dung có trong tệp đều đã được chứng minh, nhưng thiếu {missing} trong tổng số {total} cơ \
-                 quan nhận của {document}: tệp không cho biết kết quả tại đó. Đối với các cơ quan còn lại: {ends}.",
+                "NOT COMPLETE. {document}: what is in the file is proven, but {missing} of the {total} recipients are not in \
+                 it, and what happened there, this file does not say. Of the others: {ends}.",
+                "CHƯA ĐẦY ĐỦ. {document}: nội dung có trong tệp đều đã được chứng minh, nhưng thiếu {missing} trong tổng số \
+                 {total} cơ quan nhận, và tệp không cho biết kết quả tại đó. Đối với các cơ quan còn lại: {ends}.",
             ),
         }
     }
