@@ -11,6 +11,7 @@ const FILES: &[&str] = &[
     "truc/v1/delivery.proto",
     "truc/v1/status.proto",
     "truc/v1/directory.proto",
+    "truc/v1/search.proto",
     "truc/v1/audit.proto",
     "truc/v1/operator.proto",
 ];

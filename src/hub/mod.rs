@@ -11,6 +11,7 @@ pub mod query;
 mod recent;
 pub mod refused;
 pub mod report;
+pub mod search;
 mod sequencer;
 pub mod session;
 pub mod shares;
@@ -136,6 +137,10 @@ pub struct Hub {
     notices: tokio::sync::broadcast::Sender<Notice>,
     /// Bytes of offers that were built and not yet read.
     offered: Shares,
+    /// The auditors' index, where this hub keeps one.
+    search: std::sync::OnceLock<search::Follower>,
+    /// What auditors asked and the log does not hold yet.
+    trace: Arc<search::trace::Trace>,
     /// Open two-way sessions.
     sessions: std::sync::atomic::AtomicUsize,
     stopping: CancellationToken,
@@ -210,11 +215,14 @@ impl Hub {
             recent,
             notices,
             offered: Shares::new("bytes of offers", usize::MAX, OFFERED),
+            search: std::sync::OnceLock::new(),
+            trace: Arc::default(),
             sessions: std::sync::atomic::AtomicUsize::new(0),
             stopping: CancellationToken::new(),
             tasks: TaskTracker::new(),
         });
         sweeper::spawn(&hub);
+        hub.tasks.spawn(search::trace::gather(Arc::downgrade(&hub), hub.stopping.clone()));
         Ok((hub, writer))
     }
 
@@ -271,7 +279,11 @@ impl Hub {
         self.stopping.cancel();
         self.tasks.close();
         self.tasks.wait().await;
+        self.record_questions().await;
         self.sequencer.stop().await;
+        if let Some(follower) = self.search.get() {
+            follower.stop();
+        }
     }
 }
 
