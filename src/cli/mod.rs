@@ -1,6 +1,7 @@
 //! The commands. Each is one file with `Args` and `Args::run`, and one line below.
 
 pub mod address;
+pub mod audit;
 pub mod bench;
 pub mod config;
 mod connection;
@@ -79,6 +80,7 @@ commands! {
     Receive => receive,
     Report => report,
     Status => status,
+    Audit => audit,
     Watch => watch,
     Receipt => receipt,
     Verify => verify,
