@@ -6,10 +6,10 @@ use std::path::PathBuf;
 
 pub use authority::{
     Authority, InitOptions, LEAF_DAYS, Paths, PkiError, Revocation, Role, ServerOptions, init, issue,
-    issue_server, revoke,
+    issue_scoped_auditor, issue_server, revoke,
 };
 
-use super::{Failure, Output};
+use super::{Exit, Failure, Output};
 
 /// Makes and revokes TLS certificates.
 #[derive(Debug, clap::Args)]
@@ -39,6 +39,9 @@ enum Command {
         /// Name of its holder: 1 to 63 of a-z 0-9 - .
         #[arg(long)]
         name: String,
+        /// For an auditor: sees only what concerns this agency and those below it.
+        #[arg(long, value_name = "AGENCY")]
+        below: Option<String>,
         #[command(flatten)]
         server: ServerOptions,
     },
@@ -64,10 +67,21 @@ impl Args {
                     made.log_key.display()
                 )
             }),
-            Command::Issue { out, role, name, server } => output
-                .print(&issue_server(&out, role, &name, &server)?, |paths| {
+            Command::Issue { out, role, name, below, server } => {
+                let paths = match &below {
+                    None => issue_server(&out, role, &name, &server)?,
+                    Some(agency) if role == Role::Auditor => {
+                        issue_scoped_auditor(&out, &name, agency, &server)?
+                    }
+                    Some(_) => {
+                        return Err(Failure::new(Exit::Usage, "--below is for auditors")
+                            .with_help("leave it out, or use --role auditor"));
+                    }
+                };
+                output.print(&paths, |paths| {
                     format!("{}\n{}", paths.certificate.display(), paths.key.display())
-                }),
+                });
+            }
             Command::Revoke { out, certificate } => output.print(&revoke(&out, &certificate)?, |done| {
                 format!("{} is on {}, {} in all", done.serial, done.crl.display(), done.revoked)
             }),

@@ -152,6 +152,7 @@ struct Started {
 async fn build(config: &Config) -> Result<(Arc<Hub>, Started), Failure> {
     let log = log_identity(config)?;
     let settings = settings(config)?;
+    let history_dir = store_options(config).history_dir();
     let config = config.clone();
     let opened = tokio::task::spawn_blocking(move || open_store(&config)).await;
     let (payload, opened) = opened.map_err(|error| Failure::new(Exit::File, error))??;
@@ -163,6 +164,10 @@ async fn build(config: &Config) -> Result<(Arc<Hub>, Started), Failure> {
         StartError::Store(_) => Failure::new(Exit::File, error).with_help(DAMAGED),
         other => Failure::new(Exit::File, other),
     })?;
+    let (follower, history) = (Arc::clone(&hub), history_dir);
+    let following = tokio::task::spawn_blocking(move || follower.follow(&history)).await;
+    let following = following.map_err(|error| Failure::new(Exit::File, error))?;
+    following.map_err(|error| Failure::new(Exit::File, error).with_help(DAMAGED))?;
     let leaves = hub.size();
     Ok((hub, Started { leaves, replayed: opened.replayed, rebuilt: opened.rebuilt }))
 }

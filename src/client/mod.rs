@@ -14,6 +14,7 @@ pub mod readable;
 pub mod receive;
 pub mod refusal;
 pub mod report;
+pub mod search;
 pub mod send;
 pub mod session;
 pub mod site;

@@ -7,6 +7,7 @@ pub mod directory_import;
 pub mod document;
 pub mod envelope;
 pub mod evidence;
+pub mod fold;
 pub mod id;
 pub mod policy;
 pub mod reason;

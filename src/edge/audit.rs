@@ -32,8 +32,9 @@ impl AuditService for Audit {
         request: Request<GetReceiptRequest>,
     ) -> Result<Response<GetReceiptResponse>, Status> {
         let caller = Caller::from_request(&request).map_err(refuse)?;
-        caller.require_reader().map_err(refuse)?;
-        let receipt = self.0.receipt(request.get_ref().index).await.map_err(|refused| status(&refused))?;
+        let reader = caller.reader().map_err(refuse)?;
+        let receipt = self.0.read_receipt(&reader, request.get_ref().index).await;
+        let receipt = receipt.map_err(|refused| status(&refused))?;
         Ok(Response::new(GetReceiptResponse { receipt: Some(receipt) }))
     }
 
@@ -70,5 +71,17 @@ impl AuditService for Audit {
         let pages = self.0.bundle(request.into_inner()).await.map_err(|refused| status(&refused))?;
         let pages = ReceiverStream::new(pages).map(|page| page.map_err(|refused| status(&refused)));
         Ok(Response::new(Box::pin(pages)))
+    }
+
+    async fn search(&self, request: Request<SearchRequest>) -> Result<Response<SearchResponse>, Status> {
+        let reader = Caller::from_request(&request).and_then(|caller| caller.reader()).map_err(refuse)?;
+        let found = self.0.search(&reader, request.into_inner()).await;
+        Ok(Response::new(found.map_err(|refused| status(&refused))?))
+    }
+
+    async fn count(&self, request: Request<CountRequest>) -> Result<Response<CountResponse>, Status> {
+        let reader = Caller::from_request(&request).and_then(|caller| caller.reader()).map_err(refuse)?;
+        let counted = self.0.count(&reader, request.into_inner()).await;
+        Ok(Response::new(counted.map_err(|refused| status(&refused))?))
     }
 }

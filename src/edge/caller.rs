@@ -7,13 +7,20 @@ use x509_parser::{
     prelude::{FromDer, X509Certificate},
 };
 
-use crate::domain::{
-    id::{NodeName, shorten},
-    reason::{Reason, ReasonCode},
+use crate::{
+    domain::{
+        id::{AgencyId, NodeName, shorten},
+        reason::{Reason, ReasonCode},
+    },
+    hub::search::Reader,
 };
 
 /// Every identity in a certificate starts with this, in a SAN of type URI.
 pub const URN_PREFIX: &str = "urn:truc:";
+
+/// Between the name of an auditor and the agency whose subtree it sees. No name holds a colon, so neither part can
+/// pass for the other, and a hub that does not know scopes refuses the whole.
+pub const BELOW: &str = ":below:";
 
 /// What a client certificate is for. Names follow the rule of [`NodeName`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -24,6 +31,8 @@ pub enum Role {
     Operator(String),
     /// Reads evidence.
     Auditor(String),
+    /// Reads evidence that concerns an agency or one below it. In the certificate: `auditor:NAME:below:AGENCY`.
+    ScopedAuditor(String, AgencyId),
 }
 
 /// Who a verified client certificate says its holder is.
@@ -54,8 +63,13 @@ impl Identity {
 
     fn from_urn(urn: &str) -> Result<Self, Reason> {
         let (role, name) = urn.split_once(':').unwrap_or((urn, ""));
-        let name = NodeName::parse(name)
-            .map_err(|_| refused(format!("the client certificate names {:?}", shorten(urn))))?;
+        let wrong = |_| refused(format!("the client certificate names {:?}", shorten(urn)));
+        if let ("auditor", Some((name, agency))) = (role, name.split_once(BELOW)) {
+            let name = NodeName::parse(name).map_err(wrong)?;
+            let agency = AgencyId::parse(agency).map_err(wrong)?;
+            return Ok(Self { role: Role::ScopedAuditor(name.into(), agency) });
+        }
+        let name = NodeName::parse(name).map_err(wrong)?;
         let role = match role {
             "node" => Role::Node(name),
             "operator" => Role::Operator(name.into()),
@@ -74,6 +88,7 @@ impl fmt::Display for Identity {
             Role::Node(name) => write!(f, "node {name}"),
             Role::Operator(name) => write!(f, "operator {name}"),
             Role::Auditor(name) => write!(f, "auditor {name}"),
+            Role::ScopedAuditor(name, agency) => write!(f, "auditor {name} below {agency}"),
         }
     }
 }
@@ -124,17 +139,34 @@ impl Caller {
     /// The auditor's name, or `ROLE_REQUIRED`.
     pub fn require_auditor(&self) -> Result<&str, Reason> {
         match &self.identity.role {
-            Role::Auditor(name) => Ok(name),
+            Role::Auditor(name) | Role::ScopedAuditor(name, _) => Ok(name),
             _ => Err(self.lacks("an auditor")),
         }
     }
 
-    /// Passes auditors and operators, who may both read everything; otherwise `ROLE_REQUIRED`.
+    /// Passes auditors and operators who may read everything; `OUTSIDE_SCOPE` for an auditor who sees a subtree only,
+    /// otherwise `ROLE_REQUIRED`.
     pub fn require_reader(&self) -> Result<&str, Reason> {
         match &self.identity.role {
             Role::Auditor(name) | Role::Operator(name) => Ok(name),
+            Role::ScopedAuditor(..) => {
+                let detail =
+                    format!("this call tells of all agencies; the certificate names {}", self.identity);
+                Err(Reason::new(ReasonCode::OutsideScope, detail))
+            }
             Role::Node(_) => Err(self.lacks("an auditor or operator")),
         }
+    }
+
+    /// An auditor or operator with what it may see; otherwise `ROLE_REQUIRED`. For calls that look at the scope.
+    pub fn reader(&self) -> Result<Reader, Reason> {
+        let (name, recorded, scope) = match &self.identity.role {
+            Role::Operator(name) => (name, false, None),
+            Role::Auditor(name) => (name, true, None),
+            Role::ScopedAuditor(name, agency) => (name, true, Some(agency.clone())),
+            Role::Node(_) => return Err(self.lacks("an auditor or operator")),
+        };
+        Ok(Reader { name: name.clone(), recorded, scope })
     }
 
     fn lacks(&self, needed: &str) -> Reason {
@@ -181,6 +213,21 @@ mod tests {
             read(&["urn:truc:auditor:thanh-tra"]).expect("role").role,
             Role::Auditor("thanh-tra".into())
         );
+    }
+
+    #[test]
+    fn an_auditor_may_see_a_subtree_only() {
+        let scoped = read(&["urn:truc:auditor:thanh-tra:below:000.00.31.H53"]).expect("role");
+        let agency = AgencyId::parse("000.00.31.H53").expect("legal");
+        assert_eq!(scoped.role, Role::ScopedAuditor("thanh-tra".into(), agency.clone()));
+        let caller = Caller { identity: scoped, address: "192.0.2.1:4000".parse().expect("address") };
+        assert_eq!(caller.require_reader().expect_err("all").code, ReasonCode::OutsideScope);
+        let reader = caller.reader().expect("a reader");
+        assert_eq!((reader.name.as_str(), reader.recorded, reader.scope), ("thanh-tra", true, Some(agency)));
+        for wrong in ["auditor:a:below:", "auditor:a:below:h53", "auditor::below:H53", "operator:a:below:H53"]
+        {
+            assert!(read(&[&format!("urn:truc:{wrong}")]).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -83,11 +83,13 @@ impl StatusService for Statuses {
         request: Request<GetTimelineRequest>,
     ) -> Result<Response<GetTimelineResponse>, Status> {
         let caller = Caller::from_request(&request).map_err(refuse)?;
-        let viewer = match &caller.identity.role {
-            Role::Node(name) => Viewer::Node(name.clone()),
-            Role::Operator(_) | Role::Auditor(_) => Viewer::Auditor,
+        let timeline = match &caller.identity.role {
+            Role::Node(name) => self.hub.timeline(Viewer::Node(name.clone()), request.into_inner()).await,
+            _ => {
+                let reader = caller.reader().map_err(refuse)?;
+                self.hub.read_timeline(&reader, request.into_inner()).await
+            }
         };
-        let timeline = self.hub.timeline(viewer, request.into_inner()).await;
         let timeline = timeline.map_err(|refused| status(&refused))?;
         Ok(Response::new(timeline))
     }

@@ -12,6 +12,7 @@ pub mod query;
 mod recent;
 pub mod refused;
 pub mod report;
+pub mod search;
 mod sequencer;
 pub mod session;
 pub mod shares;
@@ -140,6 +141,10 @@ pub struct Hub {
     offered: Shares,
     /// Places for bundles that are read at the same time.
     bundles: Arc<tokio::sync::Semaphore>,
+    /// The auditors' index, where this hub keeps one.
+    search: std::sync::OnceLock<search::Follower>,
+    /// What auditors asked and the log does not hold yet.
+    trace: Arc<search::trace::Trace>,
     /// Open two-way sessions.
     sessions: std::sync::atomic::AtomicUsize,
     stopping: CancellationToken,
@@ -215,11 +220,14 @@ impl Hub {
             notices,
             offered: Shares::new("bytes of offers", usize::MAX, OFFERED),
             bundles: Arc::new(tokio::sync::Semaphore::new(proofs::MAX_BUNDLES)),
+            search: std::sync::OnceLock::new(),
+            trace: Arc::default(),
             sessions: std::sync::atomic::AtomicUsize::new(0),
             stopping: CancellationToken::new(),
             tasks: TaskTracker::new(),
         });
         sweeper::spawn(&hub);
+        hub.tasks.spawn(search::trace::gather(Arc::downgrade(&hub), hub.stopping.clone()));
         Ok((hub, writer))
     }
 
@@ -276,7 +284,11 @@ impl Hub {
         self.stopping.cancel();
         self.tasks.close();
         self.tasks.wait().await;
+        self.record_questions().await;
         self.sequencer.stop().await;
+        if let Some(follower) = self.search.get() {
+            follower.stop();
+        }
     }
 }
 

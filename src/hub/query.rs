@@ -7,6 +7,7 @@ use prost::Message;
 use super::{
     Hub,
     refused::{Refused, blocking},
+    search::Scope,
 };
 use crate::{
     domain::{
@@ -73,6 +74,8 @@ pub(super) fn damaged(leaf: u64) -> Refused {
 pub enum Viewer {
     /// Sees everything.
     Auditor,
+    /// Sees as nodes do, but for all agencies of a subtree.
+    Below(Scope),
     /// Sees documents of its agencies: all of a sender's, its own part of a recipient's.
     Node(NodeName),
 }
@@ -215,7 +218,11 @@ impl Hub {
     }
 
     fn sight(&self, viewer: &Viewer, index: u64, record: &DocumentRecord) -> Result<Sight, Refused> {
-        let Viewer::Node(node) = viewer else { return Ok(Sight::All) };
+        let node = match viewer {
+            Viewer::Auditor => return Ok(Sight::All),
+            Viewer::Below(scope) => return self.sight_below(scope, index, record),
+            Viewer::Node(node) => node,
+        };
         let directory = self.directory();
         let sender = AgencyId::parse(&record.sender)?;
         if directory.may_act(node, &sender).is_ok() {
@@ -236,6 +243,24 @@ impl Hub {
             return Err(Refused::because(ReasonCode::NotAuthorised, detail));
         }
         Ok(Sight::Only(mine))
+    }
+
+    fn sight_below(&self, scope: &Scope, index: u64, record: &DocumentRecord) -> Result<Sight, Refused> {
+        if scope.holds(std::iter::once(record.sender.as_str())) {
+            return Ok(Sight::All);
+        }
+        let mut inside = Vec::new();
+        for agency in scope.agencies().iter().flat_map(|agencies| agencies.iter()) {
+            let agency = AgencyId::parse(agency)?;
+            if self.store.delivery(index, &agency)?.is_some() {
+                inside.push(agency);
+            }
+        }
+        if inside.is_empty() {
+            Err(scope.outside(&record.document_id).into())
+        } else {
+            Ok(Sight::Only(inside))
+        }
     }
 
     fn states(&self, index: u64, sight: &Sight) -> Result<Vec<proto::RecipientState>, Refused> {

@@ -8,6 +8,7 @@ mod files;
 pub mod memory;
 pub mod payload;
 pub mod records;
+pub mod search;
 pub mod written;
 
 use std::fmt::Display;

@@ -1,8 +1,12 @@
 //! `truc audit`: what auditors ask the hub for, keep, and check without it.
 
 mod bundle;
+mod export;
+mod filter;
 mod mirror;
 mod proof;
+mod row;
+mod search;
 mod trust;
 
 use super::{Connection, Failure, Output};
@@ -26,6 +30,8 @@ enum Command {
     /// Check it anywhere, without the hub: truc verify FILE.docproof --trust KEYS
     Bundle(Asked<bundle::Args>),
     Mirror(mirror::Args),
+    Search(Box<search::Args>),
+    Export(Box<export::Args>),
 }
 
 #[derive(Debug, clap::Args)]
@@ -45,6 +51,8 @@ impl Args {
                 what.run(&connection.client().await?, output).await
             }
             Command::Mirror(args) => args.run(output).await,
+            Command::Search(args) => args.run(output).await,
+            Command::Export(args) => args.run(output).await,
         }
     }
 }

@@ -19,11 +19,11 @@ use zeroize::Zeroizing;
 use crate::{
     cli::files::{self, FileError, Readers},
     domain::{
-        id::NodeName,
+        id::{AgencyId, NodeName},
         reason::Reason,
         signature::{Algorithm, SigningKey},
     },
-    edge::caller::URN_PREFIX,
+    edge::caller::{BELOW, URN_PREFIX},
 };
 
 /// Lifetime of a leaf certificate unless told otherwise.
@@ -201,6 +201,26 @@ pub fn issue_server(
     Ok(paths)
 }
 
+/// As [`issue`], for an auditor who sees only what concerns `agency` and those below it.
+pub fn issue_scoped_auditor(
+    folder: &Path,
+    name: &str,
+    agency: &str,
+    server: &ServerOptions,
+) -> Result<Paths, PkiError> {
+    let (paths, agency) = (Paths::of(folder, name), AgencyId::parse(agency)?);
+    let name = NodeName::parse(name)?;
+    make_certificate(
+        folder,
+        &paths,
+        Role::Auditor,
+        name.as_str(),
+        &format!("{name}{BELOW}{agency}"),
+        server,
+    )?;
+    Ok(paths)
+}
+
 /// Puts a certificate of the CA in `folder` on its revocation list. To revoke again changes nothing but
 /// the list's date.
 pub fn revoke(folder: &Path, certificate: &Path) -> Result<Revocation, PkiError> {
@@ -240,9 +260,21 @@ fn make_leaf(
     server: &ServerOptions,
 ) -> Result<(), PkiError> {
     let name = NodeName::parse(name)?;
+    make_certificate(folder, paths, role, name.as_str(), name.as_str(), server)
+}
+
+/// `common` is its common name, `holder` what stands behind the role in its URI.
+fn make_certificate(
+    folder: &Path,
+    paths: &Paths,
+    role: Role,
+    common: &str,
+    holder: &str,
+    server: &ServerOptions,
+) -> Result<(), PkiError> {
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
     let mut params = lifetime(server.days)?;
-    params.distinguished_name = common_name(name.as_str());
+    params.distinguished_name = common_name(common);
     params.use_authority_key_identifier_extension = true;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     let (role, usage) = match role {
@@ -255,7 +287,7 @@ fn make_leaf(
         params.subject_alt_names = addresses(server)?;
     }
     params.extended_key_usages = vec![usage];
-    params.subject_alt_names.push(SanType::URI(format!("{URN_PREFIX}{role}:{name}").try_into()?));
+    params.subject_alt_names.push(SanType::URI(format!("{URN_PREFIX}{role}:{holder}").try_into()?));
     let certificate = params.signed_by(&key, &read_issuer(folder)?)?;
     write_pair(paths, &certificate.pem(), &key)
 }

@@ -239,6 +239,12 @@ pub const fn entry(code: ReasonCode) -> Entry {
             "Connect again, send each message without long pauses, and read what the hub sends.",
             "Kết nối bị ngắt do không tiếp tục gửi hoặc không đọc dữ liệu. Đề nghị kết nối lại, gửi liên tục từng bản tin và đọc dữ liệu Trục gửi về.",
         ),
+        ReasonCode::OutsideScope => row(
+            PermissionDenied,
+            Never,
+            "Ask about agencies of the subtree that your certificate names, or use a certificate that sees more.",
+            "Chỉ được tra cứu các cơ quan thuộc phạm vi ghi trong chứng thư. Đề nghị thu hẹp điều kiện tra cứu hoặc dùng chứng thư có phạm vi rộng hơn.",
+        ),
         ReasonCode::ShuttingDown => row(
             Unavailable,
             Later,

@@ -5,6 +5,8 @@ use std::{
     sync::{Arc, PoisonError},
 };
 
+use prost::Message;
+
 use super::{Answer, Decision, Parts, Proof, Proposal, Rejection, expansion::Expansions, refusals::Refusals};
 use crate::{
     domain::{
@@ -117,6 +119,7 @@ impl<'a> Draft<'a> {
             Proposal::Change(change) => self.change(&change),
             Proposal::Import(agencies) => self.import(&agencies),
             Proposal::Expire(waiting) => Ok(self.expire(&waiting)),
+            Proposal::Note(queries) => self.note(&queries),
             Proposal::SaveCursor(_, agency, next) => {
                 self.commit.cursors.push(CursorRecord { agency: agency.to_string(), next });
                 Ok(Decision::Done)
@@ -212,6 +215,14 @@ impl<'a> Draft<'a> {
         let (leaf, _) = self.add_leaf(&spoken(evidence, &rejection), None, Vec::new())?;
         self.refusals.remember(&rejection, leaf);
         Ok(Decision::Refused(rejection.reasons, leaf))
+    }
+
+    /// Records what auditors asked.
+    fn note(&mut self, queries: &proto::AuditQueries) -> Result<Decision, Refused> {
+        let mut evidence = self.event(EventKind::AuditQuery)?;
+        evidence.audit_queries = queries.encode_to_vec().into();
+        self.add_leaf(&evidence, None, Vec::new())?;
+        Ok(Decision::Done)
     }
 
     /// Document of this name, staged or stored.

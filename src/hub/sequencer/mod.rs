@@ -147,6 +147,8 @@ pub enum Proposal {
     Import(Vec<proto::Agency>),
     /// End deliveries whose deadline passed.
     Expire(Vec<Waiting>),
+    /// Record what auditors asked.
+    Note(Box<proto::AuditQueries>),
     /// Remember how far an agency has read.
     SaveCursor(NodeName, AgencyId, u64),
 }
@@ -161,7 +163,7 @@ impl Proposal {
             Self::Receipt(report) => &report.node,
             Self::Status(report) => &report.node,
             Self::SaveCursor(node, ..) => node,
-            Self::Change(_) | Self::Import(_) | Self::Expire(_) => return None,
+            Self::Change(_) | Self::Import(_) | Self::Expire(_) | Self::Note(_) => return None,
         };
         Some(node.clone())
     }

@@ -62,7 +62,9 @@ impl EmbeddedOptions {
         self.dir.join("journal")
     }
 
-    fn history_dir(&self) -> PathBuf {
+    /// Folder of all that can be made again from the journal.
+    #[must_use]
+    pub fn history_dir(&self) -> PathBuf {
         self.dir.join("history")
     }
 }

@@ -1,0 +1,227 @@
+//! The auditors' index: for each term the leaves that have it. A projection like the history index, but fed by a
+//! follower that reads the log, so that the writer pays nothing for it.
+//!
+//! Leaves come in order and are gathered in blocks. A full block is written once and never changed: for each of its
+//! terms the set of its leaves. The newest block is in memory; after a crash it is read from the log again. Whatever is
+//! not as it was left is thrown away, and the follower begins anew.
+
+mod bits;
+mod block;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::BTreeSet,
+    ops::{Range, RangeInclusive},
+    path::Path,
+    sync::{Arc, PoisonError, RwLock},
+};
+
+pub use bits::BLOCK;
+use bits::Bits;
+use block::{Sealed, Span, Tail};
+
+use super::{
+    StoreError,
+    embedded::{
+        index::{self, Applied, Damage, Engine, Index},
+        journal::FramePosition,
+    },
+    files::{self, failed},
+};
+
+/// A field's byte, then the value.
+pub type Term = Vec<u8>;
+
+/// Longer values are not told apart behind this many bytes.
+const MAX_VALUE: usize = 400;
+
+/// The term of a value in a field.
+#[must_use]
+pub fn term(field: u8, value: &str) -> Term {
+    let bytes = value.as_bytes();
+    let mut term = Vec::with_capacity(bytes.len() + 1);
+    term.push(field);
+    term.extend(&bytes[..bytes.len().min(MAX_VALUE)]);
+    term
+}
+
+/// What is indexed of one leaf.
+#[derive(Clone, Debug, Default)]
+pub struct Leaf {
+    /// When it happened.
+    pub time_us: i64,
+    /// What it can be found by.
+    pub terms: Vec<Term>,
+}
+
+/// One condition.
+#[derive(Clone, Debug)]
+pub enum Clause {
+    /// It has one of these terms.
+    Any(Vec<Term>),
+    /// It has a value of this field that is in the set.
+    In(u8, Arc<BTreeSet<String>>),
+    /// It has a term that begins so.
+    Prefix(Term),
+}
+
+/// Conditions that must all hold.
+#[derive(Clone, Debug, Default)]
+pub struct Query {
+    /// In the order in which they are tried: what costs little and leaves little goes first.
+    pub clauses: Vec<Clause>,
+    /// When it happened.
+    pub times: Option<RangeInclusive<i64>>,
+}
+
+/// Which end comes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// The first leaf.
+    Oldest,
+    /// The last leaf.
+    Newest,
+}
+
+/// The index. One follower adds; anyone may ask at any time.
+pub struct SearchIndex {
+    index: Box<dyn Index>,
+    spans: RwLock<Vec<Span>>,
+    tail: RwLock<Tail>,
+}
+
+impl SearchIndex {
+    /// Opens or makes the index in the folder `search` of the folder `history`. `leaf_hash` gives the log's own hash
+    /// of a leaf, `None` beyond its end: an index of another log is thrown away.
+    pub fn open(
+        history: &Path,
+        leaf_hash: impl Fn(u64) -> Result<Option<[u8; 32]>, StoreError>,
+    ) -> Result<Self, StoreError> {
+        let dir = history.join("search");
+        files::make_dir(&dir).map_err(failed("making the folder of the search index"))?;
+        if let Some(opened) = Self::open_good(&dir, &leaf_hash)? {
+            return Ok(opened);
+        }
+        tracing::warn!("making the search index again from the log");
+        index::discard(&dir).map_err(failed("removing the old search index"))?;
+        files::make_dir(&dir).map_err(failed("making the folder of the search index"))?;
+        let again = Self::open_good(&dir, &leaf_hash)?;
+        again.ok_or_else(|| Damage("a new search index can't be used".into()).into())
+    }
+
+    /// `None` if what is there can't be trusted.
+    fn open_good(
+        dir: &Path,
+        leaf_hash: &impl Fn(u64) -> Result<Option<[u8; 32]>, StoreError>,
+    ) -> Result<Option<Self>, StoreError> {
+        let index = match Engine::Fjall.open(dir, 0, Arc::new(|| Ok(()))) {
+            Ok(index) => index,
+            Err(why) => {
+                tracing::warn!(%why, "the search index can't be used");
+                return Ok(None);
+            }
+        };
+        let applied = index.applied();
+        let sealed = applied.map_or(0, blocks_of);
+        if let (Some(applied), Some(last)) = (applied, first_leaf(sealed).checked_sub(1))
+            && leaf_hash(last)? != Some(applied.root)
+        {
+            return Ok(None);
+        }
+        let spans: Result<Vec<_>, _> = (0..sealed).map(|block| block::span(&*index, block)).collect();
+        let Ok(spans) = spans else { return Ok(None) };
+        Ok(Some(Self { index, spans: RwLock::new(spans), tail: RwLock::new(Tail::new(sealed)) }))
+    }
+
+    /// Leaves that are indexed: all below this one.
+    #[must_use]
+    pub fn covers(&self) -> u64 {
+        let tail = self.tail.read().unwrap_or_else(PoisonError::into_inner);
+        first_leaf(tail.block) + tail.len() as u64
+    }
+
+    /// Takes the next leaf of the log; `hash` is the log's own hash of it.
+    pub fn add(&self, leaf: Leaf, hash: [u8; 32]) -> Result<(), StoreError> {
+        let mut tail = self.tail.write().unwrap_or_else(PoisonError::into_inner);
+        tail.push(leaf);
+        if tail.len() < BLOCK {
+            return Ok(());
+        }
+        let sealed = tail.block + 1;
+        self.index.apply(applied(sealed, 0, hash), tail.puts(), &mut || {})?;
+        self.index.apply(applied(sealed, 1, hash), Vec::new(), &mut || {})?;
+        self.spans.write().unwrap_or_else(PoisonError::into_inner).push(tail.span());
+        *tail = Tail::new(sealed);
+        Ok(())
+    }
+
+    /// The leaves of a range that answer a query, in order, at most `limit`.
+    pub fn find(
+        &self,
+        query: &Query,
+        leaves: Range<u64>,
+        order: Order,
+        limit: usize,
+    ) -> Result<Vec<u64>, StoreError> {
+        let leaves = leaves.start..leaves.end.min(self.covers());
+        let mut found = Vec::new();
+        let mut blocks = blocks(&leaves);
+        while found.len() < limit
+            && let Some(block) = if order == Order::Oldest { blocks.next() } else { blocks.next_back() }
+        {
+            let bits = self.matching(block, query, &leaves)?;
+            let (room, base) = (limit - found.len(), first_leaf(block));
+            match order {
+                Order::Oldest => found.extend(bits.leaves().take(room).map(|leaf| base + leaf as u64)),
+                Order::Newest => found.extend(bits.leaves().rev().take(room).map(|leaf| base + leaf as u64)),
+            }
+        }
+        Ok(found)
+    }
+
+    /// How many leaves of a range answer a query.
+    pub fn count(&self, query: &Query, leaves: Range<u64>) -> Result<u64, StoreError> {
+        let leaves = leaves.start..leaves.end.min(self.covers());
+        blocks(&leaves).try_fold(0, |sum, block| Ok(sum + self.matching(block, query, &leaves)?.count()))
+    }
+
+    fn matching(&self, block: u32, query: &Query, leaves: &Range<u64>) -> Result<Bits, StoreError> {
+        let within = |leaf: u64| {
+            let at = leaf.saturating_sub(first_leaf(block));
+            usize::try_from(at).unwrap_or(BLOCK).min(BLOCK)
+        };
+        let wanted = within(leaves.start)..within(leaves.end);
+        {
+            let tail = self.tail.read().unwrap_or_else(PoisonError::into_inner);
+            if block >= tail.block {
+                let end = if block == tail.block { tail.len() } else { 0 };
+                return Ok(block::matching(&*tail, query, Bits::of(wanted.start..wanted.end.min(end)))?);
+            }
+        }
+        let span = self.spans.read().unwrap_or_else(PoisonError::into_inner).get(block as usize).copied();
+        let span = span.ok_or_else(|| Damage(format!("search: block {block} has no times")))?;
+        Ok(block::matching(&Sealed { index: &*self.index, block, span }, query, Bits::of(wanted))?)
+    }
+}
+
+fn first_leaf(block: u32) -> u64 {
+    u64::from(block) * BLOCK as u64
+}
+
+/// Numbers of the blocks in which a range of leaves lies.
+fn blocks(leaves: &Range<u64>) -> Range<u32> {
+    let number = |leaf: u64| u32::try_from(leaf / BLOCK as u64).unwrap_or(u32::MAX);
+    if leaves.is_empty() { 0..0 } else { number(leaves.start)..number(leaves.end - 1).saturating_add(1) }
+}
+
+/// What the engine notes with a number of full blocks. It writes a table into files when the journal went on by two
+/// segments: the second, empty step of each block makes that so, and nothing stays in memory for long.
+fn applied(sealed: u32, step: u32, hash: [u8; 32]) -> Applied {
+    let position = FramePosition { segment: sealed.saturating_add(step), offset: 0 };
+    Applied { seq: u64::from(sealed) * 2 + u64::from(step), position, root: hash }
+}
+
+fn blocks_of(applied: Applied) -> u32 {
+    u32::try_from(applied.seq / 2).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,161 @@
+//! The index against a filter that looks at every leaf.
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// A leaf as the filter sees it.
+#[derive(Clone, Debug)]
+struct Plain {
+    time: i64,
+    sender: u8,
+    words: BTreeSet<String>,
+}
+
+fn leaves() -> impl Strategy<Value = Vec<Plain>> {
+    let plain = (0..1_000_i64, 0..5_u8, proptest::collection::btree_set("[ab]{1,3}", 0..4));
+    let plain = plain.prop_map(|(time, sender, words)| Plain { time, sender, words });
+    proptest::collection::vec(plain, 0..700)
+}
+
+fn hash(leaf: u64) -> [u8; 32] {
+    let mut hash = [7; 32];
+    hash[..8].copy_from_slice(&leaf.to_be_bytes());
+    hash
+}
+
+fn fill(index: &SearchIndex, leaves: &[Plain]) {
+    for (at, leaf) in (0..).zip(leaves).skip(usize::try_from(index.covers()).unwrap()) {
+        let mut terms = vec![term(b's', &leaf.sender.to_string())];
+        terms.extend(leaf.words.iter().map(|word| term(b'w', word)));
+        index.add(Leaf { time_us: leaf.time, terms }, hash(at)).unwrap();
+    }
+}
+
+/// What is asked: senders, a word, the beginning of a word, times.
+#[derive(Clone, Debug)]
+struct Question {
+    senders: Option<BTreeSet<u8>>,
+    word: Option<String>,
+    prefix: Option<String>,
+    times: Option<(i64, i64)>,
+    many: bool,
+}
+
+fn question() -> impl Strategy<Value = Question> {
+    let senders = proptest::option::of(proptest::collection::btree_set(0..6_u8, 0..4));
+    let word = || proptest::option::of("[ab]{1,3}");
+    let times = proptest::option::of((0..1_000_i64, 0..1_000_i64));
+    (senders, word(), word(), times, any::<bool>())
+        .prop_map(|(senders, word, prefix, times, many)| Question { senders, word, prefix, times, many })
+}
+
+impl Question {
+    fn query(&self) -> Query {
+        let mut clauses = Vec::new();
+        clauses.extend(self.word.as_ref().map(|word| Clause::Any(vec![term(b'w', word)])));
+        clauses.extend(self.senders.as_ref().map(|senders| {
+            let mut values: BTreeSet<String> = senders.iter().map(ToString::to_string).collect();
+            if self.many {
+                values.extend((0..300).map(|n| format!("other-{n}")));
+            }
+            Clause::In(b's', Arc::new(values))
+        }));
+        clauses.extend(self.prefix.as_ref().map(|prefix| Clause::Prefix(term(b'w', prefix))));
+        Query { clauses, times: self.times.map(|(from, to)| from..=to) }
+    }
+
+    fn is_answered_by(&self, leaf: &Plain) -> bool {
+        self.senders.as_ref().is_none_or(|senders| senders.contains(&leaf.sender))
+            && self.word.as_ref().is_none_or(|word| leaf.words.contains(word))
+            && self
+                .prefix
+                .as_ref()
+                .is_none_or(|prefix| leaf.words.iter().any(|word| word.starts_with(prefix)))
+            && self.times.is_none_or(|(from, to)| (from..=to).contains(&leaf.time))
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn it_finds_what_a_filter_finds(
+        leaves in leaves(),
+        questions in proptest::collection::vec(question(), 8),
+        range in (0..750_u64, 0..750_u64),
+        limit in 1..40_usize,
+    ) {
+        let temp = tempfile::tempdir().unwrap();
+        let index = SearchIndex::open(temp.path(), |leaf| Ok(Some(hash(leaf)))).unwrap();
+        fill(&index, &leaves);
+        prop_assert_eq!(index.covers(), leaves.len() as u64);
+        for question in questions {
+            let all = (0..).zip(&leaves).filter(|(at, leaf)| {
+                (range.0..range.1).contains(at) && question.is_answered_by(leaf)
+            });
+            let mut expected: Vec<u64> = all.map(|(at, _)| at).collect();
+            let query = question.query();
+            prop_assert_eq!(index.count(&query, range.0..range.1).unwrap(), expected.len() as u64);
+            let first = &expected[..expected.len().min(limit)];
+            prop_assert_eq!(index.find(&query, range.0..range.1, Order::Oldest, limit).unwrap(), first);
+            expected.reverse();
+            let last = &expected[..expected.len().min(limit)];
+            prop_assert_eq!(index.find(&query, range.0..range.1, Order::Newest, limit).unwrap(), last);
+        }
+    }
+}
+
+fn plain(count: u64) -> Vec<Plain> {
+    let one = |at: u64| Plain { time: at.cast_signed(), sender: (at % 5) as u8, words: BTreeSet::new() };
+    (0..count).map(one).collect()
+}
+
+/// What is in files after some time; the threads of the engine write behind.
+fn reopened(temp: &tempfile::TempDir, at_least: u64) -> SearchIndex {
+    for _ in 0..500 {
+        let index = SearchIndex::open(temp.path(), |leaf| Ok(Some(hash(leaf)))).unwrap();
+        if index.covers() >= at_least {
+            return index;
+        }
+        drop(index);
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    panic!("full blocks do not reach the disk");
+}
+
+#[test]
+fn full_blocks_are_kept_and_the_rest_is_read_again() {
+    let temp = tempfile::tempdir().unwrap();
+    let leaves = plain(3 * BLOCK as u64 + 10);
+    let index = SearchIndex::open(temp.path(), |leaf| Ok(Some(hash(leaf)))).unwrap();
+    fill(&index, &leaves);
+    // The threads that write files end when it is dropped: they get their time first.
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    drop(index);
+    let index = reopened(&temp, 0);
+    assert_eq!(index.covers() % BLOCK as u64, 0, "the newest block was in memory only");
+    fill(&index, &leaves);
+    let query = Query { clauses: vec![Clause::Any(vec![term(b's', "3")])], times: Some(100..=999) };
+    let expected: Vec<u64> = (100..leaves.len() as u64).filter(|at| at % 5 == 3).collect();
+    assert_eq!(index.find(&query, 0..u64::MAX, Order::Oldest, 1_000).unwrap(), expected);
+}
+
+#[test]
+fn an_index_of_another_log_or_a_damaged_one_is_made_again() {
+    let temp = tempfile::tempdir().unwrap();
+    let leaves = plain(2 * BLOCK as u64);
+    let index = SearchIndex::open(temp.path(), |leaf| Ok(Some(hash(leaf)))).unwrap();
+    fill(&index, &leaves);
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    drop(index);
+    let other = SearchIndex::open(temp.path(), |_| Ok(Some([9; 32]))).unwrap();
+    assert_eq!(other.covers(), 0, "another log");
+    fill(&other, &leaves);
+    drop(other);
+    std::fs::write(temp.path().join("search/mark"), b"damaged").unwrap();
+    let again = SearchIndex::open(temp.path(), |leaf| Ok(Some(hash(leaf)))).unwrap();
+    assert_eq!(again.covers(), 0);
+    fill(&again, &leaves);
+    assert_eq!(again.covers(), leaves.len() as u64);
+}
