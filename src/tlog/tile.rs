@@ -51,7 +51,7 @@ impl Tile {
             None => (place, WIDTH),
         };
         let tile = Self { row, index: parse_index(index)?, width };
-        (tile.path() == path).then_some(tile)
+        ((1..=WIDTH).contains(&width) && tile.path() == path).then_some(tile)
     }
 
     /// The path below the log's prefix.
