@@ -17,6 +17,8 @@ use crate::{
 
 /// Leaves taken over between two looks at what else there is to do.
 const STEP: u64 = 256;
+/// See nice(1).
+const NICE: i32 = 15;
 /// How often the log's end is looked at when nobody asks.
 const LOOK: Duration = Duration::from_millis(100);
 /// A question waits so long for the index to reach the log's end.
@@ -111,8 +113,17 @@ struct Work {
     moved: watch::Sender<u64>,
 }
 
+/// Lets every other thread go first: traffic may take all there is, the index follows in what is left.
+fn give_way() {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICE) {
+        tracing::debug!(%error, "the search index works as eagerly as everybody else");
+    }
+}
+
 impl Work {
     fn run(mut self) {
+        give_way();
         loop {
             let began = Instant::now();
             let (next, head) = (self.index.covers(), self.reader.store.head().size);
