@@ -17,8 +17,8 @@ use crate::{
 
 /// Leaves taken over between two looks at what else there is to do.
 const STEP: u64 = 256;
-/// See nice(1).
-const NICE: i32 = 15;
+/// See nice(1). Not more: it holds locks for moments that traffic waits for.
+const NICE: i32 = 5;
 /// How often the log's end is looked at when nobody asks.
 const LOOK: Duration = Duration::from_millis(100);
 /// A question waits so long for the index to reach the log's end.
