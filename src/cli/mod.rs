@@ -13,6 +13,7 @@ pub mod files;
 pub mod fsck;
 pub mod hub_process;
 pub mod keygen;
+pub mod log;
 mod moment;
 mod output;
 pub mod overview;
@@ -87,6 +88,7 @@ commands! {
     Directory => directory,
     Overview => overview,
     Keygen => keygen,
+    Log => log,
     Pki => pki,
     Fsck => fsck,
     Rebuild => rebuild,

@@ -17,14 +17,18 @@ use crate::{
         server::{self, ServeError},
         tiles::{Entries, LogDoor},
         tls::Acceptor,
+        witness::WitnessDoor,
     },
-    hub::{Hub, LogIdentity, Settings, StartError, clock::Clock},
+    hub::{Hub, LogIdentity, Settings, StartError, clock::Clock, witness::Witness},
     store::{
         embedded::{Embedded, EmbeddedOptions, Opened, index::Engine},
         payload::{Payload, PayloadOptions},
     },
     telemetry,
-    tlog::note::Signer,
+    tlog::{
+        cosignature::Cosigner,
+        note::{Signer, Verifier},
+    },
 };
 
 const DAMAGED: &str =
@@ -52,6 +56,8 @@ struct Ready {
     listening: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     log_listening: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    witness_listening: Option<String>,
     origin: String,
     leaves: u64,
     replayed_commits: u64,
@@ -76,15 +82,30 @@ impl Args {
             Some(address) => Some(bind(address, "log_http.address").await?),
             None => None,
         };
-        let log_listening = log_door.as_ref().map(|(_, address)| address.to_string());
+        let mut witness = open_witness(&config)?;
+        let witness_door = match config.witness.address.filter(|_| witness.is_some()) {
+            Some(address) => Some(bind(address, "witness.address").await?),
+            None => None,
+        };
+        let listening = Listening {
+            hub: address.to_string(),
+            log: log_door.as_ref().map(|(_, address)| address.to_string()),
+            witness: witness_door.as_ref().map(|(_, address)| address.to_string()),
+        };
 
         let (stop, hurry) = (CancellationToken::new(), CancellationToken::new());
         tokio::spawn(Arc::clone(&acceptor).watch(stop.clone()));
         tokio::spawn(signals(Arc::clone(&acceptor), stop.clone(), hurry.clone()));
-        if let Some((listener, _)) = log_door {
-            hub.spawn(serve_log(listener, &config, &hub, &acceptor, stop.clone()));
+        if let Some((listener, _)) = witness_door
+            && let Some(witness) = witness.take()
+        {
+            let (security, most) = (security(&config, &acceptor), config.log_http.max_connections);
+            hub.spawn(https::serve(listener, security, most, Arc::new(witness), stop.clone()));
         }
-        tell_ready(output, &config, address.to_string(), log_listening, &opened);
+        if let Some((listener, _)) = log_door {
+            hub.spawn(serve_log(listener, &config, &hub, &acceptor, witness, stop.clone()));
+        }
+        tell_ready(output, &config, listening, &opened);
 
         let bounds = config.limits.bounds();
         let serve = server::serve_with(Arc::clone(&hub), acceptor, listener, stop.clone(), &bounds);
@@ -112,13 +133,53 @@ fn serve_log(
     config: &Config,
     hub: &Arc<Hub>,
     acceptor: &Arc<Acceptor>,
+    witness: Option<WitnessDoor>,
     stop: CancellationToken,
 ) -> impl Future<Output = ()> + Send + 'static {
     let log_http = &config.log_http;
-    let security = if log_http.plain { Security::Plain } else { Security::Tls(Arc::clone(acceptor)) };
+    let security = security(config, acceptor);
     let entries = if log_http.entries { Entries::Served } else { Entries::Withheld };
-    let door = Arc::new(LogDoor::new(Arc::clone(hub), entries));
-    https::serve(listener, security, log_http.max_connections, door, stop)
+    let mut door = LogDoor::new(Arc::clone(hub), entries);
+    if let Some(witness) = witness {
+        door = door.with_witness(witness);
+    }
+    https::serve(listener, security, log_http.max_connections, Arc::new(door), stop)
+}
+
+fn security(config: &Config, acceptor: &Arc<Acceptor>) -> Security {
+    if config.log_http.plain { Security::Plain } else { Security::Tls(Arc::clone(acceptor)) }
+}
+
+/// The witness of a configuration, where it names one.
+fn open_witness(config: &Config) -> Result<Option<WitnessDoor>, Failure> {
+    let settings = &config.witness;
+    if settings.name.is_empty() {
+        return Ok(None);
+    }
+    let bad = |error: &dyn std::fmt::Display| {
+        Failure::new(Exit::File, format!("the witness's key {}: {error}", settings.key.display()))
+            .with_help("`truc log witness-key` makes one")
+    };
+    let seed = read_seed(&settings.key).map_err(|error| bad(&error))?;
+    let cosigner = Cosigner::from_seed(&settings.name, &seed).map_err(|error| bad(&error))?;
+    let keys = settings.logs.iter().map(|key| Verifier::parse(key)).collect::<Result<_, _>>();
+    let keys = keys.map_err(|error| Failure::new(Exit::Usage, format!("witness.logs: {error}")))?;
+    let witness = Witness::open(&config.data_dir.join("witness"), cosigner, keys, Clock::system());
+    let witness = witness.map_err(|error| {
+        Failure::new(Exit::File, format!("the witness's memory: {error}")).with_help(
+            "a witness that lost it must not go on with its key: it could cosign a second history. Make a new key, \
+             move the folder away, and tell who trusted the old key",
+        )
+    })?;
+    Ok(Some(WitnessDoor::new(Arc::new(witness))))
+}
+
+/// The RFC 8032 seed in a PKCS#8 file.
+pub fn read_seed(path: &std::path::Path) -> Result<Zeroizing<[u8; 32]>, Failure> {
+    let pem = Zeroizing::new(files::read_text(path, MAX_KEY_FILE)?);
+    let key =
+        ed25519_dalek::SigningKey::from_pkcs8_pem(&pem).map_err(|error| Failure::new(Exit::File, error))?;
+    Ok(Zeroizing::new(key.to_bytes()))
 }
 
 /// Pages of 2 MiB would be resident as a whole for the first byte of every large buffer, and a third more for every idle
@@ -208,10 +269,8 @@ pub fn log_identity(config: &Config) -> Result<LogIdentity, Failure> {
         Failure::new(Exit::File, format!("the log key {}: {error}", config.log.key.display()))
             .with_help("`truc pki init` makes one. The log keeps one key for ever: don't replace it.")
     };
-    let pem = Zeroizing::new(files::read_text(&config.log.key, MAX_KEY_FILE)?);
-    let key = ed25519_dalek::SigningKey::from_pkcs8_pem(&pem).map_err(|error| bad(&error))?;
-    let signer =
-        Signer::from_seed(&config.origin, &Zeroizing::new(key.to_bytes())).map_err(|error| bad(&error))?;
+    let seed = read_seed(&config.log.key).map_err(|error| bad(&error))?;
+    let signer = Signer::from_seed(&config.origin, &seed).map_err(|error| bad(&error))?;
     Ok(LogIdentity { origin: config.origin.clone(), signer })
 }
 
@@ -243,16 +302,18 @@ fn us(duration: Duration) -> i64 {
     i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }
 
-fn tell_ready(
-    output: &Output,
-    config: &Config,
-    listening: String,
-    log_listening: Option<String>,
-    started: &Started,
-) {
+/// Addresses of the doors.
+struct Listening {
+    hub: String,
+    log: Option<String>,
+    witness: Option<String>,
+}
+
+fn tell_ready(output: &Output, config: &Config, listening: Listening, started: &Started) {
     let ready = Ready {
-        listening,
-        log_listening,
+        listening: listening.hub,
+        log_listening: listening.log,
+        witness_listening: listening.witness,
         origin: config.origin.clone(),
         leaves: started.leaves,
         replayed_commits: started.replayed,

@@ -6,6 +6,7 @@ use serde::Serialize;
 use tracing_subscriber::EnvFilter;
 
 use super::Config;
+use crate::tlog::{cosignature::WitnessKey, note::Verifier};
 
 /// A value or file that the hub can't run with.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -34,6 +35,8 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
     files(&mut found, config);
     bounds(&mut found, config);
     log_http(&mut found, config);
+    log_witnesses(&mut found, config);
+    witness(&mut found, config);
     let filter = &config.logging.filter;
     found.unless(
         EnvFilter::try_new(filter).is_ok(),
@@ -87,6 +90,71 @@ fn log_http(found: &mut Findings, config: &Config) {
     );
 }
 
+fn log_witnesses(found: &mut Findings, config: &Config) {
+    let log = &config.log;
+    for line in &log.witnesses {
+        let next = "write \"URL name+hash+key\", as the witness's operator published it";
+        let problem = match log_witness(line) {
+            Ok(_) => continue,
+            Err(problem) => format!("{line:?}: {problem}"),
+        };
+        found.unless(false, "log.witnesses", &problem, next);
+    }
+    let quorum = (1..=log.witnesses.len().max(1)).contains(&log.witness_quorum);
+    found.unless(quorum, "log.witness_quorum", "not a number of these witnesses", "write 1 or a few more");
+    if !log.witnesses.is_empty() && !log.witness_ca.as_os_str().is_empty() {
+        found.readable("log.witness_ca", &log.witness_ca);
+    }
+}
+
+/// Address and key of a witness.
+pub(super) fn log_witness(line: &str) -> Result<(&str, WitnessKey), String> {
+    let (url, key) = line.split_once(' ').ok_or("no space between address and key")?;
+    let web = url.starts_with("https://") || url.starts_with("http://");
+    let key = WitnessKey::parse(key.trim()).map_err(|error| error.to_string())?;
+    web.then_some((url, key)).ok_or_else(|| "not a web address".to_owned())
+}
+
+fn witness(found: &mut Findings, config: &Config) {
+    let witness = &config.witness;
+    if witness.name.is_empty() {
+        return;
+    }
+    let illegal = |c: char| c.is_whitespace() || c.is_control() || c == '+';
+    found.unless(
+        !witness.name.contains(illegal),
+        "witness.name",
+        "spaces and '+' are not allowed",
+        "choose another",
+    );
+    found.private("witness.key", &witness.key);
+    for key in &witness.logs {
+        let problem = match Verifier::parse(key) {
+            Ok(_) => continue,
+            Err(error) => format!("{key:?}: {error}"),
+        };
+        found.unless(
+            false,
+            "witness.logs",
+            &problem,
+            "write origin+hash+key, as the log's operator published it",
+        );
+    }
+    let door = witness.address.or(config.log_http.address).is_some();
+    found.unless(
+        door,
+        "witness.address",
+        "nobody can reach this witness",
+        "write an address, or open [log_http]",
+    );
+    found.unless(
+        witness.address.is_none_or(|own| own.port() == 0 || Some(own) != config.log_http.address),
+        "witness.address",
+        "the same as log_http.address",
+        "write \"\": the witness is then reached there",
+    );
+}
+
 fn bounds(found: &mut Findings, config: &Config) {
     let (tls, limits, submission) = (&config.tls, &config.limits, &config.submission);
     let (delivery, store) = (&config.delivery, &config.store);
@@ -127,6 +195,8 @@ fn bounds(found: &mut Findings, config: &Config) {
         ("submission.upload_retention", submission.upload_retention),
         ("delivery.lease", delivery.lease),
         ("delivery.retry_first", delivery.retry_first),
+        ("log.witness_every", config.log.witness_every),
+        ("log.witness_alarm", config.log.witness_alarm),
     ];
     for (field, duration) in durations {
         found.unless(duration > Duration::ZERO, field, "no time at all", "write a longer duration");
