@@ -1,6 +1,11 @@
 //! `truc serve`: configure, build, bind, spawn, drain.
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use ed25519_dalek::pkcs8::DecodePrivateKey;
 use serde::Serialize;
@@ -69,7 +74,7 @@ impl Args {
         let log_connections = config.log_http.address.map_or(0, |_| config.log_http.max_connections);
         raise_file_limit(config.tls.max_connections.saturating_add(log_connections));
         let acceptor = Acceptor::new(config.tls.source(), config.tls.limits())?;
-        let (hub, opened) = build(&config).await?;
+        let (hub, opened) = build(&config, &self.config).await?;
 
         let (listener, address) = bind(config.listen.address, "listen.address").await?;
         let log_door = match config.log_http.address {
@@ -149,8 +154,13 @@ struct Started {
     rebuilt: Option<String>,
 }
 
-async fn build(config: &Config) -> Result<(Arc<Hub>, Started), Failure> {
+async fn build(config: &Config, file: &Path) -> Result<(Arc<Hub>, Started), Failure> {
     let log = log_identity(config)?;
+    let other_log = format!(
+        "The data folder belongs to another log: `origin` in {} or the key {} is not the one that it was made with.",
+        file.display(),
+        config.log.key.display()
+    );
     let settings = settings(config)?;
     let history_dir = store_options(config).history_dir();
     let config = config.clone();
@@ -162,6 +172,7 @@ async fn build(config: &Config) -> Result<(Arc<Hub>, Started), Failure> {
     let store = Arc::new(opened.store);
     let hub = Hub::start(store, payload, log, settings, Clock::system()).map_err(|error| match error {
         StartError::Store(_) => Failure::new(Exit::File, error).with_help(DAMAGED),
+        StartError::ForeignLog(_) => Failure::new(Exit::File, error).with_help(other_log),
         other => Failure::new(Exit::File, other),
     })?;
     let (follower, history) = (Arc::clone(&hub), history_dir);
