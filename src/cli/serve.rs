@@ -1,6 +1,11 @@
 //! `truc serve`: configure, build, bind, spawn, drain.
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use ed25519_dalek::pkcs8::DecodePrivateKey;
 use serde::Serialize;
@@ -71,7 +76,7 @@ impl Args {
         keep_pages_small();
         raise_file_limit(connections(&config));
         let acceptor = Acceptor::new(config.tls.source(), config.tls.limits())?;
-        let (hub, opened) = build(&config).await?;
+        let (hub, opened) = build(&config, &self.config).await?;
 
         let (listener, address) = bind(config.listen.address, "listen.address").await?;
         let log_door = bind_where(config.log_http.address, "log_http.address").await?;
@@ -186,8 +191,13 @@ struct Started {
     rebuilt: Option<String>,
 }
 
-async fn build(config: &Config) -> Result<(Arc<Hub>, Started), Failure> {
+async fn build(config: &Config, file: &Path) -> Result<(Arc<Hub>, Started), Failure> {
     let log = log_identity(config)?;
+    let other_log = format!(
+        "The data folder belongs to another log: `origin` in {} or the key {} is not the one that it was made with.",
+        file.display(),
+        config.log.key.display()
+    );
     let settings = settings(config)?;
     let history_dir = store_options(config).history_dir();
     let config = config.clone();
@@ -199,6 +209,7 @@ async fn build(config: &Config) -> Result<(Arc<Hub>, Started), Failure> {
     let store = Arc::new(opened.store);
     let hub = Hub::start(store, payload, log, settings, Clock::system()).map_err(|error| match error {
         StartError::Store(_) => Failure::new(Exit::File, error).with_help(DAMAGED),
+        StartError::ForeignLog(_) => Failure::new(Exit::File, error).with_help(other_log),
         other => Failure::new(Exit::File, other),
     })?;
     let (follower, history) = (Arc::clone(&hub), history_dir);

@@ -80,7 +80,7 @@ impl Rig {
         std::fs::write(&config, all).unwrap();
         let program = Path::new(env!("CARGO_BIN_EXE_truc"));
         let hub = HubProcess::start_recorded(program, &config, &dir.path().join("words")).await.unwrap();
-        world.register(&world.connect("operator").await.unwrap()).await.unwrap();
+        world.register().await.unwrap();
         let mut rig = Self { dir, world, hub, port, rested: 0, sent: AtomicU64::new(0) };
         rig.serves().await;
         rig.rested = rig.memory("VmRSS");
