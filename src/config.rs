@@ -4,6 +4,7 @@
 mod check;
 pub mod human;
 mod sections;
+mod witness;
 
 use std::path::{Path, PathBuf};
 
@@ -11,8 +12,8 @@ use toml::{Table, Value};
 
 pub use check::Problem;
 pub use sections::{
-    Config, Delivery, IndexEngine, Limits, Listen, Log, LogFormat, LogHttp, Logging, Store, Submission, Tls,
-    Witness,
+    Config, Delivery, IndexEngine, Limits, Listen, Log, LogFormat, LogHttp, Logging, Monitor, Store,
+    Submission, Tls, Witness,
 };
 use sections::{Docs, SECTIONS};
 

@@ -197,7 +197,7 @@ mod tests {
     fn only_trusted_keys_count() {
         let asked = request(0, &log(3, 999));
         let stranger = Signer::from_seed(ORIGIN, &[8; 32]).unwrap().verifier();
-        assert_eq!(asked.judge(&[stranger.clone()], None), Err(NotCosigned::NotSigned));
+        assert_eq!(asked.judge(std::slice::from_ref(&stranger), None), Err(NotCosigned::NotSigned));
         assert!(asked.judge(&[stranger, signer().verifier()], None).is_ok());
         let bent = AddCheckpoint { note: asked.note.replace("\n3\n", "\n4\n"), ..asked };
         assert_eq!(bent.judge(&[signer().verifier()], None), Err(NotCosigned::NotSigned));
