@@ -1,7 +1,7 @@
 //! The unit of truth: everything that must agree, written at once or not at all.
 
 use super::records::{
-    BodyRecord, CursorRecord, DeliveryRecord, DirectoryRecord, DocumentRecord, ExpansionRecord, Head,
+    ActionRecord, BodyRecord, CursorRecord, DeliveryRecord, DirectoryRecord, DocumentRecord, ExpansionRecord, Head,
     LeafRecord, MessageRecord, ParkedRecord, RecipientList,
 };
 use crate::tlog::Hash;
@@ -37,6 +37,8 @@ pub struct Commit {
     pub bodies: Vec<BodyRecord>,
     /// Saved watch cursors.
     pub cursors: Vec<CursorRecord>,
+    /// New or changed actions of operators, each once, in its state after the commit.
+    pub actions: Vec<ActionRecord>,
 }
 
 /// Why a commit did not happen, or may not have.

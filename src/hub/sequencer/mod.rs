@@ -1,5 +1,6 @@
 //! The one writer. Gathers what waits, lets the rules decide each request, makes one commit, answers everyone.
 
+pub mod actions;
 mod by_hand;
 mod draft;
 mod expansion;
@@ -24,7 +25,12 @@ pub use self::{
     register::{import_of, quarantined},
     submission::for_information,
 };
-use self::{draft::Draft, expansion::Expansions, refusals::Refusals};
+use self::{
+    actions::{Actions, Asked, Taken},
+    draft::Draft,
+    expansion::Expansions,
+    refusals::Refusals,
+};
 use super::{
     LogIdentity, Notice,
     bells::Bells,
@@ -44,7 +50,7 @@ use crate::{
         reason::{Reason, ReasonCode},
     },
     proto::{self, EventKind, SignedEnvelope},
-    store::{CommitError, Store, StoreError, Waiting, records::BodyRecord},
+    store::{CommitError, Store, StoreError, Waiting, records::{ActionRecord, BodyRecord}},
 };
 
 /// After this long without work the store may do its housekeeping.
@@ -149,6 +155,12 @@ pub enum Proposal {
     Expire(Vec<Waiting>),
     /// Record what auditors asked.
     Note(Box<proto::AuditQueries>),
+    /// Begin what an operator asks for.
+    Act(Box<Asked>),
+    /// A second person approves an action, or somebody takes it back.
+    Judge(Box<Taken>),
+    /// Go on with actions whose time has come.
+    Wake,
     /// Remember how far an agency has read.
     SaveCursor(NodeName, AgencyId, u64),
 }
@@ -164,6 +176,7 @@ impl Proposal {
             Self::Status(report) => &report.node,
             Self::SaveCursor(node, ..) => node,
             Self::Change(_) | Self::Import(_) | Self::Expire(_) | Self::Note(_) => return None,
+            Self::Act(_) | Self::Judge(_) | Self::Wake => return None,
         };
         Some(node.clone())
     }
@@ -197,6 +210,8 @@ pub enum Answer {
     },
     /// Result of an import.
     Imported(proto::ImportAgenciesResponse),
+    /// An action as it stands now, with the proof of what was asked.
+    Acted(Box<ActionRecord>, Proof),
     /// Done.
     Done,
 }
@@ -221,6 +236,8 @@ pub struct Parts {
     pub max_waiting_requests: usize,
     pub max_batch_leaves: usize,
     pub max_recipients: usize,
+    /// When the next action goes on by itself.
+    pub actions_due: Arc<std::sync::atomic::AtomicI64>,
 }
 
 /// Handle of the writer.
@@ -234,7 +251,8 @@ impl Sequencer {
     pub fn new(parts: Parts) -> Result<(Self, ByHand), StoreError> {
         let (requests, receiver) = lanes::lanes(parts.max_waiting_requests, ROUND);
         let expansions = Expansions::load(&*parts.store)?;
-        let writer = Writer { parts, expansions, refusals: Refusals::default(), commit_took: Duration::ZERO };
+        let actions = Actions::load(&*parts.store, Arc::clone(&parts.actions_due))?;
+        let writer = Writer { parts, expansions, actions, refusals: Refusals::default(), commit_took: Duration::ZERO };
         Ok((Self { requests, thread: Mutex::default() }, ByHand { writer, requests: receiver }))
     }
 
@@ -271,6 +289,7 @@ impl Sequencer {
 struct Writer {
     parts: Parts,
     expansions: Expansions,
+    actions: Actions,
     refusals: Refusals,
     commit_took: Duration,
 }
@@ -294,6 +313,8 @@ enum Decision {
     Refused(Vec<Reason>, u64),
     /// Import result.
     Imported(proto::ImportAgenciesResponse),
+    /// An action, and the new leaf about it.
+    Acted(Box<ActionRecord>, u64),
     /// Nothing to prove.
     Done,
 }
@@ -324,7 +345,7 @@ impl Writer {
 
     /// Waits for work.
     fn next(&mut self, requests: &Receiver<Request>, rested: bool) -> Next {
-        if self.expansions.are_due() {
+        if self.expansions.are_due() || self.actions.are_running() {
             return Next::Group(requests.try_recv());
         }
         let wait = if rested { self.expansions.longest_rest() } else { IDLE };
@@ -361,11 +382,12 @@ impl Writer {
                 stop = true;
                 break;
             };
-            decided.push((reply, draft.decide(proposal, &mut self.expansions)));
+            decided.push((reply, draft.decide(proposal, &mut self.expansions, &mut self.actions)));
             let room = draft.has_room(max) && decided.len() < max && self.parts.clock.monotonic() < end;
             next = room.then(|| requests.try_recv()).flatten();
         }
-        self.expansions.advance(&mut draft);
+        self.expansions.advance(&mut draft, &self.actions);
+        self.actions.advance(&mut draft, &self.expansions);
         let done = draft.finish();
         self.finish(done, decided)?;
         Ok(stop)
@@ -399,6 +421,9 @@ impl Writer {
             *self.parts.directory.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(directory);
         }
         self.parts.dispatcher.update(&commit.deliveries, self.parts.clock.now());
+        for (recipient, document) in &done.requeued {
+            self.parts.dispatcher.requeue(recipient, *document);
+        }
         let heard: BTreeSet<&str> =
             commit.leaves.iter().flat_map(|leaf| &leaf.feeds).map(String::as_str).collect();
         heard.into_iter().for_each(|agency| self.parts.feeds.ring(agency));

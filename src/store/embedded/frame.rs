@@ -35,6 +35,7 @@ pub enum Kind {
     Directory = 10,
     Body = 11,
     Cursor = 12,
+    Action = 13,
 }
 
 /// Where the entries that are read on their own lie in the frame's payload.
@@ -76,6 +77,7 @@ pub fn encode(commit: &Commit, out: &mut Vec<u8>) -> Layout {
     out.put_all(Kind::Directory, &commit.directory);
     layout.bodies = out.put_all(Kind::Body, &commit.bodies);
     out.put_all(Kind::Cursor, &commit.cursors);
+    out.put_all(Kind::Action, &commit.actions);
     layout
 }
 
@@ -112,6 +114,7 @@ pub fn decode(payload: &Bytes) -> Result<(Commit, Layout), StoreError> {
                 layout.bodies.push(place);
             }
             k if k == Kind::Cursor as u8 => commit.cursors.push(message(body)?),
+            k if k == Kind::Action as u8 => commit.actions.push(message(body)?),
             other => {
                 return Err(StoreError::Damaged(format!(
                     "journal entry of unknown kind {other}: written by a newer version?"
@@ -163,7 +166,7 @@ pub fn salvage(payload: &Bytes, found: &mut dyn FnMut(usize, u8, Bytes)) {
 fn plausible(payload: &Bytes, at: usize) -> Option<usize> {
     let [kind, l0, l1, l2, l3] = *payload.get(at..)?.first_chunk()?;
     let len = u32::from_le_bytes([l0, l1, l2, l3]) as usize;
-    let known = (Kind::Base as u8..=Kind::Cursor as u8).contains(&kind);
+    let known = (Kind::Base as u8..=Kind::Action as u8).contains(&kind);
     (known && len <= MAX_SALVAGED).then_some(len)
 }
 

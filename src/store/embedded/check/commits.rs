@@ -362,7 +362,8 @@ impl Looked<'_> {
 
     /// Every leaf that a record names must exist.
     fn references(&self, report: &mut Report<'_>) {
-        let Commit { head, expansions, deliveries, messages, parked, directory, cursors, .. } = self.commit;
+        let Commit { head, expansions, deliveries, messages, parked, directory, cursors, actions, .. } =
+            self.commit;
         let mut exists = |what: String, leaf: u64| {
             if leaf >= head.size {
                 report.loss(
@@ -372,6 +373,9 @@ impl Looked<'_> {
                 );
             }
         };
+        for action in actions {
+            exists(format!("the action {}", action.id), action.id);
+        }
         for expansion in expansions {
             exists(format!("the expansion of list {}", expansion.list), expansion.list);
         }
