@@ -40,7 +40,7 @@ impl Town {
         }
         fs::write(
             dir.path().join("truc.toml"),
-            "origin = \"hub.test/log\"\n[listen]\naddress = \"127.0.0.1:0\"\n[logging]\nfilter = \"warn\"\n",
+            "origin = \"hub.test/log\"\n[listen]\naddress = \"127.0.0.1:0\"\n[monitor]\naddress = \"127.0.0.1:0\"\n[logging]\nfilter = \"warn\"\n",
         )
         .unwrap();
         let (hub, endpoint) = serve(dir.path());

@@ -142,7 +142,7 @@ pub fn on_word(state: Transport, word: Word) -> Option<Moved> {
         Word::Release => (state == Transport::HELD, Transport::READY, EventKind::DeliveryReleased),
         Word::Cancel => (waits, Transport::CANCELLED, EventKind::DeliveryCancelled),
         Word::Expire => (waits, Transport::EXPIRED, EventKind::ContentHandoverFailure),
-        Word::Resend => (ended, Transport::READY, EventKind::ContentConsignment),
+        Word::Resend => (ended, Transport::READY, EventKind::DeliveryReleased),
     };
     applies.then_some(Moved { state, event })
 }

@@ -10,7 +10,8 @@ use super::{
 };
 use crate::{
     hub::{Hub, refused::Refused},
-    proto::*, rpc::operator_service_server::OperatorService,
+    proto::*,
+    rpc::operator_service_server::OperatorService,
 };
 
 /// The service over a hub.

@@ -5,6 +5,7 @@ mod claim;
 pub mod clock;
 pub mod directory;
 pub mod dispatcher;
+pub mod health;
 pub mod intake;
 mod lanes;
 pub mod operate;
@@ -25,6 +26,7 @@ mod tiles;
 pub mod transfer;
 pub mod watch;
 mod why;
+pub mod witness;
 mod workers;
 
 use std::sync::{Arc, PoisonError, RwLock};
@@ -42,6 +44,7 @@ use crate::{
 use bells::Bells;
 use clock::Clock;
 use dispatcher::Dispatcher;
+use health::Health;
 use recent::Recent;
 use sequencer::Sequencer;
 pub use sequencer::{ByHand, Turn};
@@ -143,6 +146,8 @@ pub struct Hub {
     feeds: Arc<Bells>,
     recent: Arc<Recent>,
     notices: tokio::sync::broadcast::Sender<Notice>,
+    /// What is not as it should be.
+    health: Arc<Health>,
     /// Bytes of offers that were built and not yet read.
     offered: Shares,
     /// Places for bundles that are read at the same time.
@@ -218,6 +223,7 @@ impl Hub {
             actions_due: Arc::clone(&actions_due),
         })?;
         let hub = Arc::new(Self {
+            health: Arc::new(Health::new(clock.clone())),
             store,
             payload,
             log,

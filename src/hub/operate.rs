@@ -11,7 +11,10 @@ use super::{
     queue::rows,
     reach::{Spot, ends, is_held_to_end, page, takes},
     refused::{Refused, blocking},
-    sequencer::{Answer, Proof, Proposal, actions::{Asked, Taken, Verdict}},
+    sequencer::{
+        Answer, Proof, Proposal,
+        actions::{Asked, Taken, Verdict},
+    },
 };
 use crate::{
     domain::{
@@ -131,7 +134,11 @@ impl Hub {
     }
 
     /// Takes an action back before it took effect.
-    pub async fn undo(self: &Arc<Self>, actor: &Actor, request: UndoRequest) -> Result<UndoResponse, Refused> {
+    pub async fn undo(
+        self: &Arc<Self>,
+        actor: &Actor,
+        request: UndoRequest,
+    ) -> Result<UndoResponse, Refused> {
         let UndoRequest { id, reason } = request;
         check_reason(&reason)?;
         let taken = Taken { id, actor: actor.clone(), reason, verdict: Verdict::Undo };
@@ -214,7 +221,11 @@ impl Hub {
     }
 
     /// Checks a request and looks at what it would touch.
-    fn prepare_action(&self, actor: &Actor, request: &ActRequest) -> Result<(ActionRecord, ActResponse), Refused> {
+    fn prepare_action(
+        &self,
+        actor: &Actor,
+        request: &ActRequest,
+    ) -> Result<(ActionRecord, ActResponse), Refused> {
         let record = self.checked(actor, request)?;
         let after = parse_spot(&request.page_token)?;
         let listed = if request.dry_run { rows(request.page_size, DEFAULT_PAGE) } else { 0 };
@@ -228,7 +239,10 @@ impl Hub {
             ..ActResponse::default()
         };
         if plan.count == 0 && !request.dry_run && !self.stands_without_deliveries(&record)? {
-            return Err(Refused::because(ReasonCode::NothingToDo, "no delivery of the target can be moved so"));
+            return Err(Refused::because(
+                ReasonCode::NothingToDo,
+                "no delivery of the target can be moved so",
+            ));
         }
         Ok((ActionRecord { planned: plan.count, ..record }, response))
     }

@@ -98,8 +98,8 @@ impl Hub {
 
     fn summary_now(&self, request: &QueueSummaryRequest) -> Result<QueueSummaryResponse, Refused> {
         let directory = self.directory();
-        let level = Level::try_from(request.level)
-            .map_err(|_| Reason::invalid("level", "is none of the levels"))?;
+        let level =
+            Level::try_from(request.level).map_err(|_| Reason::invalid("level", "is none of the levels"))?;
         let inside = Inside::new(&directory, &request.below, level)?;
         let counted = self.count_waiting(&inside)?;
         let places = places(&directory, counted.recipients.keys());

@@ -61,7 +61,8 @@ fn of_recipients(
     let from = after.map(|spot| spot.recipient.as_str()).unwrap_or_default();
     for recipient in action.recipients.iter().filter(|recipient| recipient.as_str() >= from) {
         // No document has the index 0: before the first one there must be agencies.
-        let mut last = Waiting { recipient: recipient.clone(), rank: 0, document: 0, deadline_us: 0, held: false };
+        let mut last =
+            Waiting { recipient: recipient.clone(), rank: 0, document: 0, deadline_us: 0, held: false };
         if let Some(after) = after.filter(|after| after.recipient == *recipient) {
             (last.rank, last.document) = (after.rank, after.document);
         }
@@ -76,7 +77,11 @@ fn of_recipients(
                 last = newest.clone();
             }
             let in_time = mine.into_iter().filter(|waiting| waiting.document < action.id);
-            found.extend(in_time.map(|Waiting { recipient, rank, document, .. }| Spot { recipient, rank, document }));
+            found.extend(in_time.map(|Waiting { recipient, rank, document, .. }| Spot {
+                recipient,
+                rank,
+                document,
+            }));
             if !more {
                 break;
             }
@@ -105,10 +110,7 @@ pub fn ends(kind: ActionKind) -> bool {
 }
 
 /// Whether the delivery is held by an open action that will end it.
-pub fn is_held_to_end(
-    delivery: &DeliveryRecord,
-    open: impl FnOnce(u64) -> Option<ActionKind>,
-) -> bool {
+pub fn is_held_to_end(delivery: &DeliveryRecord, open: impl FnOnce(u64) -> Option<ActionKind>) -> bool {
     delivery.held_by_plus_one.checked_sub(1).and_then(open).is_some_and(ends)
 }
 

@@ -291,7 +291,9 @@ fn counter(totals: &mut WhyTotals, state: TransportState) -> &mut u64 {
         TransportState::Expired => &mut totals.expired,
         TransportState::Cancelled => &mut totals.cancelled,
         TransportState::Held => &mut totals.held,
-        TransportState::Ready | TransportState::Scheduled | TransportState::Unspecified => &mut totals.waiting,
+        TransportState::Ready | TransportState::Scheduled | TransportState::Unspecified => {
+            &mut totals.waiting
+        }
     }
 }
 
@@ -333,7 +335,10 @@ fn told(directory: &Directory, recipient: &str, finding: Finding) -> WhyRecipien
     let says = |words: &str| words.replace("{}", &finding.subject);
     WhyRecipient {
         recipient: recipient.to_owned(),
-        name: directory.resolve(recipient).map(|agency: &AgencyEntry| agency.name.clone()).unwrap_or_default(),
+        name: directory
+            .resolve(recipient)
+            .map(|agency: &AgencyEntry| agency.name.clone())
+            .unwrap_or_default(),
         cause: finding.cause.into(),
         owner: entry.owner.into(),
         says_en: says(entry.says_en),

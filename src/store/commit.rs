@@ -1,8 +1,8 @@
 //! The unit of truth: everything that must agree, written at once or not at all.
 
 use super::records::{
-    ActionRecord, BodyRecord, CursorRecord, DeliveryRecord, DirectoryRecord, DocumentRecord, ExpansionRecord, Head,
-    LeafRecord, MessageRecord, ParkedRecord, RecipientList,
+    ActionRecord, BodyRecord, CursorRecord, DeliveryRecord, DirectoryRecord, DocumentRecord, ExpansionRecord,
+    Head, LeafRecord, MessageRecord, PairRecord, ParkedRecord, RecipientList, SentRecord,
 };
 use crate::tlog::Hash;
 
@@ -37,6 +37,10 @@ pub struct Commit {
     pub bodies: Vec<BodyRecord>,
     /// Saved watch cursors.
     pub cursors: Vec<CursorRecord>,
+    /// Countings of consignments that went on, each pair once.
+    pub pairs: Vec<PairRecord>,
+    /// Countings of acceptances that went on, each sender once.
+    pub sent: Vec<SentRecord>,
     /// New or changed actions of operators, each once, in its state after the commit.
     pub actions: Vec<ActionRecord>,
 }

@@ -91,6 +91,11 @@ pub mod samples {
         ActionRecord { id, recipients, actor: "an".into(), phase: phase.into(), ..ActionRecord::default() }
     }
 
+    /// How far a counting is.
+    pub fn pair(recipient: &str, sender: &str, number: u64, received: u64, leaf: u64) -> PairRecord {
+        PairRecord { recipient: recipient.into(), sender: sender.into(), number, received, leaf }
+    }
+
     /// A commit that uses every kind of record.
     pub fn rich_commit() -> Commit {
         let mut commit = accept(0);
@@ -111,6 +116,8 @@ pub mod samples {
         });
         commit.cursors.push(CursorRecord { agency: "H53.1".into(), next: 1 });
         commit.actions = vec![action(1, ActionPhase::Active), action(2, ActionPhase::Pending)];
+        commit.pairs.extend([pair("H53", "H53.1", 1, 1, 1), pair("H53.2", "H53.1", 1, 1, 2)]);
+        commit.sent.push(SentRecord { sender: "H53.1".into(), number: 1, leaf: 0 });
         grow(Edge::empty(), &mut commit);
         commit
     }
@@ -153,6 +160,8 @@ pub fn run(bench: &mut dyn Bench) {
         second.documents[0].parts.push(samples::envelope(3).sha256);
         second.deliveries[1] = samples::delivery(3, "H53.2", TransportState::Held);
         second.actions = vec![samples::action(2, ActionPhase::Lapsed), samples::action(4, ActionPhase::Done)];
+        second.pairs.extend([samples::pair("H53", "H53.1", 2, 3, 4), samples::pair("H53", "H53.3", 1, 2, 3)]);
+        second.sent.push(SentRecord { sender: "H53.1".into(), number: 2, leaf: 3 });
         edge = samples::grow(edge, &mut second);
         store.commit(&second).unwrap();
         let mut settle = Commit {
@@ -244,6 +253,21 @@ fn after_all(store: &dyn Store, edge: &Edge) {
     assert!(
         store.parked(&DocumentName::parse("H53", "later", 0).unwrap(), &agency("H53.1")).unwrap().is_empty()
     );
+    counts_go_on(store);
     assert_eq!(store.body(&Digest::of(b"b")).unwrap().unwrap().offset, 9);
     assert_eq!(store.body(&Digest::of(b"c")).unwrap(), None);
+}
+
+fn counts_go_on(store: &dyn Store) {
+    let (to, from) = (agency("H53"), agency("H53.1"));
+    assert_eq!(store.pair(&to, &from).unwrap(), Some(samples::pair("H53", "H53.1", 2, 3, 4)));
+    assert_eq!(
+        store.received(&to).unwrap(),
+        Some(samples::pair("H53", "H53.1", 2, 3, 4)),
+        "the newest of two"
+    );
+    assert_eq!(store.received(&agency("H53.2")).unwrap(), Some(samples::pair("H53.2", "H53.1", 1, 1, 2)));
+    assert_eq!((store.pair(&from, &to).unwrap(), store.received(&from).unwrap()), (None, None));
+    assert_eq!(store.sent(&from).unwrap(), Some(SentRecord { sender: "H53.1".into(), number: 2, leaf: 3 }));
+    assert_eq!(store.sent(&to).unwrap(), None);
 }

@@ -16,7 +16,8 @@ use prost::Message;
 use super::{
     Commit, CommitError, Store, StoreError, StoredLeaf, Waiting, rank,
     records::{
-        ActionRecord, BodyRecord, DeliveryRecord, DocumentRecord, ExpansionRecord, Head, ParkedRecord, RecipientList,
+        ActionRecord, BodyRecord, DeliveryRecord, DocumentRecord, ExpansionRecord, Head, PairRecord,
+        ParkedRecord, RecipientList, SentRecord,
     },
 };
 use crate::{
@@ -65,6 +66,8 @@ struct State {
     bodies: HashMap<Bytes, BodyRecord>,
     cursors: HashMap<String, u64>,
     actions: BTreeMap<u64, ActionRecord>,
+    pairs: BTreeMap<(String, String), PairRecord>,
+    sent: HashMap<String, SentRecord>,
     stopped: bool,
 }
 
@@ -122,6 +125,9 @@ impl State {
         }
         self.directory.extend(commit.directory.iter().map(|change| change.leaf));
         self.bodies.extend(commit.bodies.into_iter().map(|body| (body.sha256.clone(), body)));
+        let pairs = commit.pairs.into_iter();
+        self.pairs.extend(pairs.map(|pair| ((pair.recipient.clone(), pair.sender.clone()), pair)));
+        self.sent.extend(commit.sent.into_iter().map(|sent| (sent.sender.clone(), sent)));
         self.cursors.extend(commit.cursors.into_iter().map(|cursor| (cursor.agency, cursor.next)));
         self.actions.extend(commit.actions.into_iter().map(|action| (action.id, action)));
     }
@@ -234,10 +240,11 @@ impl Store for Memory {
         let state = self.state();
         let after = after.map(|after| (after.recipient.clone(), after.rank, after.document));
         let start = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let waiting = |((recipient, rank, document), (deadline_us, held)): (&(String, u8, u64), &(i64, bool))| {
-            let (rank, document, deadline_us, held) = (*rank, *document, *deadline_us, *held);
-            Waiting { recipient: recipient.clone(), rank, document, deadline_us, held }
-        };
+        let waiting =
+            |((recipient, rank, document), (deadline_us, held)): (&(String, u8, u64), &(i64, bool))| {
+                let (rank, document, deadline_us, held) = (*rank, *document, *deadline_us, *held);
+                Waiting { recipient: recipient.clone(), rank, document, deadline_us, held }
+            };
         Ok(state.waiting.range((start, Bound::Unbounded)).take(limit).map(waiting).collect())
     }
 
@@ -288,6 +295,21 @@ impl Store for Memory {
 
     fn open_actions(&self) -> Result<Vec<ActionRecord>, StoreError> {
         Ok(self.state().actions.values().filter(|action| action.is_open()).cloned().collect())
+    }
+
+    fn pair(&self, recipient: &AgencyId, sender: &AgencyId) -> Result<Option<PairRecord>, StoreError> {
+        Ok(self.state().pairs.get(&(recipient.to_string(), sender.to_string())).cloned())
+    }
+
+    fn received(&self, recipient: &AgencyId) -> Result<Option<PairRecord>, StoreError> {
+        let state = self.state();
+        let mine = state.pairs.range((recipient.to_string(), String::new())..);
+        let mine = mine.take_while(|((to, _), _)| to == recipient.as_str());
+        Ok(mine.map(|(_, pair)| pair).max_by_key(|pair| pair.received).cloned())
+    }
+
+    fn sent(&self, sender: &AgencyId) -> Result<Option<SentRecord>, StoreError> {
+        Ok(self.state().sent.get(sender.as_str()).cloned())
     }
 
     fn directory_changes(&self) -> Result<Vec<(u64, Bytes)>, StoreError> {

@@ -83,6 +83,9 @@ impl Store for Gate {
         action(id: u64) -> Result<Option<ActionRecord>, StoreError>;
         actions(before: Option<u64>, limit: usize) -> Result<Vec<ActionRecord>, StoreError>;
         open_actions() -> Result<Vec<ActionRecord>, StoreError>;
+        pair(to: &AgencyId, from: &AgencyId) -> Result<Option<PairRecord>, StoreError>;
+        received(to: &AgencyId) -> Result<Option<PairRecord>, StoreError>;
+        sent(from: &AgencyId) -> Result<Option<SentRecord>, StoreError>;
         directory_changes() -> Result<Vec<(u64, Bytes)>, StoreError>;
     }
 }

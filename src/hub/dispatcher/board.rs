@@ -127,7 +127,8 @@ impl Queue {
             visit(self, Seen::new(place.document(), away));
             came = After::Ready(place.rank(), place.document());
         }
-        let away_from = if let After::Away(document) = after { Bound::Excluded(document) } else { Bound::Unbounded };
+        let away_from =
+            if let After::Away(document) = after { Bound::Excluded(document) } else { Bound::Unbounded };
         for (document, away) in self.away.range((away_from, Bound::Unbounded)) {
             if *left == 0 {
                 return Some(came);

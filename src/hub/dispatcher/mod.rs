@@ -9,8 +9,8 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use self::board::{Board, Spot};
 pub use self::board::{After, Seen};
+use self::board::{Board, Spot};
 use super::bells::{Bells, Listening};
 use crate::{
     domain::{id::AgencyId, reason::Reason, retry::Backoff, time::Timestamp},

@@ -8,7 +8,10 @@ use std::{
 use prost::Message;
 
 use super::{
-    Answer, Decision, Parts, Proof, Proposal, Rejection, actions::Actions, expansion::Expansions,
+    Answer, Decision, Parts, Proof, Proposal, Rejection,
+    actions::Actions,
+    counting::{Counted, Received},
+    expansion::Expansions,
     refusals::Refusals,
 };
 use crate::{
@@ -24,7 +27,8 @@ use crate::{
     store::{
         Commit, Store, StoreError,
         records::{
-            ActionRecord, CursorRecord, DeliveryRecord, DocumentRecord, Head, LeafRecord, MessageRecord, ParkedRecord,
+            ActionRecord, CursorRecord, DeliveryRecord, DocumentRecord, Head, LeafRecord, MessageRecord,
+            ParkedRecord,
         },
     },
     tlog::{
@@ -56,6 +60,8 @@ pub struct Draft<'a> {
     revoked: Vec<NodeName>,
     accepted: Vec<recent::Document>,
     refusals: &'a mut Refusals,
+    pub(super) received: &'a mut Received,
+    pub(super) counted: Counted,
 }
 
 /// A decided group: the commit, and what is needed to answer.
@@ -76,7 +82,11 @@ pub struct Done {
 
 impl<'a> Draft<'a> {
     /// Begins on top of the newest head.
-    pub fn new(parts: &'a Parts, refusals: &'a mut Refusals) -> Result<Self, StoreError> {
+    pub fn new(
+        parts: &'a Parts,
+        refusals: &'a mut Refusals,
+        received: &'a mut Received,
+    ) -> Result<Self, StoreError> {
         let store = &*parts.store;
         let head = store.head();
         let edge = Edge::load(head.size, &query::Nodes(store))?;
@@ -103,6 +113,8 @@ impl<'a> Draft<'a> {
             revoked: Vec::new(),
             accepted: Vec::new(),
             refusals,
+            received,
+            counted: Counted::default(),
         })
     }
 
@@ -353,6 +365,7 @@ impl<'a> Draft<'a> {
     pub fn finish(mut self) -> Done {
         self.commit.deliveries = self.deliveries.into_values().collect();
         self.commit.actions = self.actions.into_values().collect();
+        (self.commit.pairs, self.commit.sent) = self.counted.into_records();
         let base_size = self.growth.base_size();
         let empty = self.commit == Commit::default();
         let directory = self.directory_changed.then_some(self.directory);

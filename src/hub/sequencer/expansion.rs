@@ -180,11 +180,14 @@ pub fn consign(
     let name = DocumentName::parse(&document.sender, &document.document_id, document.revision)?;
     let manifest = Digest::from_slice(&document.manifest_sha256).unwrap_or(Digest([0; 32]));
     let parked = read_parked(draft, &name, &recipient)?;
+    let numbers = draft.consignment_numbers(&name.sender, &recipient)?;
     let evidence = draft.event(EventKind::ContentConsignment)?;
     let mut evidence = told(evidence.about(&name, &manifest).to(&recipient).after(after));
     evidence.submission_time_us = document.accepted_at_us;
     evidence.delivery_deadline_us = deadline.0;
-    let (_, hash) = draft.add_leaf(&evidence, Some(document.index), Vec::new())?;
+    evidence.counters = Some(numbers.clone());
+    let (leaf, hash) = draft.add_leaf(&evidence, Some(document.index), Vec::new())?;
+    draft.count_consignment(name.sender.clone(), &recipient, &numbers, (leaf, hash));
     let mut delivery = DeliveryRecord {
         document: document.index,
         recipient: recipient.to_string(),

@@ -2,6 +2,7 @@
 
 pub mod actions;
 mod by_hand;
+mod counting;
 mod draft;
 mod expansion;
 mod receipt;
@@ -20,16 +21,17 @@ use std::{
 
 use tokio::sync::{broadcast, oneshot};
 
+use self::{
+    actions::{Actions, Asked, Taken},
+    counting::Received,
+    draft::Draft,
+    expansion::Expansions,
+    refusals::Refusals,
+};
 pub use self::{
     by_hand::{ByHand, Turn},
     register::{import_of, quarantined},
     submission::for_information,
-};
-use self::{
-    actions::{Actions, Asked, Taken},
-    draft::Draft,
-    expansion::Expansions,
-    refusals::Refusals,
 };
 use super::{
     LogIdentity, Notice,
@@ -50,7 +52,10 @@ use crate::{
         reason::{Reason, ReasonCode},
     },
     proto::{self, EventKind, SignedEnvelope},
-    store::{CommitError, Store, StoreError, Waiting, records::{ActionRecord, BodyRecord}},
+    store::{
+        CommitError, Store, StoreError, Waiting,
+        records::{ActionRecord, BodyRecord},
+    },
 };
 
 /// After this long without work the store may do its housekeeping.
@@ -252,7 +257,14 @@ impl Sequencer {
         let (requests, receiver) = lanes::lanes(parts.max_waiting_requests, ROUND);
         let expansions = Expansions::load(&*parts.store)?;
         let actions = Actions::load(&*parts.store, Arc::clone(&parts.actions_due))?;
-        let writer = Writer { parts, expansions, actions, refusals: Refusals::default(), commit_took: Duration::ZERO };
+        let writer = Writer {
+            parts,
+            expansions,
+            actions,
+            refusals: Refusals::default(),
+            received: Received::default(),
+            commit_took: Duration::ZERO,
+        };
         Ok((Self { requests, thread: Mutex::default() }, ByHand { writer, requests: receiver }))
     }
 
@@ -291,6 +303,7 @@ struct Writer {
     expansions: Expansions,
     actions: Actions,
     refusals: Refusals,
+    received: Received,
     commit_took: Duration,
 }
 
@@ -373,7 +386,8 @@ impl Writer {
     fn group(&mut self, first: Option<Request>, requests: &Receiver<Request>) -> Result<bool, WriteError> {
         let max = self.parts.max_batch_leaves;
         let end = self.parts.clock.monotonic() + self.commit_took.clamp(*GATHER.start(), *GATHER.end());
-        let mut draft = Draft::new(&self.parts, &mut self.refusals)?;
+        self.received.trim();
+        let mut draft = Draft::new(&self.parts, &mut self.refusals, &mut self.received)?;
         let mut decided: Decided = Vec::new();
         let mut stop = false;
         let mut next = first;

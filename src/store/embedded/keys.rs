@@ -20,6 +20,8 @@ const CURSOR: u8 = b'c';
 const DIRECTORY: u8 = b'g';
 const ACTION: u8 = b'a';
 const OPEN: u8 = b'o';
+const PAIR: u8 = b'v';
+const SENT: u8 = b't';
 
 /// Ends the value of a delivery that is held.
 const HELD: u8 = 1;
@@ -223,6 +225,27 @@ pub fn all_open_actions() -> Vec<u8> {
     Key::new(OPEN).0
 }
 
+/// Recipient, sender → the counting of consignments.
+pub fn pair(recipient: &str, sender: &str) -> Vec<u8> {
+    Key::new(PAIR).text(recipient).text(sender).0
+}
+
+/// Recipient and sender of a [`pair`].
+pub fn parse_pair(key: &[u8]) -> Option<(&str, &str)> {
+    let (recipient, sender) = std::str::from_utf8(key.strip_prefix(&[PAIR])?).ok()?.split_once('\0')?;
+    Some((recipient, sender.strip_suffix('\0')?))
+}
+
+/// All countings of a recipient.
+pub fn pairs_of(recipient: &str) -> Vec<u8> {
+    Key::new(PAIR).text(recipient).0
+}
+
+/// Sender → the counting of its acceptances.
+pub fn sent(sender: &str) -> Vec<u8> {
+    Key::new(SENT).text(sender).0
+}
+
 /// The distances from the last of some ascending numbers back to the first.
 pub fn gaps(numbers: &[u64]) -> Vec<u8> {
     let mut gaps = Vec::new();
@@ -260,7 +283,7 @@ fn cut(key: &[u8]) -> Option<usize> {
     let within = |len: usize| (len <= key.len()).then_some(len);
     let text = |from: usize| key.get(from..)?.iter().position(|byte| *byte == 0).map(|at| from + at + 1);
     match *key.first()? {
-        NAME | FEED => text(1),
+        NAME | FEED | PAIR => text(1),
         TIMELINE | DELIVERY => within(1 + 8),
         WAITING => within(text(1)? + 1),
         EXPANSION | DIRECTORY | ACTION | OPEN => within(1),
@@ -318,6 +341,7 @@ mod tests {
             (all_directory(), directory(9)),
             (all_actions(), action(9)),
             (all_open_actions(), open_action(9)),
+            (pairs_of("H53"), pair("H53", "H53.1")),
         ];
         for (prefix, key) in scans {
             assert!(is_grouped(&prefix), "{prefix:?}");
@@ -344,6 +368,7 @@ mod tests {
     fn names_read_back() {
         assert_eq!(parse_name(&name_of("a, b", "H53.1", 7)), Some(("a, b", "H53.1", 7)));
         assert_eq!(parse_name(&expansion(7)), None);
+        assert_eq!(parse_pair(&pair("H53", "H53.1")), Some(("H53", "H53.1")));
     }
 
     #[test]

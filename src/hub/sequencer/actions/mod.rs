@@ -337,10 +337,7 @@ fn is_standing(record: &ActionRecord) -> bool {
 }
 
 fn is_running(record: &ActionRecord) -> bool {
-    matches!(
-        record.action_phase(),
-        ActionPhase::Applying | ActionPhase::Effecting | ActionPhase::Undoing
-    )
+    matches!(record.action_phase(), ActionPhase::Applying | ActionPhase::Effecting | ActionPhase::Undoing)
 }
 
 /// A phase begins: nothing of it is done yet.

@@ -63,8 +63,12 @@ impl Actions {
         }
         let document = draft.document(spot.document)?;
         match (record.action_phase(), record.action_kind()) {
-            (ActionPhase::Applying, ActionKind::Release) => release(draft, record, &document, &recipient, &mut delivery)?,
-            (ActionPhase::Applying, ActionKind::Resend) => resend(draft, record, &document, &recipient, &mut delivery)?,
+            (ActionPhase::Applying, ActionKind::Release) => {
+                release(draft, record, &document, &recipient, &mut delivery)?
+            }
+            (ActionPhase::Applying, ActionKind::Resend) => {
+                resend(draft, record, &document, &recipient, &mut delivery)?
+            }
             (ActionPhase::Applying, _) => record.hold(draft, &document, &recipient, &mut delivery)?,
             (ActionPhase::Effecting, ActionKind::Redirect) => {
                 self.redirect(draft, record, &document, &recipient, &mut delivery, expansions)?;
@@ -93,9 +97,8 @@ impl Actions {
         delivery: &mut DeliveryRecord,
     ) -> Result<(), Refused> {
         let before = delivery.held_before_plus_one.checked_sub(1).and_then(|id| self.open.get(&id));
-        let in_force = |hold: &&ActionRecord| {
-            matches!(hold.action_phase(), ActionPhase::Applying | ActionPhase::Active)
-        };
+        let in_force =
+            |hold: &&ActionRecord| matches!(hold.action_phase(), ActionPhase::Applying | ActionPhase::Active);
         match before.filter(in_force) {
             Some(hold) => {
                 delivery.held_by_plus_one = 0;
