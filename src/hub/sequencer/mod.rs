@@ -152,10 +152,10 @@ pub enum Proposal {
     Receipt(Box<Report<CheckedReceipt>>),
     /// Take a business status.
     Status(Box<Report<CheckedStatus>>),
-    /// Change the directory.
-    Change(Box<proto::DirectoryChange>),
+    /// Change the directory, on this person's word.
+    Change(Box<proto::DirectoryChange>, Option<proto::Actor>),
     /// Add many agencies; a bad one does not stop the others.
-    Import(Vec<proto::Agency>),
+    Import(Vec<proto::Agency>, Option<proto::Actor>),
     /// End deliveries whose deadline passed.
     Expire(Vec<Waiting>),
     /// Record what auditors asked.
@@ -180,7 +180,7 @@ impl Proposal {
             Self::Receipt(report) => &report.node,
             Self::Status(report) => &report.node,
             Self::SaveCursor(node, ..) => node,
-            Self::Change(_) | Self::Import(_) | Self::Expire(_) | Self::Note(_) => return None,
+            Self::Change(..) | Self::Import(..) | Self::Expire(_) | Self::Note(_) => return None,
             Self::Act(_) | Self::Judge(_) | Self::Wake => return None,
         };
         Some(node.clone())
