@@ -12,8 +12,8 @@ use toml::{Table, Value};
 
 pub use check::Problem;
 pub use sections::{
-    Config, Delivery, IndexEngine, Limits, Listen, Log, LogFormat, LogHttp, Logging, Monitor, Store,
-    Submission, Tls, Witness,
+    Config, Delivery, IndexEngine, Limits, Listen, Log, LogFormat, LogHttp, Logging, Monitor, Operator,
+    Store, Submission, Tls, Witness,
 };
 use sections::{Docs, SECTIONS};
 

@@ -1,5 +1,6 @@
 //! The commands. Each is one file with `Args` and `Args::run`, and one line below.
 
+pub mod action;
 pub mod address;
 pub mod audit;
 pub mod bench;
@@ -18,6 +19,7 @@ mod moment;
 mod output;
 pub mod overview;
 pub mod pki;
+pub mod queue;
 pub mod rebuild;
 pub mod receipt;
 pub mod receipt_files;
@@ -30,6 +32,7 @@ pub mod status;
 mod table;
 pub mod verify;
 pub mod watch;
+pub mod why;
 mod witnessing;
 
 use std::process::ExitCode;
@@ -88,6 +91,9 @@ commands! {
     Verify => verify,
     Directory => directory,
     Overview => overview,
+    Why => why,
+    Queue => queue,
+    Action => action,
     Keygen => keygen,
     Log => log,
     Pki => pki,

@@ -25,7 +25,7 @@ use crate::{
         tls::Acceptor,
         witness::WitnessDoor,
     },
-    hub::{Hub, LogIdentity, Settings, StartError, clock::Clock},
+    hub::{Hub, LogIdentity, Settings, StartError, clock::Clock, operate::Rules},
     store::{
         embedded::{Embedded, EmbeddedOptions, Opened, index::Engine},
         payload::{Payload, PayloadOptions},
@@ -311,6 +311,12 @@ fn settings(config: &Config) -> Result<Settings, Failure> {
         max_waiting_requests: config.store.batch_max * 4,
         max_batch_leaves: config.store.batch_max,
         recent_bytes: usize::try_from(config.store.recent).unwrap_or(usize::MAX),
+        operator: Rules {
+            four_eyes_above: config.operator.four_eyes_above,
+            undo_window_us: us(config.operator.undo_window),
+            approval_window_us: us(config.operator.approval_window),
+            actions_per_minute: config.operator.actions_per_minute,
+        },
     })
 }
 

@@ -8,8 +8,11 @@ pub mod dispatcher;
 pub mod health;
 pub mod intake;
 mod lanes;
+pub mod operate;
 pub mod proofs;
 pub mod query;
+pub mod queue;
+mod reach;
 mod recent;
 pub mod refused;
 pub mod report;
@@ -22,6 +25,7 @@ mod sync;
 mod tiles;
 pub mod transfer;
 pub mod watch;
+mod why;
 pub mod witness;
 mod workers;
 
@@ -76,6 +80,8 @@ pub struct Settings {
     pub max_batch_leaves: usize,
     /// Bytes of memory for documents and proofs that were committed lately.
     pub recent_bytes: usize,
+    /// What operators may do.
+    pub operator: operate::Rules,
 }
 
 /// The log's name and keys.
@@ -150,6 +156,10 @@ pub struct Hub {
     search: std::sync::OnceLock<search::Follower>,
     /// What auditors asked and the log does not hold yet.
     trace: Arc<search::trace::Trace>,
+    /// When the next action of an operator goes on by itself.
+    actions_due: Arc<std::sync::atomic::AtomicI64>,
+    /// How often each operator acts.
+    paces: operate::Paces,
     /// Open two-way sessions.
     sessions: std::sync::atomic::AtomicUsize,
     stopping: CancellationToken,
@@ -197,6 +207,7 @@ impl Hub {
         let recent = Arc::new(Recent::new(settings.recent_bytes));
         let (notices, _) = tokio::sync::broadcast::channel(256);
         let log = Arc::new(log);
+        let actions_due = Arc::new(std::sync::atomic::AtomicI64::new(i64::MAX));
         let (sequencer, writer) = Sequencer::new(sequencer::Parts {
             store: Arc::clone(&store),
             log: Arc::clone(&log),
@@ -209,6 +220,7 @@ impl Hub {
             max_waiting_requests: settings.max_waiting_requests,
             max_batch_leaves: settings.max_batch_leaves,
             max_recipients: settings.limits.max_recipients,
+            actions_due: Arc::clone(&actions_due),
         })?;
         let hub = Arc::new(Self {
             health: Arc::new(Health::new(clock.clone())),
@@ -228,6 +240,8 @@ impl Hub {
             bundles: Arc::new(tokio::sync::Semaphore::new(proofs::MAX_BUNDLES)),
             search: std::sync::OnceLock::new(),
             trace: Arc::default(),
+            actions_due,
+            paces: operate::Paces::default(),
             sessions: std::sync::atomic::AtomicUsize::new(0),
             stopping: CancellationToken::new(),
             tasks: TaskTracker::new(),

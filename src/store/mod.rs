@@ -16,8 +16,8 @@ use std::fmt::Display;
 
 pub use commit::{Commit, CommitError};
 use records::{
-    BodyRecord, DeliveryRecord, DocumentRecord, ExpansionRecord, Head, PairRecord, ParkedRecord,
-    RecipientList, SentRecord,
+    ActionRecord, BodyRecord, DeliveryRecord, DocumentRecord, ExpansionRecord, Head, PairRecord,
+    ParkedRecord, RecipientList, SentRecord,
 };
 
 use crate::{
@@ -72,6 +72,8 @@ pub struct Waiting {
     pub document: u64,
     /// Moment by which it must be taken over.
     pub deadline_us: i64,
+    /// True in state HELD: it is not offered for the time being.
+    pub held: bool,
 }
 
 /// Room on a disk, in bytes.
@@ -154,7 +156,7 @@ pub trait Store: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Vec<DeliveryRecord>, StoreError>;
 
-    /// Deliveries in state READY, of all recipients, in order, after `after`, at most `limit`.
+    /// Deliveries in state READY or HELD, of all recipients, in order, after `after`, at most `limit`.
     fn waiting(&self, after: Option<&Waiting>, limit: usize) -> Result<Vec<Waiting>, StoreError>;
 
     /// Leaf indexes of a document's timeline from `from` on, at most `limit`.
@@ -191,6 +193,15 @@ pub trait Store: Send + Sync + 'static {
 
     /// Every directory change in order: leaf index and the serialized change.
     fn directory_changes(&self) -> Result<Vec<(u64, bytes::Bytes)>, StoreError>;
+
+    /// An operator's action.
+    fn action(&self, id: u64) -> Result<Option<ActionRecord>, StoreError>;
+
+    /// Actions older than `before` (all without it), the newest first, at most `limit`.
+    fn actions(&self, before: Option<u64>, limit: usize) -> Result<Vec<ActionRecord>, StoreError>;
+
+    /// Actions of which something is still to come, in the order in which they were asked for.
+    fn open_actions(&self) -> Result<Vec<ActionRecord>, StoreError>;
 
     /// Commits that the history index has yet to take over (0 where there is none).
     fn index_lag(&self) -> u64 {

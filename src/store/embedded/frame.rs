@@ -35,6 +35,7 @@ pub enum Kind {
     Directory = 10,
     Body = 11,
     Cursor = 12,
+    Action = 13,
     Pair = 20,
     Sent = 21,
 }
@@ -42,7 +43,7 @@ pub enum Kind {
 impl Kind {
     /// True for the number of a kind.
     fn is_known(kind: u8) -> bool {
-        (Self::Base as u8..=Self::Cursor as u8).contains(&kind)
+        (Self::Base as u8..=Self::Action as u8).contains(&kind)
             || (Self::Pair as u8..=Self::Sent as u8).contains(&kind)
     }
 }
@@ -86,6 +87,7 @@ pub fn encode(commit: &Commit, out: &mut Vec<u8>) -> Layout {
     out.put_all(Kind::Directory, &commit.directory);
     layout.bodies = out.put_all(Kind::Body, &commit.bodies);
     out.put_all(Kind::Cursor, &commit.cursors);
+    out.put_all(Kind::Action, &commit.actions);
     out.put_all(Kind::Pair, &commit.pairs);
     out.put_all(Kind::Sent, &commit.sent);
     layout
@@ -124,6 +126,7 @@ pub fn decode(payload: &Bytes) -> Result<(Commit, Layout), StoreError> {
                 layout.bodies.push(place);
             }
             k if k == Kind::Cursor as u8 => commit.cursors.push(message(body)?),
+            k if k == Kind::Action as u8 => commit.actions.push(message(body)?),
             k if k == Kind::Pair as u8 => commit.pairs.push(message(body)?),
             k if k == Kind::Sent as u8 => commit.sent.push(message(body)?),
             other => {

@@ -19,8 +19,8 @@ use crate::{
     store::{
         Commit, CommitError, Space, Store, StoreError, StoredLeaf, Waiting, files,
         records::{
-            BodyRecord, DeliveryRecord, DocumentRecord, ExpansionRecord, Head, PairRecord, ParkedRecord,
-            RecipientList, SentRecord,
+            ActionRecord, BodyRecord, DeliveryRecord, DocumentRecord, ExpansionRecord, Head, PairRecord,
+            ParkedRecord, RecipientList, SentRecord,
         },
     },
     tlog::{Hash, merkle},
@@ -277,6 +277,24 @@ impl Store for Embedded {
 
     fn cursor(&self, agency: &AgencyId) -> Result<Option<u64>, StoreError> {
         self.index_number(&keys::cursor(agency.as_str()))
+    }
+
+    fn action(&self, id: u64) -> Result<Option<ActionRecord>, StoreError> {
+        self.shared.get(&keys::action(id))?.map(|value| decode(&value)).transpose()
+    }
+
+    fn actions(&self, before: Option<u64>, limit: usize) -> Result<Vec<ActionRecord>, StoreError> {
+        let prefix = keys::all_actions();
+        let from = before.map_or_else(|| prefix.clone(), |before| successor(keys::action(before)));
+        self.records(&from, &prefix, limit)
+    }
+
+    fn open_actions(&self) -> Result<Vec<ActionRecord>, StoreError> {
+        let prefix = keys::all_open_actions();
+        let missing = |id: u64| StoreError::Damaged(format!("the record of action {id} is missing"));
+        let entries = self.shared.scan(&prefix, &prefix, usize::MAX)?;
+        let ids = entries.iter().filter_map(|(key, _)| keys::last_number(key));
+        ids.map(|id| self.action(id)?.ok_or_else(|| missing(id))).collect()
     }
 
     fn pair(&self, recipient: &AgencyId, sender: &AgencyId) -> Result<Option<PairRecord>, StoreError> {

@@ -363,7 +363,17 @@ impl Looked<'_> {
     /// Every leaf that a record names must exist.
     fn references(&self, report: &mut Report<'_>) {
         let Commit {
-            head, expansions, deliveries, messages, parked, directory, cursors, pairs, sent, ..
+            head,
+            expansions,
+            deliveries,
+            messages,
+            parked,
+            directory,
+            cursors,
+            pairs,
+            sent,
+            actions,
+            ..
         } = self.commit;
         let mut exists = |what: String, leaf: u64| {
             if leaf >= head.size {
@@ -374,6 +384,9 @@ impl Looked<'_> {
                 );
             }
         };
+        for action in actions {
+            exists(format!("the action {}", action.id), action.id);
+        }
         for expansion in expansions {
             exists(format!("the expansion of list {}", expansion.list), expansion.list);
         }
