@@ -14,6 +14,8 @@ const FILES: &[&str] = &[
     "truc/v1/docproof.proto",
     "truc/v1/search.proto",
     "truc/v1/audit.proto",
+    "truc/v1/presence.proto",
+    "truc/v1/flows.proto",
     "truc/v1/operator.proto",
 ];
 

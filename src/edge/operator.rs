@@ -23,4 +23,44 @@ impl OperatorService for Operators {
         caller.require_operator().map_err(refuse)?;
         Ok(Response::new(self.0.overview().await.map_err(|refused| status(&refused))?))
     }
+
+    async fn list_sessions(
+        &self,
+        request: Request<ListSessionsRequest>,
+    ) -> Result<Response<ListSessionsResponse>, Status> {
+        operator(&request)?;
+        let told = self.0.list_sessions(request.get_ref()).map_err(|refused| status(&refused))?;
+        Ok(Response::new(told))
+    }
+
+    async fn list_node_contacts(
+        &self,
+        request: Request<ListNodeContactsRequest>,
+    ) -> Result<Response<ListNodeContactsResponse>, Status> {
+        operator(&request)?;
+        let told = self.0.list_node_contacts(request.get_ref()).map_err(|refused| status(&refused))?;
+        Ok(Response::new(told))
+    }
+
+    async fn list_agency_contacts(
+        &self,
+        request: Request<ListAgencyContactsRequest>,
+    ) -> Result<Response<ListAgencyContactsResponse>, Status> {
+        operator(&request)?;
+        let told = self.0.list_agency_contacts(request.get_ref()).map_err(|refused| status(&refused))?;
+        Ok(Response::new(told))
+    }
+
+    async fn get_flows(
+        &self,
+        request: Request<GetFlowsRequest>,
+    ) -> Result<Response<GetFlowsResponse>, Status> {
+        operator(&request)?;
+        Ok(Response::new(self.0.flows(request.get_ref()).await.map_err(|refused| status(&refused))?))
+    }
+}
+
+fn operator<T>(request: &Request<T>) -> Result<(), Status> {
+    let caller = Caller::from_request(request).map_err(refuse)?;
+    caller.require_operator().map(drop).map_err(refuse)
 }
