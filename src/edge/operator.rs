@@ -8,7 +8,11 @@ use super::{
     caller::Caller,
     grpc_status::{refuse, status},
 };
-use crate::{hub::Hub, proto::*, rpc::operator_service_server::OperatorService};
+use crate::{
+    hub::{Hub, refused::Refused},
+    proto::*,
+    rpc::operator_service_server::OperatorService,
+};
 
 /// The service over a hub.
 pub struct Operators(pub Arc<Hub>);
@@ -19,48 +23,48 @@ impl OperatorService for Operators {
         &self,
         request: Request<GetOverviewRequest>,
     ) -> Result<Response<GetOverviewResponse>, Status> {
-        let caller = Caller::from_request(&request).map_err(refuse)?;
-        caller.require_operator().map_err(refuse)?;
-        Ok(Response::new(self.0.overview().await.map_err(|refused| status(&refused))?))
+        watcher(&request)?;
+        answer(self.0.overview().await)
     }
 
     async fn list_sessions(
         &self,
         request: Request<ListSessionsRequest>,
     ) -> Result<Response<ListSessionsResponse>, Status> {
-        operator(&request)?;
-        let told = self.0.list_sessions(request.get_ref()).map_err(|refused| status(&refused))?;
-        Ok(Response::new(told))
+        watcher(&request)?;
+        answer(self.0.list_sessions(request.get_ref()))
     }
 
     async fn list_node_contacts(
         &self,
         request: Request<ListNodeContactsRequest>,
     ) -> Result<Response<ListNodeContactsResponse>, Status> {
-        operator(&request)?;
-        let told = self.0.list_node_contacts(request.get_ref()).map_err(|refused| status(&refused))?;
-        Ok(Response::new(told))
+        watcher(&request)?;
+        answer(self.0.list_node_contacts(request.get_ref()))
     }
 
     async fn list_agency_contacts(
         &self,
         request: Request<ListAgencyContactsRequest>,
     ) -> Result<Response<ListAgencyContactsResponse>, Status> {
-        operator(&request)?;
-        let told = self.0.list_agency_contacts(request.get_ref()).map_err(|refused| status(&refused))?;
-        Ok(Response::new(told))
+        watcher(&request)?;
+        answer(self.0.list_agency_contacts(request.get_ref()))
     }
 
     async fn get_flows(
         &self,
         request: Request<GetFlowsRequest>,
     ) -> Result<Response<GetFlowsResponse>, Status> {
-        operator(&request)?;
-        Ok(Response::new(self.0.flows(request.get_ref()).await.map_err(|refused| status(&refused))?))
+        watcher(&request)?;
+        answer(self.0.flows(request.get_ref()).await)
     }
 }
 
-fn operator<T>(request: &Request<T>) -> Result<(), Status> {
+fn answer<T>(outcome: Result<T, Refused>) -> Result<Response<T>, Status> {
+    outcome.map(Response::new).map_err(|refused| status(&refused))
+}
+
+fn watcher<T>(request: &Request<T>) -> Result<(), Status> {
     let caller = Caller::from_request(request).map_err(refuse)?;
-    caller.require_operator().map(drop).map_err(refuse)
+    caller.require_watcher().map(drop).map_err(refuse)
 }

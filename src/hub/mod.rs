@@ -6,6 +6,7 @@ pub mod clock;
 pub mod directory;
 pub mod dispatcher;
 pub mod figures;
+pub mod health;
 pub mod intake;
 mod lanes;
 pub mod presence;
@@ -40,6 +41,7 @@ use crate::{
 use bells::Bells;
 use clock::Clock;
 use dispatcher::Dispatcher;
+use health::Health;
 use recent::Recent;
 use sequencer::Sequencer;
 pub use sequencer::{ByHand, Turn};
@@ -139,6 +141,8 @@ pub struct Hub {
     feeds: Arc<Bells>,
     recent: Arc<Recent>,
     notices: tokio::sync::broadcast::Sender<Notice>,
+    /// What is not as it should be.
+    health: Arc<Health>,
     /// Bytes of offers that were built and not yet read.
     offered: Shares,
     /// Places for bundles that are read at the same time.
@@ -214,6 +218,7 @@ impl Hub {
         let presence = Arc::new(presence::Presence::new(clock.clone()));
         let hub = Arc::new(Self {
             presence,
+            health: Arc::new(Health::new(clock.clone())),
             store,
             payload,
             log,

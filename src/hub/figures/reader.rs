@@ -66,6 +66,7 @@ impl Reader {
             }
             EventKind::ContentHandover => self.ended(evidence, End::HandedOver),
             EventKind::ContentHandoverFailure => self.ended(evidence, End::Expired),
+            EventKind::DeliveryCancelled => self.ended(evidence, End::Cancelled),
             // Without a status code it is the system's signed refusal; with one (02), the agency's word afterwards.
             EventKind::ConsignmentRejection if evidence.status_code == 0 => {
                 self.ended(evidence, End::Refused)
