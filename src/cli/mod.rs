@@ -14,6 +14,7 @@ pub mod flows;
 pub mod fsck;
 pub mod hub_process;
 pub mod keygen;
+pub mod log;
 mod moment;
 mod output;
 pub mod overview;
@@ -31,6 +32,7 @@ pub mod status;
 mod table;
 pub mod verify;
 pub mod watch;
+mod witnessing;
 
 use std::process::ExitCode;
 
@@ -94,6 +96,7 @@ commands! {
     Contacts => contacts,
     Flows => flows,
     Keygen => keygen,
+    Log => log,
     Pki => pki,
     Fsck => fsck,
     Rebuild => rebuild,

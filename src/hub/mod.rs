@@ -24,6 +24,7 @@ mod sync;
 mod tiles;
 pub mod transfer;
 pub mod watch;
+pub mod witness;
 mod workers;
 
 use std::sync::{Arc, PoisonError, RwLock};
