@@ -11,6 +11,7 @@ pub mod directory;
 mod events;
 mod failure;
 pub mod files;
+pub mod flows;
 pub mod fsck;
 pub mod hub_process;
 pub mod keygen;
@@ -20,6 +21,7 @@ mod output;
 pub mod overview;
 pub mod pki;
 pub mod queue;
+pub mod presence;
 pub mod rebuild;
 pub mod receipt;
 pub mod receipt_files;
@@ -41,6 +43,7 @@ use clap::Parser;
 pub use connection::Connection;
 pub use failure::{Exit, Failure};
 pub use output::Output;
+use presence::{contacts, nodes, sessions};
 
 /// Hub through which agencies exchange signed documents, with a proof in every acknowledgement.
 #[derive(Debug, Parser)]
@@ -94,6 +97,10 @@ commands! {
     Why => why,
     Queue => queue,
     Action => action,
+    Sessions => sessions,
+    Nodes => nodes,
+    Contacts => contacts,
+    Flows => flows,
     Keygen => keygen,
     Log => log,
     Pki => pki,

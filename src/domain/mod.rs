@@ -2,6 +2,7 @@
 
 pub mod agency;
 pub mod cause;
+pub mod day;
 pub mod delivery;
 pub mod directory;
 pub mod directory_import;

@@ -1,0 +1,10 @@
+//! What operators see of who is there, of what flows, and of a test document on its way.
+
+mod common;
+#[path = "presence/contacts.rs"]
+mod contacts;
+#[path = "presence/doors.rs"]
+mod doors;
+#[path = "presence/flows.rs"]
+mod flows;
+mod rig;
