@@ -13,6 +13,7 @@ pub mod files;
 pub mod fsck;
 pub mod hub_process;
 pub mod keygen;
+pub mod log;
 mod moment;
 mod output;
 pub mod overview;
@@ -29,6 +30,7 @@ pub mod status;
 mod table;
 pub mod verify;
 pub mod watch;
+mod witnessing;
 
 use std::process::ExitCode;
 
@@ -87,6 +89,7 @@ commands! {
     Directory => directory,
     Overview => overview,
     Keygen => keygen,
+    Log => log,
     Pki => pki,
     Fsck => fsck,
     Rebuild => rebuild,

@@ -22,6 +22,7 @@ mod sync;
 mod tiles;
 pub mod transfer;
 pub mod watch;
+pub mod witness;
 mod workers;
 
 use std::sync::{Arc, PoisonError, RwLock};
