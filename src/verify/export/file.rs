@@ -44,7 +44,7 @@ impl<R: BufRead> Items<R> {
     }
 
     /// The next item; `None` behind the end, which has to fit to all before it.
-    pub fn next(&mut self) -> Result<Option<ExportItem>, ExportError> {
+    pub fn read(&mut self) -> Result<Option<ExportItem>, ExportError> {
         if self.end.is_some() {
             return Ok(None);
         }

@@ -191,7 +191,7 @@ fn file(log: &Log) -> Vec<u8> {
 fn read(bytes: &[u8]) -> Result<(u64, usize), ExportError> {
     let (mut items, _) = Items::open(bytes)?;
     let mut count = 0;
-    while items.next()?.is_some() {
+    while items.read()?.is_some() {
         count += 1;
     }
     Ok((items.end().unwrap().rows, count))

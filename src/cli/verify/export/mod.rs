@@ -137,7 +137,7 @@ fn replay<R: std::io::BufRead>(
     bar: &ProgressBar,
 ) -> Result<Proven, Stop> {
     let from = checker.next();
-    while let Some(item) = items.next()? {
+    while let Some(item) = items.read()? {
         if let Some(row) = checker.take(item)? {
             compare.expect(&Row::from(row)).map_err(Stop::File)?;
         }

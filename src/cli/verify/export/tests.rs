@@ -53,7 +53,10 @@ fn answer(path: &Path) -> Answer {
     Answer::of(path, check(path, &proof, &how, &row_bar(0)).unwrap(), how.language)
 }
 
-fn kinds(path: &Path) -> Vec<(Kind, Option<u64>, Option<u64>, Option<&'static str>)> {
+/// What is wrong, in which row, at which leaf, in which column.
+type Named = (Kind, Option<u64>, Option<u64>, Option<&'static str>);
+
+fn kinds(path: &Path) -> Vec<Named> {
     answer(path).faults.iter().map(|fault| (fault.kind, fault.row, fault.leaf, fault.column)).collect()
 }
 
