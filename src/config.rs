@@ -3,6 +3,7 @@
 
 mod check;
 pub mod human;
+mod retention;
 mod sections;
 
 use std::path::{Path, PathBuf};
@@ -10,8 +11,10 @@ use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
 pub use check::Problem;
+pub use retention::{RetainedBodies, RetentionOperation, RetentionRule};
 pub use sections::{
-    Config, Delivery, IndexEngine, Limits, Listen, Log, LogFormat, LogHttp, Logging, Store, Submission, Tls,
+    Config, Delivery, IndexEngine, Limits, Listen, Log, LogFormat, LogHttp, Logging, Retention, Store,
+    Submission, Tls,
 };
 use sections::{Docs, SECTIONS};
 

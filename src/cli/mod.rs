@@ -22,6 +22,7 @@ pub mod receipt;
 pub mod receipt_files;
 pub mod receive;
 pub mod report;
+pub mod retention;
 pub mod send;
 pub mod serve;
 mod signing;
@@ -86,6 +87,7 @@ commands! {
     Verify => verify,
     Directory => directory,
     Overview => overview,
+    Retention => retention,
     Keygen => keygen,
     Pki => pki,
     Fsck => fsck,

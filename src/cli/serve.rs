@@ -10,15 +10,20 @@ use zeroize::Zeroizing;
 
 use super::{Exit, Failure, Output, files};
 use crate::{
-    config::{Config, IndexEngine},
-    domain::{document::Limits, retry::Backoff},
+    config::{Config, IndexEngine, RetainedBodies, RetentionOperation, RetentionRule},
+    domain::{
+        document::Limits,
+        retention::{Rule, Rules},
+        retry::Backoff,
+    },
     edge::{
         https::{self, Security},
         server::{self, ServeError},
         tiles::{Entries, LogDoor},
         tls::Acceptor,
     },
-    hub::{Hub, LogIdentity, Settings, StartError, clock::Clock},
+    hub::{Hub, LogIdentity, Settings, StartError, clock::Clock, retention::Policy},
+    proto::{ErasedScope, Operation},
     store::{
         embedded::{Embedded, EmbeddedOptions, Opened, index::Engine},
         payload::{Payload, PayloadOptions},
@@ -152,6 +157,7 @@ struct Started {
 async fn build(config: &Config) -> Result<(Arc<Hub>, Started), Failure> {
     let log = log_identity(config)?;
     let settings = settings(config)?;
+    let retention = retention(config);
     let history_dir = store_options(config).history_dir();
     let config = config.clone();
     let opened = tokio::task::spawn_blocking(move || open_store(&config)).await;
@@ -168,6 +174,7 @@ async fn build(config: &Config) -> Result<(Arc<Hub>, Started), Failure> {
     let following = tokio::task::spawn_blocking(move || follower.follow(&history)).await;
     let following = following.map_err(|error| Failure::new(Exit::File, error))?;
     following.map_err(|error| Failure::new(Exit::File, error).with_help(DAMAGED))?;
+    hub.retain(retention);
     let leaves = hub.size();
     Ok((hub, Started { leaves, replayed: opened.replayed, rebuilt: opened.rebuilt }))
 }
@@ -237,6 +244,33 @@ fn settings(config: &Config) -> Result<Settings, Failure> {
         max_batch_leaves: config.store.batch_max,
         recent_bytes: usize::try_from(config.store.recent).unwrap_or(usize::MAX),
     })
+}
+
+fn retention(config: &Config) -> Policy {
+    let retention = &config.retention;
+    let operation = |one: &RetentionOperation| match one {
+        RetentionOperation::New => Operation::New,
+        RetentionOperation::Recall => Operation::Recall,
+        RetentionOperation::Update => Operation::Update,
+        RetentionOperation::Replacement => Operation::Replacement,
+    };
+    let rule = |rule: &RetentionRule| Rule {
+        name: rule.name.clone(),
+        type_names: rule.types.clone(),
+        urgencies: rule.urgencies.clone(),
+        operations: rule.operations.iter().map(operation).collect(),
+        after_us: us(rule.after),
+        scope: match rule.bodies {
+            RetainedBodies::Attachments => ErasedScope::Attachments,
+            RetainedBodies::All => ErasedScope::All,
+        },
+    };
+    Policy {
+        rules: Rules::new(retention.rules.iter().map(rule).collect()),
+        every: retention.every,
+        documents_per_second: retention.documents_per_second,
+        bytes_per_second: retention.rate,
+    }
 }
 
 fn us(duration: Duration) -> i64 {

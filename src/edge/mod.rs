@@ -12,6 +12,7 @@ pub mod intake;
 mod measured;
 pub mod operator;
 pub mod rates;
+pub mod retention;
 pub mod server;
 pub mod status;
 pub mod submission;

@@ -5,6 +5,7 @@ mod claim;
 pub mod clock;
 pub mod directory;
 pub mod dispatcher;
+pub mod erasures;
 pub mod intake;
 mod lanes;
 pub mod proofs;
@@ -12,6 +13,7 @@ pub mod query;
 mod recent;
 pub mod refused;
 pub mod report;
+pub mod retention;
 pub mod search;
 mod sequencer;
 pub mod session;
@@ -38,6 +40,7 @@ use crate::{
 use bells::Bells;
 use clock::Clock;
 use dispatcher::Dispatcher;
+use erasures::Erasures;
 use recent::Recent;
 use sequencer::Sequencer;
 pub use sequencer::{ByHand, Turn};
@@ -136,6 +139,8 @@ pub struct Hub {
     /// Rings when something comes into an agency's watch.
     feeds: Arc<Bells>,
     recent: Arc<Recent>,
+    erasures: Arc<Erasures>,
+    retention: retention::Retention,
     notices: tokio::sync::broadcast::Sender<Notice>,
     /// Bytes of offers that were built and not yet read.
     offered: Shares,
@@ -190,6 +195,7 @@ impl Hub {
         let dispatcher = Arc::new(Dispatcher::load(&*store, settings.lease_us, settings.backoff)?);
         let feeds = Arc::new(Bells::default());
         let recent = Arc::new(Recent::new(settings.recent_bytes));
+        let erasures = Arc::new(Erasures::load(&*store)?);
         let (notices, _) = tokio::sync::broadcast::channel(256);
         let log = Arc::new(log);
         let (sequencer, writer) = Sequencer::new(sequencer::Parts {
@@ -200,6 +206,7 @@ impl Hub {
             clock: clock.clone(),
             feeds: Arc::clone(&feeds),
             recent: Arc::clone(&recent),
+            erasures: Arc::clone(&erasures),
             notices: notices.clone(),
             max_waiting_requests: settings.max_waiting_requests,
             max_batch_leaves: settings.max_batch_leaves,
@@ -217,6 +224,8 @@ impl Hub {
             workers,
             feeds,
             recent,
+            erasures,
+            retention: retention::Retention::default(),
             notices,
             offered: Shares::new("bytes of offers", usize::MAX, OFFERED),
             bundles: Arc::new(tokio::sync::Semaphore::new(proofs::MAX_BUNDLES)),
@@ -227,6 +236,7 @@ impl Hub {
             tasks: TaskTracker::new(),
         });
         sweeper::spawn(&hub);
+        retention::spawn_removal(&hub);
         hub.tasks.spawn(search::trace::gather(Arc::downgrade(&hub), hub.stopping.clone()));
         Ok((hub, writer))
     }

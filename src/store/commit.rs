@@ -1,8 +1,8 @@
 //! The unit of truth: everything that must agree, written at once or not at all.
 
 use super::records::{
-    BodyRecord, CursorRecord, DeliveryRecord, DirectoryRecord, DocumentRecord, ExpansionRecord, Head,
-    LeafRecord, MessageRecord, ParkedRecord, RecipientList,
+    BodyRecord, CursorRecord, DeliveryRecord, DirectoryRecord, DocumentRecord, ErasureRecord,
+    ExpansionRecord, Head, HoldRecord, LeafRecord, MessageRecord, ParkedRecord, RecipientList,
 };
 use crate::tlog::Hash;
 
@@ -37,6 +37,10 @@ pub struct Commit {
     pub bodies: Vec<BodyRecord>,
     /// Saved watch cursors.
     pub cursors: Vec<CursorRecord>,
+    /// Contents that are erased, and those whose bytes are gone.
+    pub erasures: Vec<ErasureRecord>,
+    /// Legal holds that begin or end.
+    pub holds: Vec<HoldRecord>,
 }
 
 /// Why a commit did not happen, or may not have.

@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
+    ops::Range,
     sync::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU8, Ordering},
@@ -15,7 +16,8 @@ use prost::Message;
 use super::{
     Commit, CommitError, Store, StoreError, StoredLeaf, Waiting, rank,
     records::{
-        BodyRecord, DeliveryRecord, DocumentRecord, ExpansionRecord, Head, ParkedRecord, RecipientList,
+        BodyRecord, DeliveryRecord, DocumentRecord, ErasureRecord, ExpansionRecord, Head, HoldRecord,
+        ParkedRecord, RecipientList,
     },
 };
 use crate::{
@@ -62,6 +64,8 @@ struct State {
     directory: Vec<u64>,
     bodies: HashMap<Bytes, BodyRecord>,
     cursors: HashMap<String, u64>,
+    erased: BTreeMap<u64, ErasureRecord>,
+    holds: BTreeMap<u64, HoldRecord>,
     stopped: bool,
 }
 
@@ -120,6 +124,12 @@ impl State {
         self.directory.extend(commit.directory.iter().map(|change| change.leaf));
         self.bodies.extend(commit.bodies.into_iter().map(|body| (body.sha256.clone(), body)));
         self.cursors.extend(commit.cursors.into_iter().map(|cursor| (cursor.agency, cursor.next)));
+        for erasure in commit.erasures {
+            erasure.remove.iter().for_each(|body| drop(self.bodies.remove(&body.sha256)));
+            self.erased.insert(erasure.document, erasure);
+        }
+        self.holds.extend(commit.holds.into_iter().map(|hold| (hold.leaf, hold)));
+        self.holds.retain(|_, hold| !hold.lifted);
     }
 
     fn apply_document(&mut self, document: DocumentRecord) {
@@ -270,6 +280,25 @@ impl Store for Memory {
 
     fn cursor(&self, agency: &AgencyId) -> Result<Option<u64>, StoreError> {
         Ok(self.state().cursors.get(agency.as_str()).copied())
+    }
+
+    fn documents(&self, leaves: Range<u64>) -> Result<Vec<DocumentRecord>, StoreError> {
+        Ok(self.state().documents.range(leaves).map(|(_, document)| document.clone()).collect())
+    }
+
+    fn erasure(&self, document: u64) -> Result<Option<ErasureRecord>, StoreError> {
+        let erased = self.state().erased.get(&document).cloned();
+        Ok(erased.map(|erasure| ErasureRecord { remove: Vec::new(), ..erasure }))
+    }
+
+    fn erasing(&self, from: u64, limit: usize) -> Result<Vec<ErasureRecord>, StoreError> {
+        let state = self.state();
+        let open = state.erased.range(from..).filter(|(_, erasure)| !erasure.removed);
+        Ok(open.take(limit).map(|(_, erasure)| erasure.clone()).collect())
+    }
+
+    fn holds(&self) -> Result<Vec<HoldRecord>, StoreError> {
+        Ok(self.state().holds.values().cloned().collect())
     }
 
     fn directory_changes(&self) -> Result<Vec<(u64, Bytes)>, StoreError> {

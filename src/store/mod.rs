@@ -11,11 +11,12 @@ pub mod records;
 pub mod search;
 pub mod written;
 
-use std::fmt::Display;
+use std::{fmt::Display, ops::Range};
 
 pub use commit::{Commit, CommitError};
 use records::{
-    BodyRecord, DeliveryRecord, DocumentRecord, ExpansionRecord, Head, ParkedRecord, RecipientList,
+    BodyRecord, DeliveryRecord, DocumentRecord, ErasureRecord, ExpansionRecord, Head, HoldRecord,
+    ParkedRecord, RecipientList,
 };
 
 use crate::{
@@ -171,6 +172,19 @@ pub trait Store: Send + Sync + 'static {
 
     /// Every directory change in order: leaf index and the serialized change.
     fn directory_changes(&self) -> Result<Vec<(u64, bytes::Bytes)>, StoreError>;
+
+    /// Documents that were accepted by these leaves, in order.
+    fn documents(&self, leaves: Range<u64>) -> Result<Vec<DocumentRecord>, StoreError>;
+
+    /// What was erased of a document.
+    fn erasure(&self, document: u64) -> Result<Option<ErasureRecord>, StoreError>;
+
+    /// Erasures whose bytes are not removed yet, in the order of documents, from the document `from` on, at most
+    /// `limit`.
+    fn erasing(&self, from: u64, limit: usize) -> Result<Vec<ErasureRecord>, StoreError>;
+
+    /// Legal holds in force, oldest first.
+    fn holds(&self) -> Result<Vec<HoldRecord>, StoreError>;
 
     /// Commits that the history index has yet to take over (0 where there is none).
     fn index_lag(&self) -> u64 {

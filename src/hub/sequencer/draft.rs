@@ -21,7 +21,8 @@ use crate::{
     store::{
         Commit, Store, StoreError,
         records::{
-            CursorRecord, DeliveryRecord, DocumentRecord, Head, LeafRecord, MessageRecord, ParkedRecord,
+            CursorRecord, DeliveryRecord, DocumentRecord, ErasureRecord, Head, LeafRecord, MessageRecord,
+            ParkedRecord,
         },
     },
     tlog::{
@@ -50,6 +51,8 @@ pub struct Draft<'a> {
     messages: HashMap<Digest, u64>,
     revoked: Vec<NodeName>,
     accepted: Vec<recent::Document>,
+    /// Erasures whose removal this draft records, with their bodies.
+    pub ended: Vec<ErasureRecord>,
     refusals: &'a mut Refusals,
 }
 
@@ -63,6 +66,8 @@ pub struct Done {
     pub revoked: Vec<NodeName>,
     /// Documents, with the envelopes they came in.
     pub accepted: Vec<recent::Document>,
+    /// Erasures whose bytes are gone now, with their bodies.
+    pub ended: Vec<ErasureRecord>,
     base_size: u64,
     paths: Paths,
 }
@@ -93,6 +98,7 @@ impl<'a> Draft<'a> {
             messages: HashMap::new(),
             revoked: Vec::new(),
             accepted: Vec::new(),
+            ended: Vec::new(),
             refusals,
         })
     }
@@ -120,6 +126,10 @@ impl<'a> Draft<'a> {
             Proposal::Import(agencies) => self.import(&agencies),
             Proposal::Expire(waiting) => Ok(self.expire(&waiting)),
             Proposal::Note(queries) => self.note(&queries),
+            Proposal::Erase(all) => self.erase(all),
+            Proposal::Removed(erasures) => Ok(self.removed(erasures)),
+            Proposal::Hold(holding) => self.hold(*holding),
+            Proposal::Lift(lifting) => self.lift(*lifting),
             Proposal::SaveCursor(_, agency, next) => {
                 self.commit.cursors.push(CursorRecord { agency: agency.to_string(), next });
                 Ok(Decision::Done)
@@ -329,8 +339,8 @@ impl<'a> Draft<'a> {
         let directory = self.directory_changed.then_some(self.directory);
         if empty {
             let paths = self.growth.paths();
-            let (revoked, accepted) = (self.revoked, self.accepted);
-            return Done { commit: None, directory, revoked, accepted, base_size, paths };
+            let (revoked, accepted, ended) = (self.revoked, self.accepted, self.ended);
+            return Done { commit: None, directory, revoked, accepted, ended, base_size, paths };
         }
         self.commit.base_size = base_size;
         let mut head = self.store.head();
@@ -340,8 +350,8 @@ impl<'a> Draft<'a> {
         self.commit.head = head;
         self.commit.nodes = self.growth.nodes().to_vec();
         let paths = self.growth.paths();
-        let (revoked, accepted) = (self.revoked, self.accepted);
-        Done { commit: Some(self.commit), directory, revoked, accepted, base_size, paths }
+        let (revoked, accepted, ended) = (self.revoked, self.accepted, self.ended);
+        Done { commit: Some(self.commit), directory, revoked, accepted, ended, base_size, paths }
     }
 }
 
@@ -377,6 +387,7 @@ impl Done {
             Decision::Known(leaf) => Answer::Receipt { proof: self.proof(leaf), repeat: true },
             Decision::Refused(reasons, leaf) => Answer::Refused { reasons, proof: self.proof(leaf) },
             Decision::Imported(response) => Answer::Imported(response),
+            Decision::Erased(outcomes) => Answer::Erased(outcomes),
             Decision::Done => Answer::Done,
         }
     }

@@ -2,6 +2,7 @@
 
 mod by_hand;
 mod draft;
+mod erase;
 mod expansion;
 mod receipt;
 mod refusals;
@@ -21,6 +22,7 @@ use tokio::sync::{broadcast, oneshot};
 
 pub use self::{
     by_hand::{ByHand, Turn},
+    erase::{Erasing, Holding, Lifting},
     register::{import_of, quarantined},
     submission::for_information,
 };
@@ -31,6 +33,7 @@ use super::{
     claim::Claim,
     clock::Clock,
     dispatcher::Dispatcher,
+    erasures::Erasures,
     lanes::{self, NotTaken, Owner, Receiver, Sender},
     recent::Recent,
     refused::{Refused, stopping},
@@ -44,7 +47,10 @@ use crate::{
         reason::{Reason, ReasonCode},
     },
     proto::{self, EventKind, SignedEnvelope},
-    store::{CommitError, Store, StoreError, Waiting, records::BodyRecord},
+    store::{
+        CommitError, Store, StoreError, Waiting,
+        records::{BodyRecord, ErasureRecord},
+    },
 };
 
 /// After this long without work the store may do its housekeeping.
@@ -77,6 +83,8 @@ pub struct Submission {
     pub uploaded: Vec<Digest>,
     /// Digest under which the envelope is kept.
     pub envelope_sha256: Digest,
+    /// Erasures that were known when the bodies were looked up.
+    pub erasures: u64,
 }
 
 /// More recipients for an accepted document.
@@ -149,6 +157,14 @@ pub enum Proposal {
     Expire(Vec<Waiting>),
     /// Record what auditors asked.
     Note(Box<proto::AuditQueries>),
+    /// Erase contents.
+    Erase(Vec<Erasing>),
+    /// Record that the bytes of erased contents are gone.
+    Removed(Vec<ErasureRecord>),
+    /// Place a legal hold.
+    Hold(Box<Holding>),
+    /// Lift one.
+    Lift(Box<Lifting>),
     /// Remember how far an agency has read.
     SaveCursor(NodeName, AgencyId, u64),
 }
@@ -164,6 +180,7 @@ impl Proposal {
             Self::Status(report) => &report.node,
             Self::SaveCursor(node, ..) => node,
             Self::Change(_) | Self::Import(_) | Self::Expire(_) | Self::Note(_) => return None,
+            Self::Erase(_) | Self::Removed(_) | Self::Hold(_) | Self::Lift(_) => return None,
         };
         Some(node.clone())
     }
@@ -197,6 +214,8 @@ pub enum Answer {
     },
     /// Result of an import.
     Imported(proto::ImportAgenciesResponse),
+    /// For each document its leaf, or why it was not erased.
+    Erased(Vec<Result<u64, Reason>>),
     /// Done.
     Done,
 }
@@ -217,6 +236,7 @@ pub struct Parts {
     pub clock: Clock,
     pub feeds: Arc<Bells>,
     pub recent: Arc<Recent>,
+    pub erasures: Arc<Erasures>,
     pub notices: broadcast::Sender<Notice>,
     pub max_waiting_requests: usize,
     pub max_batch_leaves: usize,
@@ -294,6 +314,8 @@ enum Decision {
     Refused(Vec<Reason>, u64),
     /// Import result.
     Imported(proto::ImportAgenciesResponse),
+    /// Leaves of erasures, or why there is none.
+    Erased(Vec<Result<u64, Reason>>),
     /// Nothing to prove.
     Done,
 }
@@ -395,6 +417,10 @@ impl Writer {
         let accepted = std::mem::take(&mut done.accepted);
         self.parts.recent.keep(accepted, done.followed());
         let Some(commit) = &done.commit else { return };
+        for erasure in commit.erasures.iter().filter(|erasure| erasure.is_whole()) {
+            self.parts.recent.forget(erasure.document);
+        }
+        self.parts.erasures.committed(&commit.erasures, &done.ended, &commit.holds);
         if let Some(directory) = &done.directory {
             *self.parts.directory.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(directory);
         }

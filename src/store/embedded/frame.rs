@@ -5,7 +5,7 @@ use prost::Message;
 
 use crate::store::{
     Commit, StoreError,
-    records::{Head, LeafRecord},
+    records::{ErasureRecord, Head, LeafRecord},
 };
 
 /// Kind (1), length (4), CRC-32C of kind and bytes (4).
@@ -35,6 +35,8 @@ pub enum Kind {
     Directory = 10,
     Body = 11,
     Cursor = 12,
+    Erasure = 13,
+    Hold = 14,
 }
 
 /// Where the entries that are read on their own lie in the frame's payload.
@@ -76,6 +78,8 @@ pub fn encode(commit: &Commit, out: &mut Vec<u8>) -> Layout {
     out.put_all(Kind::Directory, &commit.directory);
     layout.bodies = out.put_all(Kind::Body, &commit.bodies);
     out.put_all(Kind::Cursor, &commit.cursors);
+    out.put_all(Kind::Erasure, &commit.erasures);
+    out.put_all(Kind::Hold, &commit.holds);
     layout
 }
 
@@ -112,6 +116,8 @@ pub fn decode(payload: &Bytes) -> Result<(Commit, Layout), StoreError> {
                 layout.bodies.push(place);
             }
             k if k == Kind::Cursor as u8 => commit.cursors.push(message(body)?),
+            k if k == Kind::Erasure as u8 => commit.erasures.push(message(body)?),
+            k if k == Kind::Hold as u8 => commit.holds.push(message(body)?),
             other => {
                 return Err(StoreError::Damaged(format!(
                     "journal entry of unknown kind {other}: written by a newer version?"
@@ -121,6 +127,19 @@ pub fn decode(payload: &Bytes) -> Result<(Commit, Layout), StoreError> {
         at += len;
     }
     Ok((commit, layout))
+}
+
+/// The erasures in a payload; its other entries are passed over.
+pub fn erasures(payload: &Bytes) -> Result<Vec<ErasureRecord>, StoreError> {
+    let (mut found, mut at) = (Vec::new(), 0);
+    while let Some([kind, l0, l1, l2, l3]) = payload.get(at..).and_then(|rest| rest.first_chunk().copied()) {
+        if kind == Kind::Erasure as u8 {
+            let (_, body, _) = entry_at(payload, at)?;
+            found.push(message(body)?);
+        }
+        at += ENTRY_HEADER + u32::from_le_bytes([l0, l1, l2, l3]) as usize;
+    }
+    Ok(found)
 }
 
 /// Decodes one entry that was read on its own.
@@ -163,7 +182,7 @@ pub fn salvage(payload: &Bytes, found: &mut dyn FnMut(usize, u8, Bytes)) {
 fn plausible(payload: &Bytes, at: usize) -> Option<usize> {
     let [kind, l0, l1, l2, l3] = *payload.get(at..)?.first_chunk()?;
     let len = u32::from_le_bytes([l0, l1, l2, l3]) as usize;
-    let known = (Kind::Base as u8..=Kind::Cursor as u8).contains(&kind);
+    let known = (Kind::Base as u8..=Kind::Hold as u8).contains(&kind);
     (known && len <= MAX_SALVAGED).then_some(len)
 }
 

@@ -18,6 +18,9 @@ const PARKED: u8 = b'p';
 const BODY: u8 = b'b';
 const CURSOR: u8 = b'c';
 const DIRECTORY: u8 = b'g';
+const ERASED: u8 = b'z';
+const ERASING: u8 = b'y';
+const HOLD: u8 = b'h';
 
 /// Builds a key from parts.
 struct Key(Vec<u8>);
@@ -186,6 +189,31 @@ pub fn all_directory() -> Vec<u8> {
     Key::new(DIRECTORY).0
 }
 
+/// Document → what was erased of it.
+pub fn erased(document: u64) -> Vec<u8> {
+    Key::new(ERASED).number(document).0
+}
+
+/// Document → an erasure whose bytes are not removed yet.
+pub fn erasing(document: u64) -> Vec<u8> {
+    Key::new(ERASING).number(document).0
+}
+
+/// All erasures whose bytes are not removed yet.
+pub fn all_erasing() -> Vec<u8> {
+    Key::new(ERASING).0
+}
+
+/// Leaf that placed a hold → the hold.
+pub fn hold(leaf: u64) -> Vec<u8> {
+    Key::new(HOLD).number(leaf).0
+}
+
+/// All holds in force.
+pub fn all_holds() -> Vec<u8> {
+    Key::new(HOLD).0
+}
+
 /// The distances from the last of some ascending numbers back to the first.
 pub fn gaps(numbers: &[u64]) -> Vec<u8> {
     let mut gaps = Vec::new();
@@ -226,7 +254,7 @@ fn cut(key: &[u8]) -> Option<usize> {
         NAME | FEED => text(1),
         TIMELINE | DELIVERY => within(1 + 8),
         WAITING => within(text(1)? + 1),
-        EXPANSION | DIRECTORY => within(1),
+        EXPANSION | DIRECTORY | ERASING | HOLD => within(1),
         PARKED => text(text(text(1)?)? + 8),
         _ => None,
     }
@@ -274,6 +302,8 @@ mod tests {
             (feed_of("H53"), feed("H53", 9)),
             (parked_for(&name, &agency), parked("a", "H53", 256, "H53.1", 9)),
             (all_directory(), directory(9)),
+            (all_erasing(), erasing(9)),
+            (all_holds(), hold(9)),
         ];
         for (prefix, key) in scans {
             assert!(is_grouped(&prefix), "{prefix:?}");
