@@ -5,6 +5,7 @@ mod check;
 pub mod human;
 mod retention;
 mod sections;
+mod witness;
 
 use std::path::{Path, PathBuf};
 
@@ -13,8 +14,8 @@ use toml::{Table, Value};
 pub use check::Problem;
 pub use retention::{RetainedBodies, RetentionOperation, RetentionRule};
 pub use sections::{
-    Config, Delivery, IndexEngine, Limits, Listen, Log, LogFormat, LogHttp, Logging, Retention, Store,
-    Submission, Tls,
+    Config, Delivery, IndexEngine, Limits, Listen, Log, LogFormat, LogHttp, Logging, Monitor, Retention,
+    Store, Submission, Tls, Witness,
 };
 use sections::{Docs, SECTIONS};
 
@@ -101,6 +102,8 @@ impl Config {
             &mut self.tls.client_ca,
             &mut self.tls.crl,
             &mut self.log.key,
+            &mut self.log.witness_ca,
+            &mut self.witness.key,
         ];
         for path in paths.into_iter().filter(|path| !path.as_os_str().is_empty()) {
             *path = folder.join(&path);
@@ -167,6 +170,10 @@ fn set(table: &mut Table, path: &str, text: &str) -> Result<(), String> {
         Value::Integer(value) => {
             *value = text.parse().map_err(|_| format!("{text:?} is not a whole number"))?
         }
+        Value::Array(values) => {
+            let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
+            *values = items.map(|item| Value::String(item.to_owned())).collect();
+        }
         Value::Boolean(value) => {
             *value = text.parse().map_err(|_| format!("{text:?} is not true or false"))?
         }
@@ -231,6 +238,7 @@ mod tests {
             ("TRUC__TLS__MAX_CONNECTIONS", "7"),
             ("TRUC__TLS__CRL", ""),
             ("TRUC__DELIVERY__LEASE", "5m"),
+            ("TRUC__WITNESS__LOGS", "a+1+x, b+2+y,"),
             ("TRUC_HUB", "https://localhost:7443"),
             ("PATH", "/bin"),
         ])
@@ -238,6 +246,7 @@ mod tests {
         assert_eq!(config.origin, "hub.example.vn/log");
         assert_eq!(config.tls.max_connections, 7);
         assert_eq!(config.tls.source().crl, None);
+        assert_eq!(config.witness.logs, ["a+1+x", "b+2+y"]);
         assert_eq!(config.delivery.lease, Duration::from_secs(300));
     }
 

@@ -13,6 +13,7 @@ pub mod files;
 pub mod fsck;
 pub mod hub_process;
 pub mod keygen;
+pub mod log;
 mod moment;
 mod output;
 pub mod overview;
@@ -30,6 +31,7 @@ pub mod status;
 mod table;
 pub mod verify;
 pub mod watch;
+mod witnessing;
 
 use std::process::ExitCode;
 
@@ -89,6 +91,7 @@ commands! {
     Overview => overview,
     Retention => retention,
     Keygen => keygen,
+    Log => log,
     Pki => pki,
     Fsck => fsck,
     Rebuild => rebuild,

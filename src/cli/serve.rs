@@ -1,6 +1,11 @@
 //! `truc serve`: configure, build, bind, spawn, drain.
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use ed25519_dalek::pkcs8::DecodePrivateKey;
 use serde::Serialize;
@@ -8,7 +13,7 @@ use tokio::{net::TcpListener, signal::unix::SignalKind};
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
-use super::{Exit, Failure, Output, files};
+use super::{Exit, Failure, Output, files, witnessing::open_witness};
 use crate::{
     config::{Config, IndexEngine, RetainedBodies, RetentionOperation, RetentionRule},
     domain::{
@@ -18,9 +23,11 @@ use crate::{
     },
     edge::{
         https::{self, Security},
+        monitor::Monitor,
         server::{self, ServeError},
         tiles::{Entries, LogDoor},
         tls::Acceptor,
+        witness::WitnessDoor,
     },
     hub::{Hub, LogIdentity, Settings, StartError, clock::Clock, retention::Policy},
     proto::{ErasedScope, Operation},
@@ -57,6 +64,9 @@ struct Ready {
     listening: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     log_listening: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    witness_listening: Option<String>,
+    monitor_listening: Option<String>,
     origin: String,
     leaves: u64,
     replayed_commits: u64,
@@ -71,33 +81,78 @@ impl Args {
         telemetry::init(&config.logging).map_err(|error| Failure::new(Exit::Usage, error))?;
 
         keep_pages_small();
-        let log_connections = config.log_http.address.map_or(0, |_| config.log_http.max_connections);
-        raise_file_limit(config.tls.max_connections.saturating_add(log_connections));
+        raise_file_limit(connections(&config));
         let acceptor = Acceptor::new(config.tls.source(), config.tls.limits())?;
-        let (hub, opened) = build(&config).await?;
+        let (hub, opened) = build(&config, &self.config).await?;
 
         let (listener, address) = bind(config.listen.address, "listen.address").await?;
-        let log_door = match config.log_http.address {
-            Some(address) => Some(bind(address, "log_http.address").await?),
-            None => None,
+        let log_door = bind_where(config.log_http.address, "log_http.address").await?;
+        let monitor_door = bind_where(config.monitor.address, "monitor.address").await?;
+        let mut witness = open_witness(&config)?;
+        let witness_address = config.witness.address.filter(|_| witness.is_some());
+        let witness_door = bind_where(witness_address, "witness.address").await?;
+        let told = |door: &Option<(TcpListener, SocketAddr)>| Some(door.as_ref()?.1.to_string());
+        let ready = Ready {
+            listening: address.to_string(),
+            log_listening: told(&log_door),
+            witness_listening: told(&witness_door),
+            monitor_listening: told(&monitor_door),
+            origin: config.origin.clone(),
+            leaves: opened.leaves,
+            replayed_commits: opened.replayed,
+            rebuilt: opened.rebuilt,
         };
-        let log_listening = log_door.as_ref().map(|(_, address)| address.to_string());
 
-        let (stop, hurry) = (CancellationToken::new(), CancellationToken::new());
+        let (stop, hurry, watched): (CancellationToken, CancellationToken, CancellationToken) =
+            Default::default();
         tokio::spawn(Arc::clone(&acceptor).watch(stop.clone()));
         tokio::spawn(signals(Arc::clone(&acceptor), stop.clone(), hurry.clone()));
-        if let Some((listener, _)) = log_door {
-            hub.spawn(serve_log(listener, &config, &hub, &acceptor, stop.clone()));
+        if let Some((listener, _)) = witness_door
+            && let Some(witness) = witness.take()
+        {
+            let (security, most) = (security(&config, &acceptor), config.log_http.max_connections);
+            hub.spawn(https::serve(listener, security, most, Arc::new(witness), stop.clone()));
         }
-        tell_ready(output, &config, address.to_string(), log_listening, &opened);
+        if let Some((listener, _)) = log_door {
+            hub.spawn(serve_log(listener, &config, &hub, &acceptor, witness, stop.clone()));
+        }
+        hub.watch_health(config.monitor.health_limits());
+        let monitor = Monitor::new(Arc::clone(&hub), Arc::clone(&acceptor));
+        hub.spawn(monitor.watch_certificates(config.monitor.look_every, config.monitor.certificate_warning));
+        if let Some((listener, _)) = monitor_door {
+            let (door, ended) = (Arc::new(monitor), watched.clone());
+            hub.spawn(https::serve(listener, Security::Plain, config.monitor.max_connections, door, ended));
+        }
+        tell_ready(output, &ready);
 
         let bounds = config.limits.bounds();
         let serve = server::serve_with(Arc::clone(&hub), acceptor, listener, stop.clone(), &bounds);
         let end = End { stop, hurry, within: config.limits.drain };
         let served = end.drain(serve).await;
+        // Until here it told that the hub stops.
+        watched.cancel();
         let patience = if served.is_ok() { end.within / WRITERS_PART } else { LAST_WORDS };
         end.finish(&hub, patience).await;
         served
+    }
+}
+
+/// Connections of all doors.
+fn connections(config: &Config) -> usize {
+    let of = |address: Option<SocketAddr>, most: usize| address.map_or(0, |_| most);
+    let log = of(config.log_http.address, config.log_http.max_connections);
+    let monitor = of(config.monitor.address, config.monitor.max_connections);
+    let witness = of(config.witness.address, config.log_http.max_connections);
+    [log, monitor, witness].into_iter().fold(config.tls.max_connections, usize::saturating_add)
+}
+
+async fn bind_where(
+    address: Option<SocketAddr>,
+    key: &str,
+) -> Result<Option<(TcpListener, SocketAddr)>, Failure> {
+    match address {
+        Some(address) => bind(address, key).await.map(Some),
+        None => Ok(None),
     }
 }
 
@@ -117,13 +172,29 @@ fn serve_log(
     config: &Config,
     hub: &Arc<Hub>,
     acceptor: &Arc<Acceptor>,
+    witness: Option<WitnessDoor>,
     stop: CancellationToken,
 ) -> impl Future<Output = ()> + Send + 'static {
     let log_http = &config.log_http;
-    let security = if log_http.plain { Security::Plain } else { Security::Tls(Arc::clone(acceptor)) };
+    let security = security(config, acceptor);
     let entries = if log_http.entries { Entries::Served } else { Entries::Withheld };
-    let door = Arc::new(LogDoor::new(Arc::clone(hub), entries));
-    https::serve(listener, security, log_http.max_connections, door, stop)
+    let mut door = LogDoor::new(Arc::clone(hub), entries);
+    if let Some(witness) = witness {
+        door = door.with_witness(witness);
+    }
+    https::serve(listener, security, log_http.max_connections, Arc::new(door), stop)
+}
+
+fn security(config: &Config, acceptor: &Arc<Acceptor>) -> Security {
+    if config.log_http.plain { Security::Plain } else { Security::Tls(Arc::clone(acceptor)) }
+}
+
+/// The RFC 8032 seed in a PKCS#8 file.
+pub fn read_seed(path: &Path) -> Result<Zeroizing<[u8; 32]>, Failure> {
+    let pem = Zeroizing::new(files::read_text(path, MAX_KEY_FILE)?);
+    let key =
+        ed25519_dalek::SigningKey::from_pkcs8_pem(&pem).map_err(|error| Failure::new(Exit::File, error))?;
+    Ok(Zeroizing::new(key.to_bytes()))
 }
 
 /// Pages of 2 MiB would be resident as a whole for the first byte of every large buffer, and a third more for every idle
@@ -154,8 +225,13 @@ struct Started {
     rebuilt: Option<String>,
 }
 
-async fn build(config: &Config) -> Result<(Arc<Hub>, Started), Failure> {
+async fn build(config: &Config, file: &Path) -> Result<(Arc<Hub>, Started), Failure> {
     let log = log_identity(config)?;
+    let other_log = format!(
+        "The data folder belongs to another log: `origin` in {} or the key {} is not the one that it was made with.",
+        file.display(),
+        config.log.key.display()
+    );
     let settings = settings(config)?;
     let retention = retention(config);
     let history_dir = store_options(config).history_dir();
@@ -168,6 +244,7 @@ async fn build(config: &Config) -> Result<(Arc<Hub>, Started), Failure> {
     let store = Arc::new(opened.store);
     let hub = Hub::start(store, payload, log, settings, Clock::system()).map_err(|error| match error {
         StartError::Store(_) => Failure::new(Exit::File, error).with_help(DAMAGED),
+        StartError::ForeignLog(_) => Failure::new(Exit::File, error).with_help(other_log),
         other => Failure::new(Exit::File, other),
     })?;
     let (follower, history) = (Arc::clone(&hub), history_dir);
@@ -215,10 +292,8 @@ pub fn log_identity(config: &Config) -> Result<LogIdentity, Failure> {
         Failure::new(Exit::File, format!("the log key {}: {error}", config.log.key.display()))
             .with_help("`truc pki init` makes one. The log keeps one key for ever: don't replace it.")
     };
-    let pem = Zeroizing::new(files::read_text(&config.log.key, MAX_KEY_FILE)?);
-    let key = ed25519_dalek::SigningKey::from_pkcs8_pem(&pem).map_err(|error| bad(&error))?;
-    let signer =
-        Signer::from_seed(&config.origin, &Zeroizing::new(key.to_bytes())).map_err(|error| bad(&error))?;
+    let seed = read_seed(&config.log.key).map_err(|error| bad(&error))?;
+    let signer = Signer::from_seed(&config.origin, &seed).map_err(|error| bad(&error))?;
     Ok(LogIdentity { origin: config.origin.clone(), signer })
 }
 
@@ -277,22 +352,8 @@ fn us(duration: Duration) -> i64 {
     i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }
 
-fn tell_ready(
-    output: &Output,
-    config: &Config,
-    listening: String,
-    log_listening: Option<String>,
-    started: &Started,
-) {
-    let ready = Ready {
-        listening,
-        log_listening,
-        origin: config.origin.clone(),
-        leaves: started.leaves,
-        replayed_commits: started.replayed,
-        rebuilt: started.rebuilt.clone(),
-    };
-    output.print(&ready, |ready| {
+fn tell_ready(output: &Output, ready: &Ready) {
+    output.print(ready, |ready| {
         let rebuilt =
             ready.rebuilt.as_ref().map(|why| format!(" (index made again: {why})")).unwrap_or_default();
         let log = ready.log_listening.as_ref().map(|at| format!(" (the log for everyone on {at})"));

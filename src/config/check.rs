@@ -5,7 +5,7 @@ use std::{fmt, fs::File, path::Path, time::Duration};
 use serde::Serialize;
 use tracing_subscriber::EnvFilter;
 
-use super::Config;
+use super::{Config, witness};
 
 /// A value or file that the hub can't run with.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -25,7 +25,7 @@ impl fmt::Display for Problem {
 }
 
 /// The tests below read as a list; each adds at most one problem.
-struct Findings(Vec<Problem>);
+pub(super) struct Findings(Vec<Problem>);
 
 pub(super) fn problems(config: &Config) -> Vec<Problem> {
     let mut found = Findings(Vec::new());
@@ -35,6 +35,9 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
     bounds(&mut found, config);
     log_http(&mut found, config);
     retention(&mut found, config);
+    witness::log_witnesses(&mut found, config);
+    witness::witness(&mut found, config);
+    monitor(&mut found, config);
     let filter = &config.logging.filter;
     found.unless(
         EnvFilter::try_new(filter).is_ok(),
@@ -131,6 +134,17 @@ const MOST_RULES: usize = 100;
 /// A rule's name stands in evidence.
 const LONGEST_NAME: usize = 100;
 
+fn monitor(found: &mut Findings, config: &Config) {
+    let Some(address) = config.monitor.address else { return };
+    let taken = [Some(config.listen.address), config.log_http.address];
+    found.unless(
+        address.port() == 0 || !taken.contains(&Some(address)),
+        "monitor.address",
+        "the same as another door's",
+        "choose another port",
+    );
+}
+
 fn bounds(found: &mut Findings, config: &Config) {
     let (tls, limits, submission) = (&config.tls, &config.limits, &config.submission);
     let (delivery, store) = (&config.delivery, &config.store);
@@ -140,6 +154,7 @@ fn bounds(found: &mut Findings, config: &Config) {
         ("tls.max_connections_of_caller", tls.max_connections_of_caller as u64),
         ("tls.max_connections_of_address", tls.max_connections_of_address as u64),
         ("log_http.max_connections", config.log_http.max_connections as u64),
+        ("monitor.max_connections", config.monitor.max_connections as u64),
         ("limits.node_messages", limits.node_messages.into()),
         ("limits.node_bytes", limits.node_bytes),
         ("limits.agency_messages", limits.agency_messages.into()),
@@ -171,6 +186,10 @@ fn bounds(found: &mut Findings, config: &Config) {
         ("submission.upload_retention", submission.upload_retention),
         ("delivery.lease", delivery.lease),
         ("delivery.retry_first", delivery.retry_first),
+        ("log.witness_every", config.log.witness_every),
+        ("log.witness_alarm", config.log.witness_alarm),
+        ("monitor.look_every", config.monitor.look_every),
+        ("monitor.queue_age", config.monitor.queue_age),
     ];
     for (field, duration) in durations {
         found.unless(duration > Duration::ZERO, field, "no time at all", "write a longer duration");
@@ -194,6 +213,12 @@ fn bounds(found: &mut Findings, config: &Config) {
         "write at least \"32 MiB\"",
     );
     found.unless(
+        config.monitor.disk_reserve <= config.monitor.disk_warning,
+        "monitor.disk_warning",
+        "smaller than monitor.disk_reserve",
+        "make it at least as large: a warning comes first",
+    );
+    found.unless(
         store.segment_size >= SMALLEST_SEGMENT,
         "store.segment_size",
         "too small for one commit",
@@ -209,20 +234,20 @@ const LEAST_MEMORY: u64 = 32 << 20;
 const SMALLEST_SEGMENT: u64 = 16 << 20;
 
 impl Findings {
-    fn unless(&mut self, good: bool, field: &'static str, problem: &str, next_step: &str) {
+    pub fn unless(&mut self, good: bool, field: &'static str, problem: &str, next_step: &str) {
         if !good {
             self.0.push(Problem { field, problem: problem.into(), next_step: next_step.into() });
         }
     }
 
-    fn readable(&mut self, field: &'static str, path: &Path) -> bool {
+    pub fn readable(&mut self, field: &'static str, path: &Path) -> bool {
         let Err(error) = File::open(path).and_then(|file| is_file(&file)) else { return true };
         let problem = format!("{}: {error}", path.display());
         self.unless(false, field, &problem, "make it with `truc pki init`, or name another file");
         false
     }
 
-    fn private(&mut self, field: &'static str, path: &Path) {
+    pub fn private(&mut self, field: &'static str, path: &Path) {
         if self.readable(field, path) && others_may_read(path) {
             let problem = format!("{} can be read by every user", path.display());
             self.unless(false, field, &problem, &format!("run: chmod 600 {}", path.display()));

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::{human, retention::RetentionRule};
 use crate::edge::{
     bounds::{Bounds, DRAIN},
+    monitor::HealthLimits,
     tls::{TlsLimits, TlsSource},
 };
 
@@ -64,6 +65,8 @@ section! {
         log: Log = Log::default();
         /// The log for tools that nobody here wrote: C2SP tlog-tiles over HTTPS, read-only, without client certificates.
         log_http: LogHttp = LogHttp::default();
+        /// This hub as a witness of other logs (C2SP tlog-witness): it cosigns their heads, as long as each continues the last.
+        witness: Witness = Witness::default();
         /// How much of the hub one caller, and all together, may use.
         limits: Limits = Limits::default();
         /// Limits of what senders hand in.
@@ -76,6 +79,8 @@ section! {
         retention: Retention = Retention::default();
         /// What the hub tells on standard error.
         logging: Logging = Logging::default();
+        /// Health and metrics over plain HTTP, and from where on something is not as it should be.
+        monitor: Monitor = Monitor::default();
     }
 }
 
@@ -120,6 +125,35 @@ section! {
     Log {
         /// Ed25519 key that signs the checkpoints (PKCS#8 PEM). Losing it ends the log: keep a copy offline.
         key: PathBuf = "certs/log.key".into();
+        /// Witnesses that cosign this log's heads, each as "URL name+hash+key": where it takes add-checkpoint, and its
+        /// verifier key. Nobody waits for them.
+        witnesses: Vec<String> = Vec::new();
+        /// CAs of the witnesses' certificates (PEM). "" takes those of tls.client_ca.
+        witness_ca: PathBuf = PathBuf::new();
+        /// Pause between two heads that are sent to the witnesses.
+        #[serde(with = "human::duration")]
+        witness_every: Duration = Duration::from_secs(3);
+        /// A witness that has not cosigned for so long raises an alarm.
+        #[serde(with = "human::duration")]
+        witness_alarm: Duration = Duration::from_secs(15 * 60);
+        /// A head counts as cosigned with so many cosignatures.
+        witness_quorum: usize = 1;
+    }
+}
+
+section! {
+    /// `[witness]`
+    Witness {
+        /// Name of this witness, such as "hub.example.gov.vn/witness". "" when this hub is none.
+        name: String = String::new();
+        /// Ed25519 key that cosigns, of its own (PKCS#8 PEM); `truc log witness-key` makes one. It dies with the folder
+        /// data_dir/witness: a witness that forgot what it cosigned needs a new key.
+        key: PathBuf = "certs/witness.key".into();
+        /// Verifier keys of the logs that it follows, each "origin+hash+key". A log whose key was changed has two.
+        logs: Vec<String> = Vec::new();
+        /// Address and port for add-checkpoint, secured as log_http is. "" takes it at the log_http address.
+        #[serde(with = "human::address")]
+        address: Option<SocketAddr> = None;
     }
 }
 
@@ -275,6 +309,35 @@ section! {
     }
 }
 
+section! {
+    /// `[monitor]`
+    Monitor {
+        /// Address and port of /healthz, /readyz and /metrics; "" keeps this door closed. Plain HTTP: whoever reaches it
+        /// sees how the hub does (numbers and names of conditions, no documents), so choose where it listens.
+        #[serde(with = "human::address")]
+        address: Option<SocketAddr> = Some((Ipv4Addr::LOCALHOST, 7446).into());
+        /// Connections at a time; one address never has more than are left for all others.
+        max_connections: usize = 64;
+        /// How often the hub looks after its own health.
+        #[serde(with = "human::duration")]
+        look_every: Duration = Duration::from_secs(5);
+        /// Free room on the disk below which the condition disk-nearly-full begins.
+        #[serde(with = "human::size")]
+        disk_warning: u64 = 10 * GIB;
+        /// Free room below which the hub says that it is not ready (disk-full).
+        #[serde(with = "human::size")]
+        disk_reserve: u64 = GIB;
+        /// A document that waits for its recipient for so long begins the condition queue-age.
+        #[serde(with = "human::duration")]
+        queue_age: Duration = 2 * DAY;
+        /// Time before the end of a certificate in which the condition certificate-expires stands.
+        #[serde(with = "human::duration")]
+        certificate_warning: Duration = 30 * DAY;
+        /// Leaves by which the search index may be behind the log before search-behind begins.
+        search_lag: u64 = 100_000;
+    }
+}
+
 /// What keeps the history index.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -303,12 +366,14 @@ pub(super) const SECTIONS: &[(&str, Docs)] = &[
     ("tls", Tls::DOCS),
     ("log", Log::DOCS),
     ("log_http", LogHttp::DOCS),
+    ("witness", Witness::DOCS),
     ("limits", Limits::DOCS),
     ("submission", Submission::DOCS),
     ("delivery", Delivery::DOCS),
     ("store", Store::DOCS),
     ("retention", Retention::DOCS),
     ("logging", Logging::DOCS),
+    ("monitor", Monitor::DOCS),
 ];
 
 impl Tls {
@@ -333,6 +398,20 @@ impl Tls {
             reload_every: self.reload_every,
             max_connections_of_caller: self.max_connections_of_caller,
             max_connections_of_address: self.max_connections_of_address,
+        }
+    }
+}
+
+impl Monitor {
+    /// From where on the hub's conditions begin.
+    #[must_use]
+    pub fn health_limits(&self) -> HealthLimits {
+        HealthLimits {
+            every: self.look_every,
+            disk_warning: self.disk_warning,
+            disk_reserve: self.disk_reserve,
+            queue_age: self.queue_age,
+            search_lag: self.search_lag,
         }
     }
 }

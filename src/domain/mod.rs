@@ -13,6 +13,7 @@ pub mod policy;
 pub mod reason;
 pub mod retention;
 pub mod retry;
+pub mod role;
 pub mod signature;
 pub mod status;
 pub mod text;

@@ -96,7 +96,7 @@ async fn accept(
     match listener.accept().await {
         Ok((socket, peer)) => Some((socket, peer.ip(), slot)),
         Err(error) => {
-            tracing::debug!(%error, "can't accept a connection to the log's door");
+            tracing::debug!(%error, "can't accept a connection");
             sleep(ACCEPT_PAUSE).await;
             None
         }
@@ -112,8 +112,8 @@ async fn connection(socket: TcpStream, security: Security, door: Arc<impl Door>,
             let shaking = TlsAcceptor::from(acceptor.without_client_certificates()).accept(socket);
             match timeout(HANDSHAKE, shaking).await {
                 Ok(Ok(stream)) => drive(stream, door, stop).await,
-                Ok(Err(error)) => tracing::debug!(%error, "handshake at the log's door failed"),
-                Err(_) => tracing::debug!("handshake at the log's door took too long"),
+                Ok(Err(error)) => tracing::debug!(%error, "a handshake failed"),
+                Err(_) => tracing::debug!("a handshake took too long"),
             }
         }
     }

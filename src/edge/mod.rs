@@ -10,6 +10,7 @@ pub mod grpc_status;
 pub mod https;
 pub mod intake;
 mod measured;
+pub mod monitor;
 pub mod operator;
 pub mod rates;
 pub mod retention;
@@ -19,5 +20,6 @@ pub mod submission;
 mod submit_stream;
 pub mod tiles;
 pub mod tls;
+pub mod witness;
 
 pub use crate::hub::shares;

@@ -1,4 +1,4 @@
-//! Retention and legal holds: for operators.
+//! Retention and legal holds: operators decide, viewers look on.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ impl RetentionService for Retentions {
         &self,
         request: Request<GetRetentionRequest>,
     ) -> Result<Response<GetRetentionResponse>, Status> {
-        operator(&request)?;
+        watcher(&request)?;
         Ok(Response::new(self.0.retention().await.map_err(|refused| status(&refused))?))
     }
 
@@ -56,7 +56,7 @@ impl RetentionService for Retentions {
         &self,
         request: Request<ListHoldsRequest>,
     ) -> Result<Response<ListHoldsResponse>, Status> {
-        operator(&request)?;
+        watcher(&request)?;
         let holds = self.0.holds().await.map_err(|refused| status(&refused))?;
         Ok(Response::new(ListHoldsResponse { holds }))
     }
@@ -65,5 +65,10 @@ impl RetentionService for Retentions {
 /// Name of the operator who calls.
 fn operator<T>(request: &Request<T>) -> Result<String, Status> {
     let caller = Caller::from_request(request).map_err(refuse)?;
-    caller.require_operator().map(ToOwned::to_owned).map_err(refuse)
+    caller.require_operator().map(|actor| actor.name).map_err(refuse)
+}
+
+fn watcher<T>(request: &Request<T>) -> Result<(), Status> {
+    let caller = Caller::from_request(request).map_err(refuse)?;
+    caller.require_watcher().map(drop).map_err(refuse)
 }

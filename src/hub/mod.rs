@@ -6,6 +6,7 @@ pub mod clock;
 pub mod directory;
 pub mod dispatcher;
 pub mod erasures;
+pub mod health;
 pub mod intake;
 mod lanes;
 pub mod proofs;
@@ -23,6 +24,7 @@ mod sync;
 mod tiles;
 pub mod transfer;
 pub mod watch;
+pub mod witness;
 mod workers;
 
 use std::sync::{Arc, PoisonError, RwLock};
@@ -41,6 +43,7 @@ use bells::Bells;
 use clock::Clock;
 use dispatcher::Dispatcher;
 use erasures::Erasures;
+use health::Health;
 use recent::Recent;
 use sequencer::Sequencer;
 pub use sequencer::{ByHand, Turn};
@@ -142,6 +145,8 @@ pub struct Hub {
     erasures: Arc<Erasures>,
     retention: retention::Retention,
     notices: tokio::sync::broadcast::Sender<Notice>,
+    /// What is not as it should be.
+    health: Arc<Health>,
     /// Bytes of offers that were built and not yet read.
     offered: Shares,
     /// Places for bundles that are read at the same time.
@@ -213,6 +218,7 @@ impl Hub {
             max_recipients: settings.limits.max_recipients,
         })?;
         let hub = Arc::new(Self {
+            health: Arc::new(Health::new(clock.clone())),
             store,
             payload,
             log,

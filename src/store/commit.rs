@@ -2,7 +2,8 @@
 
 use super::records::{
     BodyRecord, CursorRecord, DeliveryRecord, DirectoryRecord, DocumentRecord, ErasureRecord,
-    ExpansionRecord, Head, HoldRecord, LeafRecord, MessageRecord, ParkedRecord, RecipientList,
+    ExpansionRecord, Head, HoldRecord, LeafRecord, MessageRecord, PairRecord, ParkedRecord, RecipientList,
+    SentRecord,
 };
 use crate::tlog::Hash;
 
@@ -41,6 +42,10 @@ pub struct Commit {
     pub erasures: Vec<ErasureRecord>,
     /// Legal holds that begin or end.
     pub holds: Vec<HoldRecord>,
+    /// Countings of consignments that went on, each pair once.
+    pub pairs: Vec<PairRecord>,
+    /// Countings of acceptances that went on, each sender once.
+    pub sent: Vec<SentRecord>,
 }
 
 /// Why a commit did not happen, or may not have.

@@ -9,14 +9,15 @@ pub mod memory;
 pub mod payload;
 pub mod records;
 pub mod search;
+pub mod witnessed;
 pub mod written;
 
 use std::{fmt::Display, ops::Range};
 
 pub use commit::{Commit, CommitError};
 use records::{
-    BodyRecord, DeliveryRecord, DocumentRecord, ErasureRecord, ExpansionRecord, Head, HoldRecord,
-    ParkedRecord, RecipientList,
+    BodyRecord, DeliveryRecord, DocumentRecord, ErasureRecord, ExpansionRecord, Head, HoldRecord, PairRecord,
+    ParkedRecord, RecipientList, SentRecord,
 };
 
 use crate::{
@@ -71,6 +72,15 @@ pub struct Waiting {
     pub document: u64,
     /// Moment by which it must be taken over.
     pub deadline_us: i64,
+}
+
+/// Room on a disk, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Space {
+    /// What this process may still write.
+    pub free: u64,
+    /// All of it.
+    pub total: u64,
 }
 
 /// Rank of an urgency (0 to 4): urgent sorts first.
@@ -170,6 +180,15 @@ pub trait Store: Send + Sync + 'static {
     /// Saved watch cursor.
     fn cursor(&self, agency: &AgencyId) -> Result<Option<u64>, StoreError>;
 
+    /// The counting of consignments from a sender to a recipient.
+    fn pair(&self, recipient: &AgencyId, sender: &AgencyId) -> Result<Option<PairRecord>, StoreError>;
+
+    /// The counting of all consignments to a recipient: the pair that has its newest one.
+    fn received(&self, recipient: &AgencyId) -> Result<Option<PairRecord>, StoreError>;
+
+    /// The counting of a sender's acceptances.
+    fn sent(&self, sender: &AgencyId) -> Result<Option<SentRecord>, StoreError>;
+
     /// Every directory change in order: leaf index and the serialized change.
     fn directory_changes(&self) -> Result<Vec<(u64, bytes::Bytes)>, StoreError>;
 
@@ -189,5 +208,10 @@ pub trait Store: Send + Sync + 'static {
     /// Commits that the history index has yet to take over (0 where there is none).
     fn index_lag(&self) -> u64 {
         0
+    }
+
+    /// Room where commits and bodies are written; `None` where that is no disk, or it does not tell.
+    fn space(&self) -> Option<Space> {
+        None
     }
 }

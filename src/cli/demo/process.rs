@@ -12,6 +12,7 @@ pub fn configure(dir: &Path, port: u16) -> Result<PathBuf, Failure> {
         "origin = \"demo.truc.example/log\"\n\
          data_dir = \"hub\"\n\
          [listen]\naddress = \"127.0.0.1:{port}\"\n\
+         [monitor]\naddress = \"127.0.0.1:0\"\n\
          [delivery]\nlease = \"3s\"\nretry_first = \"100ms\"\nretry_max = \"1s\"\n\
          [logging]\nfilter = \"warn,truc::store::embedded::open=error\"\n"
     );

@@ -54,8 +54,7 @@ impl Stage {
     /// Fills the directory.
     pub async fn register(&self, report: &mut Report) -> Result<(), Failure> {
         report.chapter("The directory: a ministry, a province, three districts, eleven communes");
-        let operator = self.world.connect("operator").await?;
-        let changes = self.world.register(&operator).await?;
+        let changes = self.world.register().await?;
         report.say(&format!("{changes} changes, each a leaf of the log"));
         report.count("directory_changes", changes);
         Ok(())
