@@ -20,13 +20,14 @@ mod moment;
 mod output;
 pub mod overview;
 pub mod pki;
-pub mod queue;
 pub mod presence;
+pub mod queue;
 pub mod rebuild;
 pub mod receipt;
 pub mod receipt_files;
 pub mod receive;
 pub mod report;
+pub mod retention;
 pub mod send;
 pub mod serve;
 mod signing;
@@ -101,6 +102,7 @@ commands! {
     Nodes => nodes,
     Contacts => contacts,
     Flows => flows,
+    Retention => retention,
     Keygen => keygen,
     Log => log,
     Pki => pki,

@@ -15,8 +15,12 @@ use zeroize::Zeroizing;
 
 use super::{Exit, Failure, Output, files, witnessing::open_witness};
 use crate::{
-    config::{Config, IndexEngine},
-    domain::{document::Limits, retry::Backoff},
+    config::{Config, IndexEngine, RetainedBodies, RetentionOperation, RetentionRule},
+    domain::{
+        document::Limits,
+        retention::{Rule, Rules},
+        retry::Backoff,
+    },
     edge::{
         https::{self, Security},
         monitor::Monitor,
@@ -25,7 +29,8 @@ use crate::{
         tls::Acceptor,
         witness::WitnessDoor,
     },
-    hub::{Hub, LogIdentity, Settings, StartError, clock::Clock, operate::Rules},
+    hub::{Hub, LogIdentity, Settings, StartError, clock::Clock, operate::Rules, retention::Policy},
+    proto::{ErasedScope, Operation},
     store::{
         embedded::{Embedded, EmbeddedOptions, Opened, index::Engine},
         payload::{Payload, PayloadOptions},
@@ -228,6 +233,7 @@ async fn build(config: &Config, file: &Path) -> Result<(Arc<Hub>, Started), Fail
         config.log.key.display()
     );
     let settings = settings(config)?;
+    let retention = retention(config);
     let history_dir = store_options(config).history_dir();
     let config = config.clone();
     let opened = tokio::task::spawn_blocking(move || open_store(&config)).await;
@@ -246,6 +252,7 @@ async fn build(config: &Config, file: &Path) -> Result<(Arc<Hub>, Started), Fail
     let following = following.map_err(|error| Failure::new(Exit::File, error))?;
     following.map_err(|error| Failure::new(Exit::File, error).with_help(DAMAGED))?;
     hub.count_flows().map_err(|error| Failure::new(Exit::File, error))?;
+    hub.retain(retention);
     let leaves = hub.size();
     Ok((hub, Started { leaves, replayed: opened.replayed, rebuilt: opened.rebuilt }))
 }
@@ -319,6 +326,33 @@ fn settings(config: &Config) -> Result<Settings, Failure> {
             actions_per_minute: config.operator.actions_per_minute,
         },
     })
+}
+
+fn retention(config: &Config) -> Policy {
+    let retention = &config.retention;
+    let operation = |one: &RetentionOperation| match one {
+        RetentionOperation::New => Operation::New,
+        RetentionOperation::Recall => Operation::Recall,
+        RetentionOperation::Update => Operation::Update,
+        RetentionOperation::Replacement => Operation::Replacement,
+    };
+    let rule = |rule: &RetentionRule| Rule {
+        name: rule.name.clone(),
+        type_names: rule.types.clone(),
+        urgencies: rule.urgencies.clone(),
+        operations: rule.operations.iter().map(operation).collect(),
+        after_us: us(rule.after),
+        scope: match rule.bodies {
+            RetainedBodies::Attachments => ErasedScope::Attachments,
+            RetainedBodies::All => ErasedScope::All,
+        },
+    };
+    Policy {
+        rules: Rules::new(retention.rules.iter().map(rule).collect()),
+        every: retention.every,
+        documents_per_second: retention.documents_per_second,
+        bytes_per_second: retention.rate,
+    }
 }
 
 fn us(duration: Duration) -> i64 {

@@ -5,6 +5,7 @@ mod claim;
 pub mod clock;
 pub mod directory;
 pub mod dispatcher;
+pub mod erasures;
 pub mod figures;
 pub mod health;
 pub mod intake;
@@ -18,6 +19,7 @@ mod reach;
 mod recent;
 pub mod refused;
 pub mod report;
+pub mod retention;
 pub mod search;
 mod sequencer;
 pub mod session;
@@ -46,6 +48,7 @@ use crate::{
 use bells::Bells;
 use clock::Clock;
 use dispatcher::Dispatcher;
+use erasures::Erasures;
 use health::Health;
 use recent::Recent;
 use sequencer::Sequencer;
@@ -147,6 +150,8 @@ pub struct Hub {
     /// Rings when something comes into an agency's watch.
     feeds: Arc<Bells>,
     recent: Arc<Recent>,
+    erasures: Arc<Erasures>,
+    retention: retention::Retention,
     notices: tokio::sync::broadcast::Sender<Notice>,
     /// What is not as it should be.
     health: Arc<Health>,
@@ -211,6 +216,7 @@ impl Hub {
         let dispatcher = Arc::new(Dispatcher::load(&*store, settings.lease_us, settings.backoff)?);
         let feeds = Arc::new(Bells::default());
         let recent = Arc::new(Recent::new(settings.recent_bytes));
+        let erasures = Arc::new(Erasures::load(&*store)?);
         let (notices, _) = tokio::sync::broadcast::channel(256);
         let log = Arc::new(log);
         let actions_due = Arc::new(std::sync::atomic::AtomicI64::new(i64::MAX));
@@ -222,6 +228,7 @@ impl Hub {
             clock: clock.clone(),
             feeds: Arc::clone(&feeds),
             recent: Arc::clone(&recent),
+            erasures: Arc::clone(&erasures),
             notices: notices.clone(),
             max_waiting_requests: settings.max_waiting_requests,
             max_batch_leaves: settings.max_batch_leaves,
@@ -243,6 +250,8 @@ impl Hub {
             workers,
             feeds,
             recent,
+            erasures,
+            retention: retention::Retention::default(),
             notices,
             offered: Shares::new("bytes of offers", usize::MAX, OFFERED),
             bundles: Arc::new(tokio::sync::Semaphore::new(proofs::MAX_BUNDLES)),
@@ -256,6 +265,7 @@ impl Hub {
             tasks: TaskTracker::new(),
         });
         sweeper::spawn(&hub);
+        retention::spawn_removal(&hub);
         hub.tasks.spawn(search::trace::gather(Arc::downgrade(&hub), hub.stopping.clone()));
         Ok((hub, writer))
     }
