@@ -6,6 +6,7 @@
 pub mod docproof;
 mod document;
 mod facts;
+pub mod log_keys;
 #[cfg(test)]
 pub(crate) mod testing;
 

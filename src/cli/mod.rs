@@ -30,6 +30,7 @@ pub mod status;
 mod table;
 pub mod verify;
 pub mod watch;
+pub mod witnesses;
 mod witnessing;
 
 use std::process::ExitCode;
@@ -88,6 +89,7 @@ commands! {
     Verify => verify,
     Directory => directory,
     Overview => overview,
+    Witnesses => witnesses,
     Keygen => keygen,
     Log => log,
     Pki => pki,

@@ -7,7 +7,7 @@ mod mirror;
 mod proof;
 mod row;
 mod search;
-mod trust;
+pub mod trust;
 
 use super::{Connection, Failure, Output};
 

@@ -6,6 +6,7 @@
 //! further million.
 
 mod commits;
+mod keys;
 mod projections;
 pub mod salvage;
 
