@@ -36,6 +36,7 @@ mod table;
 pub mod verify;
 pub mod watch;
 pub mod why;
+pub mod witnesses;
 mod witnessing;
 
 use std::process::ExitCode;
@@ -103,6 +104,7 @@ commands! {
     Contacts => contacts,
     Flows => flows,
     Retention => retention,
+    Witnesses => witnesses,
     Keygen => keygen,
     Log => log,
     Pki => pki,

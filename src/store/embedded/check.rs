@@ -7,6 +7,7 @@
 
 mod commits;
 mod erased;
+mod keys;
 mod projections;
 pub mod salvage;
 

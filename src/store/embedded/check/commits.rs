@@ -10,6 +10,7 @@ use prost::Message;
 
 use super::{
     Counts, Erased, Report, What,
+    keys::Keys,
     projections::Projections,
     salvage::{name, touched},
 };
@@ -40,7 +41,7 @@ const MAX_REMEMBERED: usize = 100_000;
 pub struct Commits<'a> {
     journal: &'a Path,
     payload: &'a Payload,
-    verifier: Option<&'a Verifier>,
+    keys: Keys<'a>,
     projections: Option<&'a mut Projections>,
     pub counts: Counts,
     end: End,
@@ -90,7 +91,7 @@ impl<'a> Commits<'a> {
         Self {
             journal,
             payload,
-            verifier,
+            keys: Keys::new(journal, verifier),
             projections,
             counts: Counts { erased: erased.documents(), ..Counts::default() },
             end: End::default(),
@@ -235,9 +236,9 @@ impl<'a> Commits<'a> {
         if head.size == 0 && head.checkpoint.is_empty() {
             return;
         }
-        let opened = match self.verifier.filter(|_| head.checkpoint != self.checkpoint) {
-            Some(verifier) => Checkpoint::open(&head.checkpoint, verifier),
-            None => Checkpoint::unverified(&head.checkpoint),
+        let opened = match head.checkpoint == self.checkpoint {
+            true => Checkpoint::unverified(&head.checkpoint),
+            false => self.keys.open(&head.checkpoint),
         };
         match opened {
             Err(error) => report.loss(What::Checkpoint, at, error),
