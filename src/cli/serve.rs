@@ -32,7 +32,7 @@ use crate::{
         tls::Acceptor,
         witness::WitnessDoor,
     },
-    hub::{Hub, LogIdentity, Settings, StartError, clock::Clock, operate::Rules, retention::Policy},
+    hub::{Hub, LogIdentity, Settings, StartError, clock::Clock, operate, retention::Policy},
     proto::{ErasedScope, Operation},
     store::{
         embedded::{Embedded, EmbeddedOptions, Opened, index::Engine},
@@ -328,7 +328,7 @@ fn settings(config: &Config) -> Result<Settings, Failure> {
         max_waiting_requests: config.store.batch_max * 4,
         max_batch_leaves: config.store.batch_max,
         recent_bytes: usize::try_from(config.store.recent).unwrap_or(usize::MAX),
-        operator: Rules {
+        operator: operate::Rules {
             four_eyes_above: config.operator.four_eyes_above,
             undo_window_us: us(config.operator.undo_window),
             approval_window_us: us(config.operator.approval_window),

@@ -89,7 +89,7 @@ impl Reader {
         acceptance: Option<&Evidence>,
     ) -> Result<Option<Arc<Known>>, StoreError> {
         if let Some(known) = self.known.get(&document) {
-            if known.info == DocumentInfo::default() || !self.is_erased(document)? {
+            if known.accepted.subject.is_empty() || !self.is_erased(document)? {
                 return Ok(Some(Arc::clone(known)));
             }
             self.known.remove(&document);

@@ -334,7 +334,7 @@ enum Next {
 }
 
 /// What a request comes to, before the commit that makes it true.
-enum Decision {
+pub enum Decision {
     /// A new leaf of this draft answers it.
     New(u64),
     /// The leaf that answered the same request before.
