@@ -16,6 +16,8 @@ const FILES: &[&str] = &[
     "truc/v1/export.proto",
     "truc/v1/completeness.proto",
     "truc/v1/audit.proto",
+    "truc/v1/presence.proto",
+    "truc/v1/flows.proto",
     "truc/v1/operator.proto",
 ];
 

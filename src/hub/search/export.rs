@@ -50,8 +50,7 @@ impl Hub {
         let filter = request.filter.clone().unwrap_or_default();
         let question = Question::about(reader, AuditCall::Export, &filter);
         let begun = self.begin_export(reader, request).await;
-        let (export, rows) =
-            self.record(question, begun, |(_, rows)| *rows)?;
+        let (export, rows) = self.record(question, begun, |(_, rows)| *rows)?;
         tracing::debug!(rows, "an export begins");
         let (sender, receiver) = mpsc::channel(AHEAD + 1);
         self.tasks.spawn(export.run(sender));
