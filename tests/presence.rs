@@ -1,5 +1,7 @@
 //! What operators see of who is there, of what flows, and of a test document on its way.
 
+#![allow(clippy::unwrap_used)]
+
 mod common;
 #[path = "presence/contacts.rs"]
 mod contacts;
