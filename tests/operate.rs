@@ -23,7 +23,7 @@ use rig::{Rig, letter, reason, submit};
 /// A province of its own.
 const ROOT: &str = "H60";
 const SENDER: &str = "000.00.00.H38";
-const RULES: &str = "\n[operator]\nfour_eyes_above = 10\nundo_window = \"2s\"\n";
+const RULES: &str = "\n[operator]\nfour_eyes_above = 10\nundo_window = \"8s\"\n";
 const PATIENCE: Duration = Duration::from_secs(120);
 
 fn many() -> usize {
@@ -193,9 +193,12 @@ async fn ended_once(auditor: &Client, action: u64) {
     assert_eq!(ends.len(), many());
     let filter = SearchFilter { events: vec![EventKind::AdminAction.into()], ..Default::default() };
     let request = SearchRequest { filter: Some(filter), ..Default::default() };
-    let found = auditor.audit().search(request).await.unwrap().into_inner();
+    let end = Instant::now() + PATIENCE;
     // Asked, approved, undone; asked, approved, finished.
-    assert_eq!(found.rows.len(), 6, "{:?}", found.rows);
+    while auditor.audit().search(request.clone()).await.unwrap().into_inner().rows.len() != 6 {
+        assert!(Instant::now() < end, "the index for auditors does not come up to the log");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,6 @@
 //! The one writer. Gathers what waits, lets the rules decide each request, makes one commit, answers everyone.
 
-pub mod actions;
+pub(super) mod actions;
 mod by_hand;
 mod counting;
 mod draft;
@@ -380,7 +380,8 @@ impl Writer {
         if self.expansions.are_due() || self.actions.are_running() {
             return Next::Group(requests.try_recv());
         }
-        let wait = if rested { self.expansions.longest_rest() } else { IDLE };
+        let longest = self.actions.longest_rest(self.expansions.longest_rest());
+        let wait = if rested { longest } else { IDLE };
         match requests.recv_timeout(wait) {
             Ok(Request::Stop) | Err(RecvTimeoutError::Disconnected) => Next::Stop,
             Ok(request) => Next::Group(Some(request)),

@@ -104,6 +104,11 @@ impl Actions {
         !self.running.is_empty()
     }
 
+    /// How long the writer may sleep, while `longest` is what others allow.
+    pub fn longest_rest(&self, longest: Duration) -> Duration {
+        if self.resting.is_some() { longest.min(REST) } else { longest }
+    }
+
     /// The hold that a new delivery of this recipient falls under.
     pub fn hold_of(&self, recipient: &AgencyId) -> Option<&ActionRecord> {
         self.holding.get(recipient.as_str()).and_then(|id| self.open.get(id))

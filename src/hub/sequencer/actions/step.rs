@@ -135,7 +135,7 @@ impl Actions {
 
 impl ActionRecord {
     /// Holds a delivery that waits, or takes it over from another hold.
-    pub fn hold(
+    pub(in crate::hub::sequencer) fn hold(
         &self,
         draft: &mut Draft<'_>,
         document: &DocumentRecord,
