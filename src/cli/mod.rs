@@ -10,6 +10,7 @@ pub mod directory;
 mod events;
 mod failure;
 pub mod files;
+pub mod flows;
 pub mod fsck;
 pub mod hub_process;
 pub mod keygen;
@@ -18,6 +19,7 @@ mod moment;
 mod output;
 pub mod overview;
 pub mod pki;
+pub mod presence;
 pub mod rebuild;
 pub mod receipt;
 pub mod receipt_files;
@@ -39,6 +41,7 @@ use clap::Parser;
 pub use connection::Connection;
 pub use failure::{Exit, Failure};
 pub use output::Output;
+use presence::{contacts, nodes, sessions};
 
 /// Hub through which agencies exchange signed documents, with a proof in every acknowledgement.
 #[derive(Debug, Parser)]
@@ -90,6 +93,10 @@ commands! {
     Directory => directory,
     Overview => overview,
     Retention => retention,
+    Sessions => sessions,
+    Nodes => nodes,
+    Contacts => contacts,
+    Flows => flows,
     Keygen => keygen,
     Log => log,
     Pki => pki,

@@ -252,6 +252,7 @@ async fn build(config: &Config, file: &Path) -> Result<(Arc<Hub>, Started), Fail
     let following = following.map_err(|error| Failure::new(Exit::File, error))?;
     following.map_err(|error| Failure::new(Exit::File, error).with_help(DAMAGED))?;
     hub.retain(retention);
+    hub.count_flows().map_err(|error| Failure::new(Exit::File, error))?;
     let leaves = hub.size();
     Ok((hub, Started { leaves, replayed: opened.replayed, rebuilt: opened.rebuilt }))
 }
