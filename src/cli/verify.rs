@@ -1,5 +1,6 @@
 //! `truc verify`: what files prove, without hub and without network.
 
+pub mod completeness;
 pub mod docproof;
 mod facts;
 mod folder;
@@ -25,8 +26,8 @@ const PROOF_MARK: &[u8] = b"c2sp.org/tlog-proof@";
 /// Verifies proofs and documents offline, and says what they prove and what not.
 ///
 /// Takes NAME.evidence or NAME.tlog-proof (its twin is looked for beside it), a .receipt file, the folder of a
-/// document made by `truc receive`, a folder of proofs made by `truc receipt`, or a .docproof file made by `truc audit
-/// bundle`. Ends with 1 if a check fails.
+/// document made by `truc receive`, a folder of proofs made by `truc receipt`, a .docproof file made by `truc audit
+/// bundle`, or an answer saved by `truc audit complete -o`. Ends with 1 if a check fails.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// What to verify.
@@ -39,10 +40,10 @@ pub struct Args {
     /// Public key of sender or recipient, to verify their signatures anew; may be repeated.
     #[arg(long = "key", value_name = "FILE.pub")]
     keys: Vec<PathBuf>,
-    /// For a .docproof file: the verifier keys that you trust, one a line, as the hubs published them.
+    /// For a .docproof or completeness file: the verifier keys that you trust, one a line, as the hubs published them.
     #[arg(long, value_name = "KEYS")]
     trust: Option<PathBuf>,
-    /// For a .docproof file: language of the verdict.
+    /// For a .docproof or completeness file: language of the verdict.
     #[arg(long, value_enum, default_value_t)]
     lang: docproof::Language,
 }
@@ -50,16 +51,18 @@ pub struct Args {
 impl Args {
     /// Runs the command.
     pub async fn run(self, output: &Output) -> Result<(), Failure> {
-        if docproof::is_one(&self.path)? {
+        let is_completeness = completeness::is_one(&self.path)?;
+        if is_completeness || docproof::is_one(&self.path)? {
             let mut trusted =
                 self.trust.as_deref().map(docproof::read_trust).transpose()?.unwrap_or_default();
             trusted.extend(self.vkey.as_deref().map(read_vkey).transpose()?);
-            return docproof::run(&self.path, &trusted, self.lang, output);
+            let run = if is_completeness { completeness::run } else { docproof::run };
+            return run(&self.path, &trusted, self.lang, output);
         }
         let keys = self.keys.iter().map(|path| Ok((path.clone(), read_public_key(path)?)));
         let keys = keys.collect::<Result<Vec<_>, FileError>>()?;
         if self.trust.is_some() {
-            return Err(Failure::new(Exit::Usage, "--trust belongs to a .docproof file")
+            return Err(Failure::new(Exit::Usage, "--trust belongs to a .docproof or completeness file")
                 .with_help("name the hub's key with --vkey"));
         }
         let vkey = self.vkey.as_deref().map(read_vkey).transpose()?;

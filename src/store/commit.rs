@@ -1,7 +1,7 @@
 //! The unit of truth: everything that must agree, written at once or not at all.
 
 use super::records::{
-    BodyRecord, CursorRecord, DeliveryRecord, DirectoryRecord, DocumentRecord, ExpansionRecord, Head,
+    BodyRecord, CursorRecord, DeliveryRecord, DigestRecord, DirectoryRecord, DocumentRecord, ExpansionRecord, Head,
     LeafRecord, MessageRecord, PairRecord, ParkedRecord, RecipientList, SentRecord,
 };
 use crate::tlog::Hash;
@@ -41,6 +41,8 @@ pub struct Commit {
     pub pairs: Vec<PairRecord>,
     /// Countings of acceptances that went on, each sender once.
     pub sent: Vec<SentRecord>,
+    /// Days that were closed.
+    pub digests: Vec<DigestRecord>,
 }
 
 /// Why a commit did not happen, or may not have.

@@ -15,7 +15,7 @@ use std::fmt::Display;
 
 pub use commit::{Commit, CommitError};
 use records::{
-    BodyRecord, DeliveryRecord, DocumentRecord, ExpansionRecord, Head, PairRecord, ParkedRecord,
+    BodyRecord, DeliveryRecord, DigestRecord, DocumentRecord, ExpansionRecord, Head, PairRecord, ParkedRecord,
     RecipientList, SentRecord,
 };
 
@@ -187,6 +187,12 @@ pub trait Store: Send + Sync + 'static {
 
     /// The counting of a sender's acceptances.
     fn sent(&self, sender: &AgencyId) -> Result<Option<SentRecord>, StoreError>;
+
+    /// Digests from a day on, in order, at most `limit`, without what they say about agencies.
+    fn digests(&self, from_day: u32, limit: usize) -> Result<Vec<DigestRecord>, StoreError>;
+
+    /// What the digest in a leaf says about agencies: serialized `AgencyDay`s.
+    fn digest_agencies(&self, leaf: u64) -> Result<Option<Vec<bytes::Bytes>>, StoreError>;
 
     /// Every directory change in order: leaf index and the serialized change.
     fn directory_changes(&self) -> Result<Vec<(u64, bytes::Bytes)>, StoreError>;

@@ -133,6 +133,7 @@ impl<'a> Draft<'a> {
             Proposal::Import(agencies) => self.import(&agencies),
             Proposal::Expire(waiting) => Ok(self.expire(&waiting)),
             Proposal::Note(queries) => self.note(&queries),
+            Proposal::Close(closed) => self.close_day(&closed),
             Proposal::SaveCursor(_, agency, next) => {
                 self.commit.cursors.push(CursorRecord { agency: agency.to_string(), next });
                 Ok(Decision::Done)

@@ -1,6 +1,7 @@
 //! The one writer. Gathers what waits, lets the rules decide each request, makes one commit, answers everyone.
 
 mod by_hand;
+mod closing;
 mod counting;
 mod draft;
 mod expansion;
@@ -148,6 +149,8 @@ pub enum Proposal {
     Import(Vec<proto::Agency>),
     /// End deliveries whose deadline passed.
     Expire(Vec<Waiting>),
+    /// Close a day with its digest.
+    Close(Box<super::daily::Closed>),
     /// Record what auditors asked.
     Note(Box<proto::AuditQueries>),
     /// Remember how far an agency has read.
@@ -164,7 +167,7 @@ impl Proposal {
             Self::Receipt(report) => &report.node,
             Self::Status(report) => &report.node,
             Self::SaveCursor(node, ..) => node,
-            Self::Change(_) | Self::Import(_) | Self::Expire(_) | Self::Note(_) => return None,
+            Self::Change(_) | Self::Import(_) | Self::Expire(_) | Self::Note(_) | Self::Close(_) => return None,
         };
         Some(node.clone())
     }

@@ -20,6 +20,7 @@ const CURSOR: u8 = b'c';
 const DIRECTORY: u8 = b'g';
 const PAIR: u8 = b'v';
 const SENT: u8 = b't';
+const DIGEST: u8 = b'd';
 
 /// Builds a key from parts.
 struct Key(Vec<u8>);
@@ -209,6 +210,16 @@ pub fn sent(sender: &str) -> Vec<u8> {
     Key::new(SENT).text(sender).0
 }
 
+/// Day → its digest.
+pub fn digest(day: u32) -> Vec<u8> {
+    Key::new(DIGEST).number(u64::from(day)).0
+}
+
+/// All digests.
+pub fn all_digests() -> Vec<u8> {
+    Key::new(DIGEST).0
+}
+
 /// The distances from the last of some ascending numbers back to the first.
 pub fn gaps(numbers: &[u64]) -> Vec<u8> {
     let mut gaps = Vec::new();
@@ -249,7 +260,7 @@ fn cut(key: &[u8]) -> Option<usize> {
         NAME | FEED | PAIR => text(1),
         TIMELINE | DELIVERY => within(1 + 8),
         WAITING => within(text(1)? + 1),
-        EXPANSION | DIRECTORY => within(1),
+        EXPANSION | DIRECTORY | DIGEST => within(1),
         PARKED => text(text(text(1)?)? + 8),
         _ => None,
     }
@@ -298,6 +309,7 @@ mod tests {
             (parked_for(&name, &agency), parked("a", "H53", 256, "H53.1", 9)),
             (all_directory(), directory(9)),
             (pairs_of("H53"), pair("H53", "H53.1")),
+            (all_digests(), digest(20_784)),
         ];
         for (prefix, key) in scans {
             assert!(is_grouped(&prefix), "{prefix:?}");
