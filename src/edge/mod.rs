@@ -19,5 +19,6 @@ pub mod submission;
 mod submit_stream;
 pub mod tiles;
 pub mod tls;
+pub mod witness;
 
 pub use crate::hub::shares;

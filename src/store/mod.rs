@@ -9,6 +9,7 @@ pub mod memory;
 pub mod payload;
 pub mod records;
 pub mod search;
+pub mod witnessed;
 pub mod written;
 
 use std::fmt::Display;

@@ -12,7 +12,7 @@ use std::{ops::Range, path::Path, sync::Arc};
 
 use prost::Message;
 
-pub(super) use self::follower::Follower;
+pub(super) use self::follower::{Follower, give_way};
 pub use self::scope::{Reader, Scope};
 use self::{facts::field, trace::Question};
 use super::{
