@@ -68,7 +68,8 @@ impl Town {
             let certs = dir.path().join("certs");
             match name {
                 "lan" => pki::issue(&certs, pki::Role::Auditor, name).unwrap(),
-                _ => pki::issue_scoped_auditor(&certs, name, "000.00.22.H38", &ServerOptions::default()).unwrap(),
+                _ => pki::issue_scoped_auditor(&certs, name, "000.00.22.H38", &ServerOptions::default())
+                    .unwrap(),
             };
         }
         Self { dir, world, clock, hub, stop, served }

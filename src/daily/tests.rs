@@ -1,7 +1,7 @@
 //! Days, and what they were, as properties.
 
-use prost::Message;
 use proptest::prelude::*;
+use prost::Message;
 
 use super::*;
 use crate::{

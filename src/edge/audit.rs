@@ -77,8 +77,7 @@ impl AuditService for Audit {
         Ok(Response::new(Box::pin(pages)))
     }
 
-    type GetCompletenessStream =
-        Pin<Box<dyn Stream<Item = Result<GetCompletenessResponse, Status>> + Send>>;
+    type GetCompletenessStream = Pin<Box<dyn Stream<Item = Result<GetCompletenessResponse, Status>> + Send>>;
 
     async fn get_completeness(
         &self,

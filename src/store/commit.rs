@@ -1,8 +1,8 @@
 //! The unit of truth: everything that must agree, written at once or not at all.
 
 use super::records::{
-    BodyRecord, CursorRecord, DeliveryRecord, DigestRecord, DirectoryRecord, DocumentRecord, ExpansionRecord, Head,
-    LeafRecord, MessageRecord, PairRecord, ParkedRecord, RecipientList, SentRecord,
+    BodyRecord, CursorRecord, DeliveryRecord, DigestRecord, DirectoryRecord, DocumentRecord, ExpansionRecord,
+    Head, LeafRecord, MessageRecord, PairRecord, ParkedRecord, RecipientList, SentRecord,
 };
 use crate::tlog::Hash;
 

@@ -15,8 +15,8 @@ use prost::Message;
 use super::{
     Commit, CommitError, Store, StoreError, StoredLeaf, Waiting, rank,
     records::{
-        BodyRecord, DeliveryRecord, DigestRecord, DocumentRecord, ExpansionRecord, Head, PairRecord, ParkedRecord,
-        RecipientList, SentRecord,
+        BodyRecord, DeliveryRecord, DigestRecord, DocumentRecord, ExpansionRecord, Head, PairRecord,
+        ParkedRecord, RecipientList, SentRecord,
     },
 };
 use crate::{

@@ -16,8 +16,8 @@ use std::fmt::Display;
 
 pub use commit::{Commit, CommitError};
 use records::{
-    BodyRecord, DeliveryRecord, DigestRecord, DocumentRecord, ExpansionRecord, Head, PairRecord, ParkedRecord,
-    RecipientList, SentRecord,
+    BodyRecord, DeliveryRecord, DigestRecord, DocumentRecord, ExpansionRecord, Head, PairRecord,
+    ParkedRecord, RecipientList, SentRecord,
 };
 
 use crate::{

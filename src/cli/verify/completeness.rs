@@ -274,7 +274,8 @@ impl ToldDay {
             0 => count.to_string(),
             _ => format!("{count} (no. {first}-{last})"),
         };
-        let both = |of: fn(&ToldDeliveries) -> u64| format!("{} / {}", of(&self.outgoing), of(&self.incoming));
+        let both =
+            |of: fn(&ToldDeliveries) -> u64| format!("{} / {}", of(&self.outgoing), of(&self.incoming));
         vec![
             self.day.clone(),
             numbered(self.sent, self.sent_numbers),

@@ -23,8 +23,8 @@ use super::{
 use crate::{
     domain::{id::AgencyId, reason::ReasonCode},
     proto::{
-        AuditCall, CountRequest, CountResponse, EvidenceRow, GetCompletenessRequest, GetTimelineRequest, GetTimelineResponse,
-        Receipt, SearchFilter, SearchOrder, SearchRequest, SearchResponse,
+        AuditCall, CountRequest, CountResponse, EvidenceRow, GetCompletenessRequest, GetTimelineRequest,
+        GetTimelineResponse, Receipt, SearchFilter, SearchOrder, SearchRequest, SearchResponse,
     },
     store::{
         StoreError,

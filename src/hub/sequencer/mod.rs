@@ -167,7 +167,9 @@ impl Proposal {
             Self::Receipt(report) => &report.node,
             Self::Status(report) => &report.node,
             Self::SaveCursor(node, ..) => node,
-            Self::Change(_) | Self::Import(_) | Self::Expire(_) | Self::Note(_) | Self::Close(_) => return None,
+            Self::Change(_) | Self::Import(_) | Self::Expire(_) | Self::Note(_) | Self::Close(_) => {
+                return None;
+            }
         };
         Some(node.clone())
     }

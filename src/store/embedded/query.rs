@@ -19,8 +19,8 @@ use crate::{
     store::{
         Commit, CommitError, Space, Store, StoreError, StoredLeaf, Waiting, files,
         records::{
-            BodyRecord, DeliveryRecord, DigestRecord, DocumentRecord, ExpansionRecord, Head, PairRecord, ParkedRecord,
-            RecipientList, SentRecord,
+            BodyRecord, DeliveryRecord, DigestRecord, DocumentRecord, ExpansionRecord, Head, PairRecord,
+            ParkedRecord, RecipientList, SentRecord,
         },
     },
     tlog::{Hash, merkle},

@@ -100,7 +100,8 @@ impl OpenDay {
         if self.is_first {
             take_over_pending(&mut found, said);
         }
-        let spans = |day: &AgencyDay| [(day.sent_first, day.sent_last), (day.received_first, day.received_last)];
+        let spans =
+            |day: &AgencyDay| [(day.sent_first, day.sent_last), (day.received_first, day.received_last)];
         for ((counting, said), found) in
             [Counting::Sent, Counting::Received].into_iter().zip(spans(said)).zip(spans(&found))
         {

@@ -16,8 +16,6 @@ struct Last {
 #[derive(Default)]
 pub struct Numbers {
     last: BTreeMap<Counting, Last>,
-    /// The checkpoint as it was signed.
-    pub note: String,
 }
 
 impl Numbers {
@@ -71,7 +69,13 @@ impl Numbers {
     }
 
     /// The digest says that a day's numbers were these; in the file are those.
-    pub fn end_of_day(&mut self, counting: Counting, said: (u64, u64), found: (u64, u64), gaps: &mut Vec<Gap>) {
+    pub fn end_of_day(
+        &mut self,
+        counting: Counting,
+        said: (u64, u64),
+        found: (u64, u64),
+        gaps: &mut Vec<Gap>,
+    ) {
         let mut missing = |first: u64, last: u64| {
             if first > 0 && first <= last {
                 gaps.push(Gap::NumberMissing { counting: counting.clone(), first, last });

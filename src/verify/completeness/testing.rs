@@ -9,8 +9,8 @@ use super::file;
 use crate::{
     daily::{self, Agencies, Day},
     domain::time::Timestamp,
-    proto::*,
     proto::get_completeness_response::Page,
+    proto::*,
     tlog::{
         Hash,
         checkpoint::Checkpoint,

@@ -7,10 +7,7 @@ use super::{
     testing::{HOUR, Log, NOON, day, file},
     *,
 };
-use crate::{
-    proto::*,
-    verify::testing::hub,
-};
+use crate::{proto::*, verify::testing::hub};
 
 const A: &str = "000.00.31.H53";
 const B: &str = "000.21.31.H53";
@@ -145,8 +142,7 @@ fn another_number_is_named() {
 fn a_day_that_is_left_out_is_named() {
     let log = town();
     let mut pages = log.answer(B, day(NOON), day(NOON) + 3);
-    let days: Vec<usize> =
-        (0..pages.len()).filter(|at| matches!(pages[*at], Page::Day(_))).collect();
+    let days: Vec<usize> = (0..pages.len()).filter(|at| matches!(pages[*at], Page::Day(_))).collect();
     pages.drain(days[1]..days[2]);
     let answer = judged(&pages);
     assert_eq!(answer.gaps[0], Gap::DigestMissing { day: day(NOON) + 1 });

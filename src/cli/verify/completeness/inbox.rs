@@ -69,7 +69,8 @@ impl Inbox {
     pub fn compare(&self, answer: &Answer) -> Compared {
         let mine = |facts: &&Facts| facts.recipients().any(|recipient| recipient == answer.agency);
         let here = |name: &DocumentName| self.taken.get(name).is_some_and(|all| all.iter().any(|f| mine(&f)));
-        let of_these_days = self.taken.iter().flat_map(|(name, all)| all.iter().map(move |facts| (name, facts)));
+        let of_these_days =
+            self.taken.iter().flat_map(|(name, all)| all.iter().map(move |facts| (name, facts)));
         let of_these_days: Vec<_> = of_these_days
             .filter(|(_, facts)| mine(facts) && answer.leaf_range.contains(&facts.index()))
             .map(|(name, _)| name)

@@ -13,7 +13,9 @@ impl Words {
     /// Over the gaps, the days, what is proven and what is not.
     pub fn headings(&self) -> [&'static str; 4] {
         match self.0 {
-            Language::En => ["What is missing", "Days (sent / to it)", "What this proves", "What this does not prove"],
+            Language::En => {
+                ["What is missing", "Days (sent / to it)", "What this proves", "What this does not prove"]
+            }
             Language::Vi => [
                 "Những gì còn thiếu",
                 "Các ngày (gửi đi / gửi đến)",
@@ -98,10 +100,9 @@ impl Words {
                 "bản ghi số {leaf}: số thứ tự {number} trong dãy {} không nối tiếp số trước",
                 counting_vi(counting)
             ),
-            Gap::CountDiffers { day, field, said, found } => format!(
-                "ngày {}: bản tổng hợp ghi {field} là {said}, chứng cứ cho {found}",
-                date(*day)
-            ),
+            Gap::CountDiffers { day, field, said, found } => {
+                format!("ngày {}: bản tổng hợp ghi {field} là {said}, chứng cứ cho {found}", date(*day))
+            }
             Gap::RootDiffers { day } => {
                 format!("ngày {}: chứng cứ có mã gốc khác với bản tổng hợp", date(*day))
             }
