@@ -6,7 +6,9 @@
 pub mod completeness;
 pub mod docproof;
 mod document;
+pub mod export;
 mod facts;
+pub mod log_keys;
 #[cfg(test)]
 pub(crate) mod testing;
 

@@ -16,6 +16,7 @@ use crate::{
     domain::{
         id::{AgencyId, NodeName},
         reason::ReasonCode,
+        search::Query,
     },
     proto::{
         AgencyProof, CompletenessDay, CompletenessHashes, CompletenessHead, CompletenessLeaves,
@@ -23,7 +24,7 @@ use crate::{
     },
     store::{
         records::{DigestRecord, Head},
-        search::{Order, Query},
+        search::Order,
     },
     tlog::{Hash, merkle},
 };
@@ -204,7 +205,7 @@ impl Complete {
 
     fn first(&self) -> Page {
         Page::Head(CompletenessHead {
-            verifier_key: self.hub.log.verifier().to_string(),
+            verifier_key: self.hub.keys.signer_of(&self.head.checkpoint),
             checkpoint: self.head.checkpoint.clone(),
             agency: self.agency.to_string(),
             from_day: self.days.start,

@@ -2,13 +2,14 @@
 
 mod bundle;
 mod complete;
-mod export;
+pub mod export;
 mod filter;
 mod mirror;
 mod proof;
-mod row;
+pub mod row;
 mod search;
-mod trust;
+pub mod sink;
+pub mod trust;
 
 use super::{Connection, Failure, Output};
 

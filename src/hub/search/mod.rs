@@ -2,6 +2,7 @@
 //! each recorded.
 
 mod cursor;
+mod export;
 mod facts;
 mod filter;
 mod follower;
@@ -14,22 +15,23 @@ use prost::Message;
 
 pub(super) use self::follower::{Follower, give_way};
 pub use self::scope::{Reader, Scope};
-use self::{facts::field, trace::Question};
+use self::trace::Question;
 use super::{
     Hub, StartError,
     query::Viewer,
     refused::{Refused, blocking},
 };
 use crate::{
-    domain::{id::AgencyId, reason::ReasonCode},
+    domain::{
+        id::AgencyId,
+        reason::ReasonCode,
+        search::{Clause, Query, field, term},
+    },
     proto::{
         AuditCall, CountRequest, CountResponse, EvidenceRow, GetCompletenessRequest, GetTimelineRequest,
         GetTimelineResponse, Receipt, SearchFilter, SearchOrder, SearchRequest, SearchResponse,
     },
-    store::{
-        StoreError,
-        search::{Clause, Order, Query, term},
-    },
+    store::{StoreError, search::Order},
 };
 
 /// Rows of a page when the caller names no number.
@@ -135,7 +137,7 @@ impl Hub {
         blocking(move || {
             let directory = hub.directory();
             let scope = Scope::of(root.as_ref(), &directory);
-            let query = filter::query(&filter, &scope, &directory)?;
+            let query = filter::plain(&filter, &scope, &directory)?.query;
             hub.is_known_inside(&filter, &scope)?;
             let covers = hub.follower()?.index().covers();
             answer(&hub, &Asked { filter, query, covers })
