@@ -11,6 +11,7 @@ pub mod directory;
 mod events;
 mod failure;
 pub mod files;
+pub mod flows;
 pub mod fsck;
 pub mod hub_process;
 pub mod keygen;
@@ -19,6 +20,7 @@ mod moment;
 mod output;
 pub mod overview;
 pub mod pki;
+pub mod presence;
 pub mod queue;
 pub mod rebuild;
 pub mod receipt;
@@ -41,6 +43,7 @@ use clap::Parser;
 pub use connection::Connection;
 pub use failure::{Exit, Failure};
 pub use output::Output;
+use presence::{contacts, nodes, sessions};
 
 /// Hub through which agencies exchange signed documents, with a proof in every acknowledgement.
 #[derive(Debug, Parser)]
@@ -91,6 +94,10 @@ commands! {
     Verify => verify,
     Directory => directory,
     Overview => overview,
+    Sessions => sessions,
+    Nodes => nodes,
+    Contacts => contacts,
+    Flows => flows,
     Why => why,
     Queue => queue,
     Action => action,

@@ -2,6 +2,7 @@
 
 pub mod agency;
 pub mod cause;
+pub mod day;
 pub mod delivery;
 pub mod directory;
 pub mod directory_import;
@@ -14,6 +15,7 @@ pub mod policy;
 pub mod reason;
 pub mod retry;
 pub mod role;
+pub mod search;
 pub mod signature;
 pub mod status;
 pub mod text;

@@ -5,10 +5,12 @@ mod claim;
 pub mod clock;
 pub mod directory;
 pub mod dispatcher;
+pub mod figures;
 pub mod health;
 pub mod intake;
 mod lanes;
 pub mod operate;
+pub mod presence;
 pub mod proofs;
 pub mod query;
 pub mod queue;
@@ -154,12 +156,16 @@ pub struct Hub {
     bundles: Arc<tokio::sync::Semaphore>,
     /// The auditors' index, where this hub keeps one.
     search: std::sync::OnceLock<search::Follower>,
+    /// What flows between the levels, where this hub counts it.
+    figures: std::sync::OnceLock<figures::Follower>,
     /// What auditors asked and the log does not hold yet.
     trace: Arc<search::trace::Trace>,
     /// When the next action of an operator goes on by itself.
     actions_due: Arc<std::sync::atomic::AtomicI64>,
     /// How often each operator acts.
     paces: operate::Paces,
+    /// Who is connected, and who was last heard of when.
+    presence: Arc<presence::Presence>,
     /// Open two-way sessions.
     sessions: std::sync::atomic::AtomicUsize,
     stopping: CancellationToken,
@@ -222,7 +228,9 @@ impl Hub {
             max_recipients: settings.limits.max_recipients,
             actions_due: Arc::clone(&actions_due),
         })?;
+        let presence = Arc::new(presence::Presence::new(clock.clone()));
         let hub = Arc::new(Self {
+            presence,
             health: Arc::new(Health::new(clock.clone())),
             store,
             payload,
@@ -239,6 +247,7 @@ impl Hub {
             offered: Shares::new("bytes of offers", usize::MAX, OFFERED),
             bundles: Arc::new(tokio::sync::Semaphore::new(proofs::MAX_BUNDLES)),
             search: std::sync::OnceLock::new(),
+            figures: std::sync::OnceLock::new(),
             trace: Arc::default(),
             actions_due,
             paces: operate::Paces::default(),
@@ -281,6 +290,12 @@ impl Hub {
         &self.clock
     }
 
+    /// Who is connected, and who was last heard of when.
+    #[must_use]
+    pub fn presence(&self) -> &Arc<presence::Presence> {
+        &self.presence
+    }
+
     /// What the outside has to act on.
     #[must_use]
     pub fn notices(&self) -> tokio::sync::broadcast::Receiver<Notice> {
@@ -307,6 +322,9 @@ impl Hub {
         self.record_questions().await;
         self.sequencer.stop().await;
         if let Some(follower) = self.search.get() {
+            follower.stop();
+        }
+        if let Some(follower) = self.figures.get() {
             follower.stop();
         }
     }

@@ -190,6 +190,11 @@ impl Dispatcher {
         self.board().standing(recipient, document)
     }
 
+    /// Deliveries that wait for a recipient.
+    pub fn waiting_for(&self, recipient: &AgencyId) -> usize {
+        self.board().waiting_for(recipient)
+    }
+
     /// Deliveries that wait, and how many of them are leased.
     pub fn counts(&self) -> (usize, usize) {
         self.board().counts()
@@ -228,11 +233,6 @@ impl Dispatcher {
         let Some(number) = board.known(recipient) else { return (page, None) };
         let next = board.look_at(number, after, max, &mut |_, seen| page.push(seen));
         (page, next)
-    }
-
-    /// Whether anybody listens for this agency now: a session, or a fetch that waits.
-    pub fn is_listened(&self, agency: &AgencyId) -> bool {
-        self.bells.is_heard(agency)
     }
 
     fn board(&self) -> MutexGuard<'_, Board> {
