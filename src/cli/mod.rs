@@ -27,6 +27,7 @@ pub mod receipt;
 pub mod receipt_files;
 pub mod receive;
 pub mod report;
+pub mod retention;
 pub mod send;
 pub mod serve;
 mod signing;
@@ -35,6 +36,7 @@ mod table;
 pub mod verify;
 pub mod watch;
 pub mod why;
+pub mod witnesses;
 mod witnessing;
 
 use std::process::ExitCode;
@@ -94,13 +96,15 @@ commands! {
     Verify => verify,
     Directory => directory,
     Overview => overview,
+    Why => why,
+    Queue => queue,
+    Action => action,
     Sessions => sessions,
     Nodes => nodes,
     Contacts => contacts,
     Flows => flows,
-    Why => why,
-    Queue => queue,
-    Action => action,
+    Retention => retention,
+    Witnesses => witnesses,
     Keygen => keygen,
     Log => log,
     Pki => pki,

@@ -8,7 +8,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::human;
+use super::{human, retention::RetentionRule};
 use crate::edge::{
     bounds::{Bounds, DRAIN},
     monitor::HealthLimits,
@@ -77,6 +77,8 @@ section! {
         operator: Operator = Operator::default();
         /// The embedded store.
         store: Store = Store::default();
+        /// How long contents are kept. Evidence is never erased.
+        retention: Retention = Retention::default();
         /// What the hub tells on standard error.
         logging: Logging = Logging::default();
         /// Health and metrics over plain HTTP, and from where on something is not as it should be.
@@ -293,6 +295,29 @@ section! {
 }
 
 section! {
+    /// `[retention]`
+    Retention {
+        /// Rules, the first that fits a document decides; without one its contents are kept for ever. Age counts from
+        /// acceptance, and nothing goes while a delivery is open or a legal hold is in force. In place of this line:
+        ///   [[retention.rules]]
+        ///   name="invitations"        # stands in the evidence
+        ///   types=["Giấy mời"]        # types, urgencies (0 to 4), operations (new, recall, update, replacement):
+        ///   urgencies=[0]             # what is left out, or empty, fits all
+        ///   after="730d"
+        ///   bodies="attachments"      # or "all": the signed envelope with its subject as well
+        rules: Vec<RetentionRule> = Vec::new();
+        /// How often all documents are looked at.
+        #[serde(with = "human::duration")]
+        every: Duration = DAY;
+        /// Documents looked at in a second.
+        documents_per_second: u32 = 5_000;
+        /// What is removed from the disk, and looked through for copies, in a second.
+        #[serde(with = "human::size")]
+        rate: u64 = 32 * MIB;
+    }
+}
+
+section! {
     /// `[logging]`
     Logging {
         /// Levels as in "info" or "info,truc::edge=debug".
@@ -365,6 +390,7 @@ pub(super) const SECTIONS: &[(&str, Docs)] = &[
     ("delivery", Delivery::DOCS),
     ("operator", Operator::DOCS),
     ("store", Store::DOCS),
+    ("retention", Retention::DOCS),
     ("logging", Logging::DOCS),
     ("monitor", Monitor::DOCS),
 ];

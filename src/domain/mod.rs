@@ -13,6 +13,7 @@ pub mod fold;
 pub mod id;
 pub mod policy;
 pub mod reason;
+pub mod retention;
 pub mod retry;
 pub mod role;
 pub mod search;

@@ -116,10 +116,30 @@ pub mod samples {
         });
         commit.cursors.push(CursorRecord { agency: "H53.1".into(), next: 1 });
         commit.actions = vec![action(1, ActionPhase::Active), action(2, ActionPhase::Pending)];
+        commit.holds.push(hold());
         commit.pairs.extend([pair("H53", "H53.1", 1, 1, 1), pair("H53.2", "H53.1", 1, 1, 2)]);
         commit.sent.push(SentRecord { sender: "H53.1".into(), number: 1, leaf: 0 });
         grow(Edge::empty(), &mut commit);
         commit
+    }
+
+    /// A hold on an agency.
+    pub fn hold() -> HoldRecord {
+        HoldRecord { leaf: 2, agency: "H53".into(), reason: "a case".into(), ..HoldRecord::default() }
+    }
+
+    /// Erases document 0 with its only body.
+    pub fn erasure() -> ErasureRecord {
+        let sha256 = Digest::of(b"b").to_bytes();
+        let body = BodyRecord { sha256, size: 1, pack_plus_one: 1, offset: 9 };
+        ErasureRecord {
+            document: 0,
+            leaf: 7,
+            scope: 2,
+            remove: vec![body],
+            pack: 1,
+            ..ErasureRecord::default()
+        }
     }
 
     /// Accepts document `index` and consigns it to both recipients: three leaves.
@@ -183,8 +203,58 @@ pub fn run(bench: &mut dyn Bench) {
         store.idle().unwrap();
         after_all(&*store, &edge);
     }
-    let store = bench.open();
-    after_all(&*store, &edge);
+    {
+        let store = bench.open();
+        after_all(&*store, &edge);
+        erase(&*store, &mut edge);
+        being_erased(&*store);
+    }
+    {
+        let store = bench.open();
+        being_erased(&*store);
+        let removed = ErasureRecord { remove: Vec::new(), removed: true, ..samples::erasure() };
+        let lifted = HoldRecord { lifted: true, ..samples::hold() };
+        let mut commit = Commit { erasures: vec![removed], holds: vec![lifted], ..Commit::default() };
+        let documents = store.head().documents;
+        samples::grow(edge, &mut commit);
+        commit.head = Head { documents, ..store.head() };
+        store.commit(&commit).unwrap();
+        erased(&*store);
+    }
+    erased(&*bench.open());
+}
+
+fn erase(store: &dyn Store, edge: &mut Edge) {
+    assert_eq!(store.holds().unwrap(), [samples::hold()]);
+    assert_eq!((store.erasure(0).unwrap(), store.erasing(0, 9).unwrap()), (None, Vec::new()));
+    let all: Vec<_> = store.documents(0..99).unwrap().iter().map(|document| document.index).collect();
+    assert_eq!(all, [0, 3]);
+    assert_eq!(store.documents(1..3).unwrap(), []);
+    let mut commit = Commit {
+        leaves: vec![samples::leaf("erased", Some(0))],
+        erasures: vec![samples::erasure()],
+        ..Commit::default()
+    };
+    *edge = samples::grow(edge.clone(), &mut commit);
+    store.commit(&commit).unwrap();
+}
+
+fn being_erased(store: &dyn Store) {
+    assert_eq!(store.body(&Digest::of(b"b")).unwrap(), None, "not reachable from the commit on");
+    let open = store.erasing(0, 9).unwrap();
+    assert_eq!(open, [samples::erasure()]);
+    assert!(open[0].is_whole());
+    assert_eq!(store.erasing(1, 9).unwrap(), []);
+    assert_eq!(store.erasure(0).unwrap().map(|erasure| (erasure.leaf, erasure.removed)), Some((7, false)));
+    assert_eq!(store.erasure(3).unwrap(), None);
+}
+
+fn erased(store: &dyn Store) {
+    assert_eq!(store.erasing(0, 9).unwrap(), []);
+    assert_eq!(store.erasure(0).unwrap().map(|erasure| (erasure.leaf, erasure.removed)), Some((7, true)));
+    assert_eq!(store.body(&Digest::of(b"b")).unwrap(), None);
+    assert_eq!(store.holds().unwrap(), []);
+    assert_eq!(store.timeline(0, 0, 10).unwrap(), [0, 1, 2, 6, 7]);
 }
 
 fn agency(text: &str) -> AgencyId {

@@ -3,7 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    ops::Bound,
+    ops::{Bound, Range},
     sync::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU8, Ordering},
@@ -16,8 +16,8 @@ use prost::Message;
 use super::{
     Commit, CommitError, Store, StoreError, StoredLeaf, Waiting, rank,
     records::{
-        ActionRecord, BodyRecord, DeliveryRecord, DocumentRecord, ExpansionRecord, Head, PairRecord,
-        ParkedRecord, RecipientList, SentRecord,
+        ActionRecord, BodyRecord, DeliveryRecord, DocumentRecord, ErasureRecord, ExpansionRecord, Head,
+        HoldRecord, PairRecord, ParkedRecord, RecipientList, SentRecord,
     },
 };
 use crate::{
@@ -66,6 +66,8 @@ struct State {
     bodies: HashMap<Bytes, BodyRecord>,
     cursors: HashMap<String, u64>,
     actions: BTreeMap<u64, ActionRecord>,
+    erased: BTreeMap<u64, ErasureRecord>,
+    holds: BTreeMap<u64, HoldRecord>,
     pairs: BTreeMap<(String, String), PairRecord>,
     sent: HashMap<String, SentRecord>,
     stopped: bool,
@@ -130,6 +132,12 @@ impl State {
         self.sent.extend(commit.sent.into_iter().map(|sent| (sent.sender.clone(), sent)));
         self.cursors.extend(commit.cursors.into_iter().map(|cursor| (cursor.agency, cursor.next)));
         self.actions.extend(commit.actions.into_iter().map(|action| (action.id, action)));
+        for erasure in commit.erasures {
+            erasure.remove.iter().for_each(|body| drop(self.bodies.remove(&body.sha256)));
+            self.erased.insert(erasure.document, erasure);
+        }
+        self.holds.extend(commit.holds.into_iter().map(|hold| (hold.leaf, hold)));
+        self.holds.retain(|_, hold| !hold.lifted);
     }
 
     fn apply_document(&mut self, document: DocumentRecord) {
@@ -295,6 +303,25 @@ impl Store for Memory {
 
     fn open_actions(&self) -> Result<Vec<ActionRecord>, StoreError> {
         Ok(self.state().actions.values().filter(|action| action.is_open()).cloned().collect())
+    }
+
+    fn documents(&self, leaves: Range<u64>) -> Result<Vec<DocumentRecord>, StoreError> {
+        Ok(self.state().documents.range(leaves).map(|(_, document)| document.clone()).collect())
+    }
+
+    fn erasure(&self, document: u64) -> Result<Option<ErasureRecord>, StoreError> {
+        let erased = self.state().erased.get(&document).cloned();
+        Ok(erased.map(|erasure| ErasureRecord { remove: Vec::new(), ..erasure }))
+    }
+
+    fn erasing(&self, from: u64, limit: usize) -> Result<Vec<ErasureRecord>, StoreError> {
+        let state = self.state();
+        let open = state.erased.range(from..).filter(|(_, erasure)| !erasure.removed);
+        Ok(open.take(limit).map(|(_, erasure)| erasure.clone()).collect())
+    }
+
+    fn holds(&self) -> Result<Vec<HoldRecord>, StoreError> {
+        Ok(self.state().holds.values().cloned().collect())
     }
 
     fn pair(&self, recipient: &AgencyId, sender: &AgencyId) -> Result<Option<PairRecord>, StoreError> {

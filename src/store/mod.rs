@@ -12,12 +12,12 @@ pub mod search;
 pub mod witnessed;
 pub mod written;
 
-use std::fmt::Display;
+use std::{fmt::Display, ops::Range};
 
 pub use commit::{Commit, CommitError};
 use records::{
-    ActionRecord, BodyRecord, DeliveryRecord, DocumentRecord, ExpansionRecord, Head, PairRecord,
-    ParkedRecord, RecipientList, SentRecord,
+    ActionRecord, BodyRecord, DeliveryRecord, DocumentRecord, ErasureRecord, ExpansionRecord, Head,
+    HoldRecord, PairRecord, ParkedRecord, RecipientList, SentRecord,
 };
 
 use crate::{
@@ -202,6 +202,19 @@ pub trait Store: Send + Sync + 'static {
 
     /// Actions of which something is still to come, in the order in which they were asked for.
     fn open_actions(&self) -> Result<Vec<ActionRecord>, StoreError>;
+
+    /// Documents that were accepted by these leaves, in order.
+    fn documents(&self, leaves: Range<u64>) -> Result<Vec<DocumentRecord>, StoreError>;
+
+    /// What was erased of a document.
+    fn erasure(&self, document: u64) -> Result<Option<ErasureRecord>, StoreError>;
+
+    /// Erasures whose bytes are not removed yet, in the order of documents, from the document `from` on, at most
+    /// `limit`.
+    fn erasing(&self, from: u64, limit: usize) -> Result<Vec<ErasureRecord>, StoreError>;
+
+    /// Legal holds in force, oldest first.
+    fn holds(&self) -> Result<Vec<HoldRecord>, StoreError>;
 
     /// Commits that the history index has yet to take over (0 where there is none).
     fn index_lag(&self) -> u64 {

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use crate::{
     domain::delivery::Transport,
-    proto::{ActionKind, ActionPhase, TransportState},
+    proto::{ActionKind, ActionPhase, ErasedScope, TransportState},
     tlog::Hash,
 };
 
@@ -288,6 +288,63 @@ impl ActionRecord {
         use ActionPhase::{Active, Applying, Effecting, Pending, Undoing, Waiting};
         matches!(self.action_phase(), Pending | Applying | Waiting | Active | Effecting | Undoing)
     }
+}
+
+/// Contents of a document that may not be read any more. The newest one of a document counts.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct ErasureRecord {
+    /// Index of the document.
+    #[prost(uint64, tag = "1")]
+    pub document: u64,
+    /// Leaf of the evidence.
+    #[prost(uint64, tag = "2")]
+    pub leaf: u64,
+    /// `proto::ErasedScope`.
+    #[prost(int32, tag = "3")]
+    pub scope: i32,
+    /// Bodies to remove: no other document needs them. From this commit on they are not reachable by their digest.
+    #[prost(message, repeated, tag = "4")]
+    pub remove: Vec<BodyRecord>,
+    /// Where the packs ended: copies of these bodies that lie before it are removed as well.
+    #[prost(uint32, tag = "5")]
+    pub pack: u32,
+    /// Offset in that pack.
+    #[prost(uint64, tag = "6")]
+    pub pack_offset: u64,
+    /// The bytes are gone. Until then the removal goes on after every start.
+    #[prost(bool, tag = "7")]
+    pub removed: bool,
+}
+
+impl ErasureRecord {
+    /// True if the envelope is gone too.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.scope == i32::from(ErasedScope::All)
+    }
+}
+
+/// A legal hold: what it names is not erased.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct HoldRecord {
+    /// Leaf that placed it, which is its name.
+    #[prost(uint64, tag = "1")]
+    pub leaf: u64,
+    /// The document's index plus one, 0 for an agency.
+    #[prost(uint64, tag = "2")]
+    pub document_plus_one: u64,
+    /// The agency whose documents are held, sent and received.
+    #[prost(string, tag = "3")]
+    pub agency: String,
+    #[prost(string, tag = "4")]
+    pub reason: String,
+    #[prost(string, tag = "5")]
+    pub operator: String,
+    #[prost(int64, tag = "6")]
+    pub placed_at_us: i64,
+    /// True when the hold ended.
+    #[prost(bool, tag = "7")]
+    pub lifted: bool,
 }
 
 /// How many consignments one agency got from another, and in all.

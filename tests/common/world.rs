@@ -179,6 +179,11 @@ impl World {
         held
     }
 
+    /// Everything that the hub keeps on disk.
+    pub fn folder(&self) -> &Path {
+        self.dir.path()
+    }
+
     pub fn gate(&self) -> &Gate {
         match &self.backend {
             Backend::Memory { gate, .. } => gate,

@@ -27,8 +27,8 @@ use crate::{
     store::{
         Commit, Store, StoreError,
         records::{
-            ActionRecord, CursorRecord, DeliveryRecord, DocumentRecord, Head, LeafRecord, MessageRecord,
-            ParkedRecord,
+            ActionRecord, CursorRecord, DeliveryRecord, DocumentRecord, ErasureRecord, Head, LeafRecord,
+            MessageRecord, ParkedRecord,
         },
     },
     tlog::{
@@ -59,6 +59,8 @@ pub struct Draft<'a> {
     requeued: Vec<(AgencyId, Option<u64>)>,
     revoked: Vec<NodeName>,
     accepted: Vec<recent::Document>,
+    /// Erasures whose removal this draft records, with their bodies.
+    pub ended: Vec<ErasureRecord>,
     refusals: &'a mut Refusals,
     pub(super) received: &'a mut Received,
     pub(super) counted: Counted,
@@ -76,6 +78,8 @@ pub struct Done {
     pub accepted: Vec<recent::Document>,
     /// What waits for these recipients, all or one document, can be offered at once.
     pub requeued: Vec<(AgencyId, Option<u64>)>,
+    /// Erasures whose bytes are gone now, with their bodies.
+    pub ended: Vec<ErasureRecord>,
     base_size: u64,
     paths: Paths,
 }
@@ -112,6 +116,7 @@ impl<'a> Draft<'a> {
             requeued: Vec::new(),
             revoked: Vec::new(),
             accepted: Vec::new(),
+            ended: Vec::new(),
             refusals,
             received,
             counted: Counted::default(),
@@ -149,6 +154,10 @@ impl<'a> Draft<'a> {
             Proposal::Act(asked) => actions.ask(self, *asked),
             Proposal::Judge(taken) => actions.judge(self, &taken),
             Proposal::Wake => Ok(actions.wake(self)),
+            Proposal::Erase(all) => self.erase(all),
+            Proposal::Removed(erasures) => Ok(self.removed(erasures)),
+            Proposal::Hold(holding) => self.hold(*holding),
+            Proposal::Lift(lifting) => self.lift(*lifting),
             Proposal::SaveCursor(_, agency, next) => {
                 self.commit.cursors.push(CursorRecord { agency: agency.to_string(), next });
                 Ok(Decision::Done)
@@ -371,8 +380,9 @@ impl<'a> Draft<'a> {
         let directory = self.directory_changed.then_some(self.directory);
         if empty {
             let paths = self.growth.paths();
-            let (revoked, accepted, requeued) = (self.revoked, self.accepted, self.requeued);
-            return Done { commit: None, directory, revoked, accepted, requeued, base_size, paths };
+            let (revoked, accepted, requeued, ended) =
+                (self.revoked, self.accepted, self.requeued, self.ended);
+            return Done { commit: None, directory, revoked, accepted, requeued, ended, base_size, paths };
         }
         self.commit.base_size = base_size;
         let mut head = self.store.head();
@@ -382,8 +392,8 @@ impl<'a> Draft<'a> {
         self.commit.head = head;
         self.commit.nodes = self.growth.nodes().to_vec();
         let paths = self.growth.paths();
-        let (revoked, accepted, requeued) = (self.revoked, self.accepted, self.requeued);
-        Done { commit: Some(self.commit), directory, revoked, accepted, requeued, base_size, paths }
+        let (revoked, accepted, requeued, ended) = (self.revoked, self.accepted, self.requeued, self.ended);
+        Done { commit: Some(self.commit), directory, revoked, accepted, requeued, ended, base_size, paths }
     }
 }
 
@@ -420,6 +430,7 @@ impl Done {
             Decision::Refused(reasons, leaf) => Answer::Refused { reasons, proof: self.proof(leaf) },
             Decision::Imported(response) => Answer::Imported(response),
             Decision::Acted(action, leaf) => Answer::Acted(action, self.proof(leaf)),
+            Decision::Erased(outcomes) => Answer::Erased(outcomes),
             Decision::Done => Answer::Done,
         }
     }

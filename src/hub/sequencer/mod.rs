@@ -4,6 +4,7 @@ pub(super) mod actions;
 mod by_hand;
 mod counting;
 mod draft;
+mod erase;
 mod expansion;
 mod receipt;
 mod refusals;
@@ -30,6 +31,7 @@ use self::{
 };
 pub use self::{
     by_hand::{ByHand, Turn},
+    erase::{Erasing, Holding, Lifting},
     register::{import_of, quarantined},
     submission::for_information,
 };
@@ -39,6 +41,7 @@ use super::{
     claim::Claim,
     clock::Clock,
     dispatcher::Dispatcher,
+    erasures::Erasures,
     lanes::{self, NotTaken, Owner, Receiver, Sender},
     recent::Recent,
     refused::{Refused, stopping},
@@ -54,7 +57,7 @@ use crate::{
     proto::{self, EventKind, SignedEnvelope},
     store::{
         CommitError, Store, StoreError, Waiting,
-        records::{ActionRecord, BodyRecord},
+        records::{ActionRecord, BodyRecord, ErasureRecord},
     },
 };
 
@@ -88,6 +91,8 @@ pub struct Submission {
     pub uploaded: Vec<Digest>,
     /// Digest under which the envelope is kept.
     pub envelope_sha256: Digest,
+    /// Erasures that were known when the bodies were looked up.
+    pub erasures: u64,
 }
 
 /// More recipients for an accepted document.
@@ -166,6 +171,14 @@ pub enum Proposal {
     Judge(Box<Taken>),
     /// Go on with actions whose time has come.
     Wake,
+    /// Erase contents.
+    Erase(Vec<Erasing>),
+    /// Record that the bytes of erased contents are gone.
+    Removed(Vec<ErasureRecord>),
+    /// Place a legal hold.
+    Hold(Box<Holding>),
+    /// Lift one.
+    Lift(Box<Lifting>),
     /// Remember how far an agency has read.
     SaveCursor(NodeName, AgencyId, u64),
 }
@@ -182,6 +195,7 @@ impl Proposal {
             Self::SaveCursor(node, ..) => node,
             Self::Change(..) | Self::Import(..) | Self::Expire(_) | Self::Note(_) => return None,
             Self::Act(_) | Self::Judge(_) | Self::Wake => return None,
+            Self::Erase(_) | Self::Removed(_) | Self::Hold(_) | Self::Lift(_) => return None,
         };
         Some(node.clone())
     }
@@ -217,6 +231,8 @@ pub enum Answer {
     Imported(proto::ImportAgenciesResponse),
     /// An action as it stands now, with the proof of what was asked.
     Acted(Box<ActionRecord>, Proof),
+    /// For each document its leaf, or why it was not erased.
+    Erased(Vec<Result<u64, Reason>>),
     /// Done.
     Done,
 }
@@ -237,6 +253,7 @@ pub struct Parts {
     pub clock: Clock,
     pub feeds: Arc<Bells>,
     pub recent: Arc<Recent>,
+    pub erasures: Arc<Erasures>,
     pub notices: broadcast::Sender<Notice>,
     pub max_waiting_requests: usize,
     pub max_batch_leaves: usize,
@@ -317,7 +334,7 @@ enum Next {
 }
 
 /// What a request comes to, before the commit that makes it true.
-enum Decision {
+pub enum Decision {
     /// A new leaf of this draft answers it.
     New(u64),
     /// The leaf that answered the same request before.
@@ -328,6 +345,8 @@ enum Decision {
     Imported(proto::ImportAgenciesResponse),
     /// An action, and the new leaf about it.
     Acted(Box<ActionRecord>, u64),
+    /// Leaves of erasures, or why there is none.
+    Erased(Vec<Result<u64, Reason>>),
     /// Nothing to prove.
     Done,
 }
@@ -432,6 +451,10 @@ impl Writer {
         let accepted = std::mem::take(&mut done.accepted);
         self.parts.recent.keep(accepted, done.followed());
         let Some(commit) = &done.commit else { return };
+        for erasure in commit.erasures.iter().filter(|erasure| erasure.is_whole()) {
+            self.parts.recent.forget(erasure.document);
+        }
+        self.parts.erasures.committed(&commit.erasures, &done.ended, &commit.holds);
         if let Some(directory) = &done.directory {
             *self.parts.directory.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(directory);
         }

@@ -9,7 +9,7 @@ use crate::{
     proto::TransportState,
     store::{
         Commit,
-        records::{BodyRecord, DeliveryRecord, PairRecord},
+        records::{BodyRecord, DeliveryRecord, ErasureRecord, PairRecord},
     },
 };
 
@@ -137,6 +137,12 @@ pub fn puts<E>(commit: &Commit, natural_taken: impl Fn(&[u8]) -> Result<bool, E>
     for cursor in &commit.cursors {
         puts.push((keys::cursor(&cursor.agency), Some(number(cursor.next))));
     }
+    for erasure in &commit.erasures {
+        put_erasure(&mut puts, erasure);
+    }
+    for hold in &commit.holds {
+        puts.push((keys::hold(hold.leaf), (!hold.lifted).then(|| hold.encode_to_vec())));
+    }
     Ok(puts)
 }
 
@@ -175,6 +181,14 @@ fn put_groups<T: Ord>(puts: &mut Vec<Put>, mut leaves: Vec<(T, u64)>, key: impl 
             puts.push((key(owner, *last), Some(keys::gaps(&leaves))));
         }
     }
+}
+
+/// What readers need of an erasure stays; what the removal needs goes when it is done.
+fn put_erasure(puts: &mut Vec<Put>, erasure: &ErasureRecord) {
+    let lasting = ErasureRecord { remove: Vec::new(), ..erasure.clone() };
+    puts.push((keys::erased(erasure.document), Some(lasting.encode_to_vec())));
+    puts.push((keys::erasing(erasure.document), (!erasure.removed).then(|| erasure.encode_to_vec())));
+    puts.extend(erasure.remove.iter().map(|body| (keys::body_of(&body.sha256), None)));
 }
 
 fn put_delivery(puts: &mut Vec<Put>, delivery: &DeliveryRecord) {

@@ -20,6 +20,9 @@ const CURSOR: u8 = b'c';
 const DIRECTORY: u8 = b'g';
 const ACTION: u8 = b'a';
 const OPEN: u8 = b'o';
+const ERASED: u8 = b'z';
+const ERASING: u8 = b'y';
+const HOLD: u8 = b'h';
 const PAIR: u8 = b'v';
 const SENT: u8 = b't';
 
@@ -225,6 +228,31 @@ pub fn all_open_actions() -> Vec<u8> {
     Key::new(OPEN).0
 }
 
+/// Document → what was erased of it.
+pub fn erased(document: u64) -> Vec<u8> {
+    Key::new(ERASED).number(document).0
+}
+
+/// Document → an erasure whose bytes are not removed yet.
+pub fn erasing(document: u64) -> Vec<u8> {
+    Key::new(ERASING).number(document).0
+}
+
+/// All erasures whose bytes are not removed yet.
+pub fn all_erasing() -> Vec<u8> {
+    Key::new(ERASING).0
+}
+
+/// Leaf that placed a hold → the hold.
+pub fn hold(leaf: u64) -> Vec<u8> {
+    Key::new(HOLD).number(leaf).0
+}
+
+/// All holds in force.
+pub fn all_holds() -> Vec<u8> {
+    Key::new(HOLD).0
+}
+
 /// Recipient, sender → the counting of consignments.
 pub fn pair(recipient: &str, sender: &str) -> Vec<u8> {
     Key::new(PAIR).text(recipient).text(sender).0
@@ -286,7 +314,7 @@ fn cut(key: &[u8]) -> Option<usize> {
         NAME | FEED | PAIR => text(1),
         TIMELINE | DELIVERY => within(1 + 8),
         WAITING => within(text(1)? + 1),
-        EXPANSION | DIRECTORY | ACTION | OPEN => within(1),
+        EXPANSION | DIRECTORY | ACTION | OPEN | ERASING | HOLD => within(1),
         PARKED => text(text(text(1)?)? + 8),
         _ => None,
     }
@@ -341,6 +369,8 @@ mod tests {
             (all_directory(), directory(9)),
             (all_actions(), action(9)),
             (all_open_actions(), open_action(9)),
+            (all_erasing(), erasing(9)),
+            (all_holds(), hold(9)),
             (pairs_of("H53"), pair("H53", "H53.1")),
         ];
         for (prefix, key) in scans {

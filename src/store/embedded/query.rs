@@ -1,6 +1,6 @@
 //! Reads: numbers and small records from the index, leaves and documents from the journal by their place.
 
-use std::io;
+use std::{io, ops::Range};
 
 use bytes::Bytes;
 use prost::Message;
@@ -19,8 +19,8 @@ use crate::{
     store::{
         Commit, CommitError, Space, Store, StoreError, StoredLeaf, Waiting, files,
         records::{
-            ActionRecord, BodyRecord, DeliveryRecord, DocumentRecord, ExpansionRecord, Head, PairRecord,
-            ParkedRecord, RecipientList, SentRecord,
+            ActionRecord, BodyRecord, DeliveryRecord, DocumentRecord, ErasureRecord, ExpansionRecord, Head,
+            HoldRecord, PairRecord, ParkedRecord, RecipientList, SentRecord,
         },
     },
     tlog::{Hash, merkle},
@@ -319,6 +319,24 @@ impl Store for Embedded {
         let entries = self.shared.scan(&prefix, &prefix, usize::MAX)?;
         let leaves = entries.iter().filter_map(|(key, _)| keys::last_number(key));
         leaves.map(|leaf| Ok((leaf, self.directory_change(leaf)?))).collect()
+    }
+
+    fn documents(&self, leaves: Range<u64>) -> Result<Vec<DocumentRecord>, StoreError> {
+        let leaves = leaves.start..leaves.end.min(self.shared.head().size);
+        leaves.filter_map(|leaf| self.document(leaf).transpose()).collect()
+    }
+
+    fn erasure(&self, document: u64) -> Result<Option<ErasureRecord>, StoreError> {
+        self.shared.get(&keys::erased(document))?.map(|value| decode(&value)).transpose()
+    }
+
+    fn erasing(&self, from: u64, limit: usize) -> Result<Vec<ErasureRecord>, StoreError> {
+        self.records(&keys::erasing(from), &keys::all_erasing(), limit)
+    }
+
+    fn holds(&self) -> Result<Vec<HoldRecord>, StoreError> {
+        let prefix = keys::all_holds();
+        self.records(&prefix, &prefix, usize::MAX)
     }
 
     fn index_lag(&self) -> u64 {

@@ -1,6 +1,7 @@
 //! The verdict in words. Each sentence stands in both languages side by side, so that they say the same.
 
 use super::Language;
+use crate::cli::verify::trusted::{independence_words, quorum_words};
 use crate::{
     client::calendar::vietnam_time,
     domain::{id::Digest, time::Timestamp},
@@ -94,6 +95,9 @@ impl Words {
         ];
         points.extend(ends.into_iter().filter_map(|end| self.end(end, proven)));
         points.push(self.mathematics(proven));
+        points.extend(self.key_changes(proven));
+        let quorum = proven.quorum.as_deref().filter(|rule| *rule != "none");
+        points.extend(quorum.map(|rule| quorum_words(self.0, rule)));
         points
     }
 
@@ -240,6 +244,37 @@ impl Words {
         )
     }
 
+    /// That the reader's key and the one that signed belong to one log.
+    fn key_changes(&self, proven: &Proven) -> Option<String> {
+        let changes = proven.keys_of_log.handovers().len();
+        let (hub, key) = (&proven.checkpoint.origin, &proven.verifier);
+        (changes > 0).then(|| {
+            say!(
+                self,
+                "The log of {hub} changed its key {changes} time(s), each time signed by the old key and the new one, as a \
+                 record of the log itself; the head here is signed by {key}.",
+                "Sổ nhật ký của {hub} đã đổi khóa {changes} lần, mỗi lần đều do khóa cũ và khóa mới cùng ký và được ghi thành \
+                 bản ghi trong chính sổ; điểm kiểm ở đây do khóa {key} ký.",
+            )
+        })
+    }
+
+    /// Witnesses that no policy of the reader asked for.
+    fn witnesses(&self, proven: &Proven) -> Option<String> {
+        if proven.quorum.is_some() || proven.cosigned.is_empty() {
+            return None;
+        }
+        let names: Vec<_> = proven.cosigned.iter().map(|cosigned| cosigned.key.name()).collect();
+        let names = names.join(", ");
+        Some(say!(
+            self,
+            "That others saw the same history: the file holds good cosignatures in the name of {names}, but without --policy \
+             nothing says whose keys these are.",
+            "Việc người khác cũng thấy cùng một lịch sử: tệp có chữ ký xác nhận hợp lệ mang tên {names}, nhưng khi không có \
+             --policy thì không có gì cho biết đó là khóa của ai.",
+        ))
+    }
+
     /// What stays open.
     pub fn not_proven(&self, proven: &Proven) -> Vec<String> {
         let (last, hub) = (proven.checkpoint.size - 1, &proven.checkpoint.origin);
@@ -280,6 +315,8 @@ impl Words {
                 "Việc {hub} cho mọi người xem cùng một sổ nhật ký: cần đối chiếu điểm kiểm (checkpoint) với bên khác.",
             ),
         ];
+        points.extend(self.witnesses(proven));
+        points.extend(proven.quorum.as_ref().map(|_| independence_words(self.0)));
         if proven.count(End::Expired) > 0 {
             points.push(say!(
                 self,
