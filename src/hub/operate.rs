@@ -393,6 +393,9 @@ impl Hub {
     ) -> Result<Option<TransportState>, Refused> {
         let recipient = spot.agency()?;
         let Some(delivery) = self.store.delivery(spot.document, &recipient)? else { return Ok(None) };
+        if kind == ActionKind::Resend && self.store.erasure(spot.document)?.is_some() {
+            return Ok(None);
+        }
         let held_to_end = is_held_to_end(&delivery, |id| open.get(&id).copied());
         let taken = takes(kind, &delivery, held_to_end) && self.pauses(kind, &recipient, &delivery);
         Ok(taken.then(|| delivery.transport_state()))
