@@ -1,7 +1,7 @@
 //! What operators may do about deliveries: looked at first, bounded, approved by a second person where it is much.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, hash_map::Entry},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -414,10 +414,10 @@ impl Hub {
         let mut documents: HashMap<u64, DocumentRecord> = HashMap::new();
         let mut touched = Vec::with_capacity(plan.touched.len());
         for (spot, state) in &plan.touched {
-            if !documents.contains_key(&spot.document) {
-                documents.insert(spot.document, self.store.document(spot.document)?.unwrap_or_default());
-            }
-            let document = &documents[&spot.document];
+            let document = match documents.entry(spot.document) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(new) => new.insert(self.store.document(spot.document)?.unwrap_or_default()),
+            };
             touched.push(Touched {
                 document_id: document.document_id.clone(),
                 sender: document.sender.clone(),
