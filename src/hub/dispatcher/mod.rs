@@ -235,11 +235,6 @@ impl Dispatcher {
         (page, next)
     }
 
-    /// Whether anybody listens for this agency now: a session, or a fetch that waits.
-    pub fn is_listened(&self, agency: &AgencyId) -> bool {
-        self.bells.is_heard(agency)
-    }
-
     fn board(&self) -> MutexGuard<'_, Board> {
         self.board.lock().unwrap_or_else(PoisonError::into_inner)
     }
