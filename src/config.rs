@@ -12,7 +12,7 @@ use toml::{Table, Value};
 pub use check::Problem;
 pub use sections::{
     Config, Delivery, IndexEngine, Limits, Listen, Log, LogFormat, LogHttp, Logging, Monitor, Store,
-    Submission, Tls,
+    Submission, Telemetry, Tls,
 };
 use sections::{Docs, SECTIONS};
 

@@ -14,6 +14,7 @@ pub mod fsck;
 pub mod hub_process;
 pub mod keygen;
 mod moment;
+mod monitoring;
 mod output;
 pub mod overview;
 pub mod pki;

@@ -13,13 +13,12 @@ use tokio::{net::TcpListener, signal::unix::SignalKind};
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
-use super::{Exit, Failure, Output, files};
+use super::{Exit, Failure, Output, files, monitoring};
 use crate::{
     config::{Config, IndexEngine},
     domain::{document::Limits, retry::Backoff},
     edge::{
         https::{self, Security},
-        monitor::Monitor,
         server::{self, ServeError},
         tiles::{Entries, LogDoor},
         tls::Acceptor,
@@ -99,13 +98,8 @@ impl Args {
         if let Some((listener, _)) = log_door {
             hub.spawn(serve_log(listener, &config, &hub, &acceptor, stop.clone()));
         }
-        hub.watch_health(config.monitor.health_limits());
-        let monitor = Monitor::new(Arc::clone(&hub), Arc::clone(&acceptor));
-        hub.spawn(monitor.watch_certificates(config.monitor.look_every, config.monitor.certificate_warning));
-        if let Some((listener, _)) = monitor_door {
-            let (door, ended) = (Arc::new(monitor), watched.clone());
-            hub.spawn(https::serve(listener, Security::Plain, config.monitor.max_connections, door, ended));
-        }
+        monitoring::watch(&config, &hub, &acceptor, monitor_door.map(|(listener, _)| listener), &watched);
+        monitoring::follow_documents(&config, &hub, &watched)?;
         tell_ready(output, &ready);
 
         let bounds = config.limits.bounds();

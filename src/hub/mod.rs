@@ -5,9 +5,11 @@ mod claim;
 pub mod clock;
 pub mod directory;
 pub mod dispatcher;
+pub mod figures;
 pub mod health;
 pub mod intake;
 mod lanes;
+pub mod meters;
 pub mod proofs;
 pub mod query;
 mod recent;
@@ -17,6 +19,7 @@ pub mod search;
 mod sequencer;
 pub mod session;
 pub mod shares;
+pub mod steps;
 mod sweeper;
 mod sync;
 mod tiles;
@@ -40,10 +43,12 @@ use bells::Bells;
 use clock::Clock;
 use dispatcher::Dispatcher;
 use health::Health;
+use meters::Meters;
 use recent::Recent;
 use sequencer::Sequencer;
 pub use sequencer::{ByHand, Turn};
 use shares::Shares;
+use steps::Steps;
 use workers::Workers;
 
 /// Verifying one message takes as long as committing several: a quarter as many may wait for it as for the writer, or
@@ -141,6 +146,8 @@ pub struct Hub {
     notices: tokio::sync::broadcast::Sender<Notice>,
     /// What is not as it should be.
     health: Arc<Health>,
+    meters: Arc<Meters>,
+    steps: Arc<Steps>,
     /// Bytes of offers that were built and not yet read.
     offered: Shares,
     /// Places for bundles that are read at the same time.
@@ -164,7 +171,8 @@ impl Hub {
         settings: Settings,
         clock: Clock,
     ) -> Result<Arc<Self>, StartError> {
-        let workers = Workers::start((settings.max_waiting_requests / VERIFIED_SHARE).max(FEWEST_VERIFIED))?;
+        let most = (settings.max_waiting_requests / VERIFIED_SHARE).max(FEWEST_VERIFIED);
+        let workers = Workers::start(most, Arc::default())?;
         let (hub, writer) = Self::assemble(store, payload, log, settings, clock, workers)?;
         hub.sequencer.start(writer)?;
         Ok(hub)
@@ -196,6 +204,7 @@ impl Hub {
         let recent = Arc::new(Recent::new(settings.recent_bytes));
         let (notices, _) = tokio::sync::broadcast::channel(256);
         let log = Arc::new(log);
+        let (meters, steps) = (Arc::clone(workers.meters()), Arc::new(Steps::new(clock.clone())));
         let (sequencer, writer) = Sequencer::new(sequencer::Parts {
             store: Arc::clone(&store),
             log: Arc::clone(&log),
@@ -204,6 +213,8 @@ impl Hub {
             clock: clock.clone(),
             feeds: Arc::clone(&feeds),
             recent: Arc::clone(&recent),
+            meters: Arc::clone(&meters),
+            steps: Arc::clone(&steps),
             notices: notices.clone(),
             max_waiting_requests: settings.max_waiting_requests,
             max_batch_leaves: settings.max_batch_leaves,
@@ -211,6 +222,8 @@ impl Hub {
         })?;
         let hub = Arc::new(Self {
             health: Arc::new(Health::new(clock.clone())),
+            meters,
+            steps,
             store,
             payload,
             log,
@@ -258,6 +271,12 @@ impl Hub {
     #[must_use]
     pub fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    /// Who follows documents, where somebody does.
+    #[must_use]
+    pub fn steps(&self) -> &Steps {
+        &self.steps
     }
 
     /// The hub's time.

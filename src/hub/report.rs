@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use prost::Message;
+
 use super::{
     Hub,
     intake::{Accepted, refuse_what_no_leaf_holds},
@@ -11,10 +13,16 @@ use super::{
 use crate::{
     domain::{
         document, envelope,
-        id::{AgencyId, NodeName},
+        id::{AgencyId, Digest, NodeName},
     },
-    proto::{EventKind, SignedEnvelope},
+    proto::{EventKind, RecipientReceipt, SignedEnvelope},
 };
+
+/// Digest of the document that a receipt says it is about.
+fn document_of(receipt: &SignedEnvelope) -> Option<Digest> {
+    let receipt = RecipientReceipt::decode(receipt.payload.clone()).ok()?;
+    Digest::from_slice(&receipt.manifest_sha256)
+}
 
 impl Hub {
     /// Takes a recipient's signed receipt.
@@ -23,7 +31,13 @@ impl Hub {
         node: &NodeName,
         envelope: SignedEnvelope,
     ) -> Result<Accepted, Refused> {
-        self.take(EventKind::ReportRejection, node, envelope, Self::prepare_receipt).await
+        let step = self.steps.begin("acknowledge", || document_of(&envelope)).map(|step| step.by(node));
+        let outcome = self.take(EventKind::ReportRejection, node, envelope, Self::prepare_receipt).await;
+        drop(step.map(|step| match &outcome {
+            Ok(_) => step,
+            Err(refused) => step.with(|step| step.failed = Some(refused.code().as_str_name())),
+        }));
+        outcome
     }
 
     /// Takes a business status.

@@ -7,3 +7,8 @@ mod rig;
 
 mod door;
 mod health;
+mod logs;
+mod metrics;
+mod samples;
+#[cfg(feature = "otel")]
+mod traces;

@@ -7,7 +7,10 @@ use std::{
 
 use prost::Message;
 
-use super::{Answer, Decision, Parts, Proof, Proposal, Rejection, expansion::Expansions, refusals::Refusals};
+use super::{
+    Answer, Decision, Parts, Proof, Proposal, Rejection, expansion::Expansions, refusals::Refusals,
+    told::Told,
+};
 use crate::{
     domain::{
         directory::Directory,
@@ -50,6 +53,7 @@ pub struct Draft<'a> {
     messages: HashMap<Digest, u64>,
     revoked: Vec<NodeName>,
     accepted: Vec<recent::Document>,
+    told: Vec<Told>,
     refusals: &'a mut Refusals,
 }
 
@@ -63,6 +67,8 @@ pub struct Done {
     pub revoked: Vec<NodeName>,
     /// Documents, with the envelopes they came in.
     pub accepted: Vec<recent::Document>,
+    /// What its leaves tell meters.
+    pub told: Vec<Told>,
     base_size: u64,
     paths: Paths,
 }
@@ -93,6 +99,7 @@ impl<'a> Draft<'a> {
             messages: HashMap::new(),
             revoked: Vec::new(),
             accepted: Vec::new(),
+            told: Vec::new(),
             refusals,
         })
     }
@@ -188,9 +195,11 @@ impl<'a> Draft<'a> {
         document: Option<u64>,
         feeds: Vec<String>,
     ) -> Result<(u64, Hash), Refused> {
-        let evidence = evidence::encode(evidence)?;
+        let told = evidence;
+        let evidence = evidence::encode(told)?;
         let hash = merkle::leaf_hash(&evidence);
         let index = self.growth.push(hash);
+        self.told.push(self.parts.note(index, told));
         self.bytes += evidence.len() + 64;
         self.commit.leaves.push(LeafRecord {
             evidence,
@@ -329,8 +338,8 @@ impl<'a> Draft<'a> {
         let directory = self.directory_changed.then_some(self.directory);
         if empty {
             let paths = self.growth.paths();
-            let (revoked, accepted) = (self.revoked, self.accepted);
-            return Done { commit: None, directory, revoked, accepted, base_size, paths };
+            let (revoked, accepted, told) = (self.revoked, self.accepted, self.told);
+            return Done { commit: None, directory, revoked, accepted, told, base_size, paths };
         }
         self.commit.base_size = base_size;
         let mut head = self.store.head();
@@ -340,8 +349,8 @@ impl<'a> Draft<'a> {
         self.commit.head = head;
         self.commit.nodes = self.growth.nodes().to_vec();
         let paths = self.growth.paths();
-        let (revoked, accepted) = (self.revoked, self.accepted);
-        Done { commit: Some(self.commit), directory, revoked, accepted, base_size, paths }
+        let (revoked, accepted, told) = (self.revoked, self.accepted, self.told);
+        Done { commit: Some(self.commit), directory, revoked, accepted, told, base_size, paths }
     }
 }
 

@@ -18,6 +18,7 @@ use crate::{
     proto,
     store::{
         Commit, CommitError, Space, Store, StoreError, StoredLeaf, Waiting, files,
+        meters::{Sizes, StoreMeters},
         records::{
             BodyRecord, DeliveryRecord, DocumentRecord, ExpansionRecord, Head, ParkedRecord, RecipientList,
         },
@@ -281,6 +282,19 @@ impl Store for Embedded {
 
     fn index_lag(&self) -> u64 {
         self.shared.index.lag()
+    }
+
+    fn meters(&self) -> Option<&StoreMeters> {
+        Some(&self.meters)
+    }
+
+    fn sizes(&self) -> Sizes {
+        let bytes = |dir: &str| files::bytes_below(&self.dir.join(dir));
+        Sizes {
+            journal: bytes("journal"),
+            index: bytes("history"),
+            packs: files::bytes_below(&self.payload.dir().join("packs")),
+        }
     }
 
     fn space(&self) -> Option<Space> {
