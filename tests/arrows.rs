@@ -14,7 +14,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("hub", &["hub", "store", "domain", "tlog", "proto"]),
     ("edge", &["edge", "hub", "domain", "tlog", "proto", "rpc"]),
     ("client", &["client", "verify", "domain", "tlog", "proto", "rpc"]),
-    ("config", &["config", "edge"]),
+    ("config", &["config", "edge", "tlog"]),
     ("telemetry", &["telemetry", "config", "hub", "domain"]),
 ];
 

@@ -10,14 +10,17 @@ pub mod directory;
 mod events;
 mod failure;
 pub mod files;
+pub mod flows;
 pub mod fsck;
 pub mod hub_process;
 pub mod keygen;
+pub mod log;
 mod moment;
 mod monitoring;
 mod output;
 pub mod overview;
 pub mod pki;
+pub mod presence;
 pub mod rebuild;
 pub mod receipt;
 pub mod receipt_files;
@@ -30,6 +33,7 @@ pub mod status;
 mod table;
 pub mod verify;
 pub mod watch;
+mod witnessing;
 
 use std::process::ExitCode;
 
@@ -37,6 +41,7 @@ use clap::Parser;
 pub use connection::Connection;
 pub use failure::{Exit, Failure};
 pub use output::Output;
+use presence::{contacts, nodes, sessions};
 
 /// Hub through which agencies exchange signed documents, with a proof in every acknowledgement.
 #[derive(Debug, Parser)]
@@ -87,7 +92,12 @@ commands! {
     Verify => verify,
     Directory => directory,
     Overview => overview,
+    Sessions => sessions,
+    Nodes => nodes,
+    Contacts => contacts,
+    Flows => flows,
     Keygen => keygen,
+    Log => log,
     Pki => pki,
     Fsck => fsck,
     Rebuild => rebuild,

@@ -6,6 +6,7 @@ use prost::Message;
 
 use super::{
     Hub,
+    claim::Claim,
     intake::{Accepted, refuse_what_no_leaf_holds},
     refused::Refused,
     sequencer::{Proposal, Report},
@@ -31,13 +32,15 @@ impl Hub {
         node: &NodeName,
         envelope: SignedEnvelope,
     ) -> Result<Accepted, Refused> {
+        let (bytes, agency) = (envelope.encoded_len() as u64, Claim::of(&envelope).agency);
         let step = self.steps.begin("acknowledge", || document_of(&envelope)).map(|step| step.by(node));
         let outcome = self.take(EventKind::ReportRejection, node, envelope, Self::prepare_receipt).await;
-        drop(step.map(|step| match &outcome {
-            Ok(_) => step,
-            Err(refused) => step.with(|step| step.failed = Some(refused.code().as_str_name())),
-        }));
-        outcome
+        let failed = outcome.as_ref().err().map(|refused| refused.code().as_str_name());
+        drop(step.map(|step| step.with(|step| step.failed = failed)));
+        let accepted = outcome?;
+        self.presence.answered(node, bytes);
+        self.heard_from(node, agency);
+        Ok(accepted)
     }
 
     /// Takes a business status.
@@ -46,7 +49,17 @@ impl Hub {
         node: &NodeName,
         envelope: SignedEnvelope,
     ) -> Result<Accepted, Refused> {
-        self.take(EventKind::ReportRejection, node, envelope, Self::prepare_status).await
+        let agency = Claim::of(&envelope).agency;
+        let accepted = self.take(EventKind::ReportRejection, node, envelope, Self::prepare_status).await?;
+        self.heard_from(node, agency);
+        Ok(accepted)
+    }
+
+    /// The agency of a signed message that was taken. Its receipt, not its claim, is the proof of that.
+    pub(super) fn heard_from(&self, node: &NodeName, agency: Option<AgencyId>) {
+        if let Some(agency) = agency {
+            self.presence.signed(node, &agency);
+        }
     }
 
     fn prepare_receipt(&self, node: NodeName, envelope: SignedEnvelope) -> Result<Proposal, Refused> {
