@@ -24,7 +24,7 @@ use super::{
     tls::Acceptor,
 };
 pub use crate::hub::health::HealthLimits;
-use crate::hub::{Hub, figures::Figures, health::Alarm};
+use crate::hub::{Hub, gauges::Gauges, health::Alarm};
 
 const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
@@ -34,8 +34,8 @@ pub struct Monitor {
     hub: Arc<Hub>,
     acceptor: Arc<Acceptor>,
     began: Instant,
-    /// One looks at the figures at a time, and others soon after it take what it found.
-    figures: Mutex<Option<(Instant, Arc<Figures>)>>,
+    /// One looks at the gauges at a time, and others soon after it take what it found.
+    gauges: Mutex<Option<(Instant, Arc<Gauges>)>>,
 }
 
 /// Answer of `/readyz`.
@@ -82,7 +82,7 @@ impl Monitor {
     /// A door over this hub and the acceptor of its gRPC port.
     #[must_use]
     pub fn new(hub: Arc<Hub>, acceptor: Arc<Acceptor>) -> Self {
-        Self { hub, acceptor, began: Instant::now(), figures: Mutex::default() }
+        Self { hub, acceptor, began: Instant::now(), gauges: Mutex::default() }
     }
 
     async fn get(&self, path: &str, headers: &HeaderMap) -> Answer {

@@ -6,6 +6,7 @@ pub mod clock;
 pub mod directory;
 pub mod dispatcher;
 pub mod figures;
+pub mod gauges;
 pub mod health;
 pub mod intake;
 mod lanes;

@@ -25,14 +25,14 @@ use crate::{
     },
     hub::{
         Hub,
-        figures::{Figures, LEVELS, Waiting},
+        gauges::{Gauges, LEVELS, Waiting},
         health::{ALL, Alarm},
         refused::Refused,
     },
     proto::Level,
 };
 
-/// Figures are looked at at most so often, whoever asks.
+/// Gauges are looked at at most so often, whoever asks.
 const FRESH: Duration = Duration::from_secs(1);
 const DAY: f64 = 86_400.0;
 
@@ -54,7 +54,7 @@ impl Monitor {
     async fn seen(&self) -> Result<Seen, Refused> {
         let now = self.hub.clock().now().0 as f64 / 1e6;
         Ok(Seen {
-            figures: self.figures().await?,
+            gauges: self.gauges().await?,
             process: Process::look().await,
             alarms: self.hub.health().alarms(),
             ready: self.hub.is_ready(),
@@ -65,16 +65,16 @@ impl Monitor {
         })
     }
 
-    async fn figures(&self) -> Result<Arc<Figures>, Refused> {
-        let mut kept = self.figures.lock().await;
-        if let Some((at, figures)) = &*kept
+    async fn gauges(&self) -> Result<Arc<Gauges>, Refused> {
+        let mut kept = self.gauges.lock().await;
+        if let Some((at, gauges)) = &*kept
             && at.elapsed() < FRESH
         {
-            return Ok(Arc::clone(figures));
+            return Ok(Arc::clone(gauges));
         }
-        let figures = Arc::new(self.hub.figures().await?);
-        *kept = Some((Instant::now(), Arc::clone(&figures)));
-        Ok(figures)
+        let gauges = Arc::new(self.hub.gauges().await?);
+        *kept = Some((Instant::now(), Arc::clone(&gauges)));
+        Ok(gauges)
     }
 }
 
@@ -87,7 +87,7 @@ fn wants_open_metrics(headers: &HeaderMap) -> bool {
 struct Seen {
     hub: Arc<Hub>,
     acceptor: Arc<Acceptor>,
-    figures: Arc<Figures>,
+    gauges: Arc<Gauges>,
     process: Process,
     alarms: Vec<Alarm>,
     ready: bool,
@@ -176,7 +176,7 @@ impl Seen {
         page.counters("truc_refusals", "Refusals told to callers, by reason", None, refusals)?;
         let connections = self.acceptor.connections() as f64;
         page.gauge("truc_connections", "TLS connections that stand on the gRPC port", None, connections)?;
-        let sessions = self.figures.sessions as f64;
+        let sessions = self.gauges.sessions as f64;
         page.gauge("truc_sessions", "Two-way delivery sessions that are open", None, sessions)
     }
 
@@ -213,7 +213,7 @@ impl Seen {
     }
 
     fn queues(&self, page: &mut Page<'_>) -> fmt::Result {
-        let Figures { waiting, totals, .. } = &*self.figures;
+        let Gauges { waiting, totals, .. } = &*self.gauges;
         let level = |value: fn(&Waiting) -> f64| {
             LEVELS
                 .iter()
@@ -234,29 +234,29 @@ impl Seen {
         let standing = standing.map(|(labels, count)| (labels, count as f64));
         let help = "Of the deliveries that wait: offered and unanswered, or in a pause after that";
         page.gauges("truc_queue_away_deliveries", help, None, standing)?;
-        let requests = self.figures.requests as f64;
+        let requests = self.gauges.requests as f64;
         page.gauge("truc_commit_queue", "Requests that wait for the writer", None, requests)
     }
 
     fn disk(&self, page: &mut Page<'_>) -> fmt::Result {
-        let figures = &*self.figures;
-        page.gauge("truc_log_leaves", "Leaves of the log", None, figures.leaves as f64)?;
+        let gauges = &*self.gauges;
+        page.gauge("truc_log_leaves", "Leaves of the log", None, gauges.leaves as f64)?;
         let help = "Documents accepted since the log began";
-        page.gauge("truc_log_documents", help, None, figures.documents as f64)?;
-        let [agencies, nodes, keys] = figures.directory;
+        page.gauge("truc_log_documents", help, None, gauges.documents as f64)?;
+        let [agencies, nodes, keys] = gauges.directory;
         let entries = [("agencies", agencies), ("nodes", nodes), ("keys", keys)];
         let entries = entries.map(|(kind, count)| ([("kind", kind)], count as f64));
         page.gauges("truc_directory_entries", "What is registered in the directory", None, entries)?;
-        let sizes = figures.sizes;
+        let sizes = gauges.sizes;
         let parts = [("journal", sizes.journal), ("index", sizes.index), ("packs", sizes.packs)];
         let parts = parts.map(|(part, bytes)| ([("part", part)], bytes as f64));
         page.gauges("truc_store", "Bytes on the disk, by part of the store", Some(Unit::Bytes), parts)?;
         let help = "Entries that the history index has yet to write out (sled only)";
-        page.gauge("truc_index_lag", help, None, figures.index_lag as f64)?;
-        if let Some(lag) = figures.search_lag {
+        page.gauge("truc_index_lag", help, None, gauges.index_lag as f64)?;
+        if let Some(lag) = gauges.search_lag {
             page.gauge("truc_search_lag", "Leaves that auditors can't search for yet", None, lag as f64)?;
         }
-        let Some(space) = figures.space else { return Ok(()) };
+        let Some(space) = gauges.space else { return Ok(()) };
         page.gauge("truc_disk_free", "Free room on the store's disk", Some(Unit::Bytes), space.free as f64)?;
         page.gauge("truc_disk_size", "Size of the store's disk", Some(Unit::Bytes), space.total as f64)
     }

@@ -2,7 +2,7 @@
 //! A recipient that is away or slow has its own queue and holds up nobody.
 
 mod board;
-pub mod figures;
+pub mod depths;
 
 use std::{
     cmp::Reverse,
@@ -320,7 +320,7 @@ mod tests {
 
     #[test]
     fn what_waits_is_counted_as_it_moves() {
-        use super::figures::{Depth, Totals};
+        use super::depths::{Depth, Totals};
 
         let d = dispatcher(&[
             delivery(5, "H53", 0, READY),
@@ -347,7 +347,7 @@ mod tests {
     fn a_crowd_is_counted_whole_and_as_after_a_restart() {
         let deliveries = crowd(2_000, 300);
         let d = dispatcher(&deliveries);
-        let counted: [figures::Depth; 1] = d.depths(|_| 0);
+        let counted: [depths::Depth; 1] = d.depths(|_| 0);
         let recipients: BTreeSet<_> = deliveries.iter().map(|d| &d.recipient).collect();
         assert_eq!(counted[0].deliveries, d.counts().0 as u64);
         assert_eq!(counted[0].recipients, recipients.len() as u64);

@@ -6,7 +6,7 @@ use prost::Message;
 
 use super::{
     Hub,
-    dispatcher::figures::{Depth, Totals},
+    dispatcher::depths::{Depth, Totals},
     meters::{Meters, Sizes, StoreMeters},
     refused::{Refused, blocking},
 };
@@ -16,7 +16,7 @@ use crate::{
     store::Space,
 };
 
-/// The levels of agencies, in the order of [`Figures::waiting`].
+/// The levels of agencies, in the order of [`Gauges::waiting`].
 pub const LEVELS: [Level; 5] =
     [Level::Unspecified, Level::Central, Level::Province, Level::District, Level::Commune];
 
@@ -35,7 +35,7 @@ pub struct Waiting {
 
 /// How a hub stands at one moment.
 #[derive(Clone, Debug)]
-pub struct Figures {
+pub struct Gauges {
     /// What waits, by level of the recipient: see [`LEVELS`].
     pub waiting: [Waiting; LEVELS.len()],
     /// What waits, all together.
@@ -62,9 +62,9 @@ pub struct Figures {
 
 impl Hub {
     /// Looks at everything. Takes some milliseconds of one thread, and holds up nobody.
-    pub async fn figures(self: &Arc<Self>) -> Result<Figures, Refused> {
+    pub async fn gauges(self: &Arc<Self>) -> Result<Gauges, Refused> {
         let hub = Arc::clone(self);
-        blocking(move || hub.figures_now()).await
+        blocking(move || hub.gauges_now()).await
     }
 
     /// What this hub counts.
@@ -79,10 +79,10 @@ impl Hub {
         self.store.meters()
     }
 
-    fn figures_now(&self) -> Figures {
+    fn gauges_now(&self) -> Gauges {
         let (head, directory) = (self.store.head(), self.directory());
         let counts = directory.counts();
-        Figures {
+        Gauges {
             waiting: self.waiting_by_level(&directory),
             totals: self.dispatcher.totals(),
             leaves: head.size,
