@@ -2,6 +2,7 @@
 
 pub mod address;
 pub mod audit;
+pub mod backup;
 pub mod bench;
 pub mod config;
 mod connection;
@@ -99,6 +100,7 @@ commands! {
     Keygen => keygen,
     Log => log,
     Pki => pki,
+    Backup => backup,
     Fsck => fsck,
     Rebuild => rebuild,
     Config => config,

@@ -288,7 +288,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("temporary folder");
         let good = good(folder.path());
         type Break = fn(&mut Config);
-        let breaks: [(&str, Break); 17] = [
+        let breaks: [(&str, Break); 22] = [
             ("origin", |c| c.origin.clear()),
             ("origin", |c| c.origin = "a b".into()),
             ("origin", |c| c.origin = "a+b".into()),

@@ -34,6 +34,8 @@ pub struct Monitor {
     hub: Arc<Hub>,
     acceptor: Arc<Acceptor>,
     began: Instant,
+    /// The same by the clock, said once: a number that changes would look like a start.
+    began_us: i64,
     /// One looks at the gauges at a time, and others soon after it take what it found.
     gauges: Mutex<Option<(Instant, Arc<Gauges>)>>,
 }
@@ -82,7 +84,8 @@ impl Monitor {
     /// A door over this hub and the acceptor of its gRPC port.
     #[must_use]
     pub fn new(hub: Arc<Hub>, acceptor: Arc<Acceptor>) -> Self {
-        Self { hub, acceptor, began: Instant::now(), gauges: Mutex::default() }
+        let began_us = hub.clock().now().0;
+        Self { hub, acceptor, began: Instant::now(), began_us, gauges: Mutex::default() }
     }
 
     async fn get(&self, path: &str, headers: &HeaderMap) -> Answer {

@@ -60,6 +60,7 @@ impl Monitor {
             ready: self.hub.is_ready(),
             now,
             uptime: self.began.elapsed().as_secs_f64(),
+            began: self.began_us as f64 / 1e6,
             hub: Arc::clone(&self.hub),
             acceptor: Arc::clone(&self.acceptor),
         })
@@ -93,6 +94,7 @@ struct Seen {
     ready: bool,
     now: f64,
     uptime: f64,
+    began: f64,
 }
 
 impl Fill for Seen {
@@ -280,7 +282,7 @@ impl Seen {
             }
         }
         let help = "When the hub began to serve, in unix time";
-        page.gauge("process_start_time", help, Some(Unit::Seconds), self.now - self.uptime)
+        page.gauge("process_start_time", help, Some(Unit::Seconds), self.began)
     }
 }
 

@@ -385,6 +385,16 @@ mod tests {
         assert_eq!(documents(&after), documents(&before));
     }
 
+    /// Run alone: `cargo test --lib a_hundred_thousand_are_counted -- --ignored --nocapture`.
+    #[test]
+    #[ignore = "a measurement"]
+    fn a_hundred_thousand_are_counted() {
+        let d = dispatcher(&crowd(100_000, 2_000));
+        let began = std::time::Instant::now();
+        let depths: [depths::Depth; 1] = d.depths(|_| 0);
+        println!("{depths:?} and {:?} within {:?}", d.totals(), began.elapsed());
+    }
+
     /// Run alone, optimised: `cargo test --release --lib a_million_wait -- --ignored --nocapture`.
     #[test]
     #[ignore = "a measurement"]
