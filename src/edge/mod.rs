@@ -14,6 +14,7 @@ pub mod meter;
 pub mod monitor;
 pub mod operator;
 pub mod rates;
+pub mod retention;
 pub mod server;
 pub mod status;
 pub mod submission;

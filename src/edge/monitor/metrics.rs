@@ -232,9 +232,13 @@ impl Seen {
         let urgencies = URGENCIES.iter().zip(totals.by_urgency);
         let urgencies = urgencies.map(|(name, count)| ([("urgency", *name)], count as f64));
         page.gauges("truc_queue_urgency_deliveries", "Deliveries that wait, by urgency", None, urgencies)?;
-        let standing = [([("state", "leased")], totals.leased), ([("state", "paused")], totals.paused)];
+        let standing = [
+            ([("state", "leased")], totals.leased),
+            ([("state", "paused")], totals.paused),
+            ([("state", "held")], totals.held),
+        ];
         let standing = standing.map(|(labels, count)| (labels, count as f64));
-        let help = "Of the deliveries that wait: offered and unanswered, or in a pause after that";
+        let help = "Of the deliveries that wait: offered and unanswered, in a pause after that, or held by an operator";
         page.gauges("truc_queue_away_deliveries", help, None, standing)?;
         let requests = self.gauges.requests as f64;
         page.gauge("truc_commit_queue", "Requests that wait for the writer", None, requests)

@@ -34,6 +34,8 @@ pub struct Totals {
     pub leased: u64,
     /// In a pause after an offer that was not answered.
     pub paused: u64,
+    /// Held by an operator.
+    pub held: u64,
 }
 
 impl Dispatcher {
@@ -65,7 +67,8 @@ impl Dispatcher {
         let mut by_urgency = board.by_rank();
         // Rank 0 is the highest urgency.
         by_urgency.reverse();
-        let totals = Totals { by_urgency, leased: leased as u64, paused: 0 };
-        Totals { paused: (board.away() - leased) as u64, ..totals }
+        let (away, held) = board.away();
+        let paused = (away - leased - held) as u64;
+        Totals { by_urgency, leased: leased as u64, paused, held: held as u64 }
     }
 }

@@ -188,6 +188,7 @@ impl Hub {
             return Ok(Prepared::Known(leaf));
         }
         let examined = self.examine(&self.directory(), &node, &envelope)?;
+        let erasures = self.erasures.count();
         let step = self.steps.begin("bodies", || Some(Digest::of(&envelope.payload)));
         let parts::Collected { mut bodies, uploaded } =
             self.collect_parts(&node, &examined.checked.manifest.parts, inline)?;
@@ -207,6 +208,7 @@ impl Hub {
             bodies,
             uploaded,
             envelope_sha256,
+            erasures,
         }))))
     }
 

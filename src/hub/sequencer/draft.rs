@@ -9,6 +9,7 @@ use prost::Message;
 
 use super::{
     Answer, Decision, Parts, Proof, Proposal, Rejection,
+    actions::Actions,
     counting::{Counted, Received},
     expansion::Expansions,
     refusals::Refusals,
@@ -27,7 +28,8 @@ use crate::{
     store::{
         Commit, Store, StoreError,
         records::{
-            CursorRecord, DeliveryRecord, DocumentRecord, Head, LeafRecord, MessageRecord, ParkedRecord,
+            ActionRecord, CursorRecord, DeliveryRecord, DocumentRecord, ErasureRecord, Head, LeafRecord,
+            MessageRecord, ParkedRecord,
         },
     },
     tlog::{
@@ -54,9 +56,13 @@ pub struct Draft<'a> {
     naturals: HashMap<(String, u32, String, String), u64>,
     deliveries: BTreeMap<(u64, AgencyId), DeliveryRecord>,
     messages: HashMap<Digest, u64>,
+    actions: BTreeMap<u64, ActionRecord>,
+    requeued: Vec<(AgencyId, Option<u64>)>,
     revoked: Vec<NodeName>,
     accepted: Vec<recent::Document>,
     told: Vec<Told>,
+    /// Erasures whose removal this draft records, with their bodies.
+    pub ended: Vec<ErasureRecord>,
     refusals: &'a mut Refusals,
     pub(super) received: &'a mut Received,
     pub(super) counted: Counted,
@@ -74,6 +80,10 @@ pub struct Done {
     pub accepted: Vec<recent::Document>,
     /// What its leaves tell meters.
     pub told: Vec<Told>,
+    /// What waits for these recipients, all or one document, can be offered at once.
+    pub requeued: Vec<(AgencyId, Option<u64>)>,
+    /// Erasures whose bytes are gone now, with their bodies.
+    pub ended: Vec<ErasureRecord>,
     base_size: u64,
     paths: Paths,
 }
@@ -106,9 +116,12 @@ impl<'a> Draft<'a> {
             naturals: HashMap::new(),
             deliveries: BTreeMap::new(),
             messages: HashMap::new(),
+            actions: BTreeMap::new(),
+            requeued: Vec::new(),
             revoked: Vec::new(),
             accepted: Vec::new(),
             told: Vec::new(),
+            ended: Vec::new(),
             refusals,
             received,
             counted: Counted::default(),
@@ -127,17 +140,29 @@ impl<'a> Draft<'a> {
     }
 
     /// Lets the rules decide one request.
-    pub fn decide(&mut self, proposal: Proposal, expansions: &mut Expansions) -> Result<Decision, Refused> {
+    pub fn decide(
+        &mut self,
+        proposal: Proposal,
+        expansions: &mut Expansions,
+        actions: &mut Actions,
+    ) -> Result<Decision, Refused> {
         match proposal {
             Proposal::Submit(submission) => self.submit(*submission, expansions),
             Proposal::Add(addition) => self.add(*addition, expansions),
             Proposal::Reject(rejection) => self.reject(*rejection),
             Proposal::Receipt(report) => self.receipt(*report, expansions),
             Proposal::Status(report) => self.status(*report, expansions),
-            Proposal::Change(change) => self.change(&change),
-            Proposal::Import(agencies) => self.import(&agencies),
+            Proposal::Change(change, actor) => self.change(&change, actor.as_ref()),
+            Proposal::Import(agencies, actor) => self.import(&agencies, actor.as_ref()),
             Proposal::Expire(waiting) => Ok(self.expire(&waiting)),
             Proposal::Note(queries) => self.note(&queries),
+            Proposal::Act(asked) => actions.ask(self, *asked),
+            Proposal::Judge(taken) => actions.judge(self, &taken),
+            Proposal::Wake => Ok(actions.wake(self)),
+            Proposal::Erase(all) => self.erase(all),
+            Proposal::Removed(erasures) => Ok(self.removed(erasures)),
+            Proposal::Hold(holding) => self.hold(*holding),
+            Proposal::Lift(lifting) => self.lift(*lifting),
             Proposal::SaveCursor(_, agency, next) => {
                 self.commit.cursors.push(CursorRecord { agency: agency.to_string(), next });
                 Ok(Decision::Done)
@@ -324,6 +349,17 @@ impl<'a> Draft<'a> {
         self.commit.messages.push(MessageRecord { payload_sha256: payload.to_bytes(), leaf });
     }
 
+    /// Stages the new state of an action.
+    pub fn put_action(&mut self, action: ActionRecord) {
+        self.bytes += 256;
+        self.actions.insert(action.id, action);
+    }
+
+    /// Lets what waits for a recipient be offered at once, when this is durable.
+    pub fn requeue(&mut self, recipient: AgencyId, document: Option<u64>) {
+        self.requeued.push((recipient, document));
+    }
+
     /// Changes the staged directory.
     pub fn change_directory(&mut self, leaf: u64, change: &proto::DirectoryChange) -> Result<(), Reason> {
         Arc::make_mut(&mut self.directory).apply(leaf, change)?;
@@ -344,6 +380,7 @@ impl<'a> Draft<'a> {
     /// Signs the new head and closes the group.
     pub fn finish(mut self) -> Done {
         self.commit.deliveries = self.deliveries.into_values().collect();
+        self.commit.actions = self.actions.into_values().collect();
         (self.commit.pairs, self.commit.sent) = self.counted.into_records();
         let base_size = self.growth.base_size();
         let empty = self.commit == Commit::default();
@@ -351,7 +388,18 @@ impl<'a> Draft<'a> {
         if empty {
             let paths = self.growth.paths();
             let (revoked, accepted, told) = (self.revoked, self.accepted, self.told);
-            return Done { commit: None, directory, revoked, accepted, told, base_size, paths };
+            let (requeued, ended) = (self.requeued, self.ended);
+            return Done {
+                commit: None,
+                directory,
+                revoked,
+                accepted,
+                told,
+                requeued,
+                ended,
+                base_size,
+                paths,
+            };
         }
         self.commit.base_size = base_size;
         let mut head = self.store.head();
@@ -362,7 +410,8 @@ impl<'a> Draft<'a> {
         self.commit.nodes = self.growth.nodes().to_vec();
         let paths = self.growth.paths();
         let (revoked, accepted, told) = (self.revoked, self.accepted, self.told);
-        Done { commit: Some(self.commit), directory, revoked, accepted, told, base_size, paths }
+        let (requeued, ended, commit) = (self.requeued, self.ended, Some(self.commit));
+        Done { commit, directory, revoked, accepted, told, requeued, ended, base_size, paths }
     }
 }
 
@@ -398,6 +447,8 @@ impl Done {
             Decision::Known(leaf) => Answer::Receipt { proof: self.proof(leaf), repeat: true },
             Decision::Refused(reasons, leaf) => Answer::Refused { reasons, proof: self.proof(leaf) },
             Decision::Imported(response) => Answer::Imported(response),
+            Decision::Acted(action, leaf) => Answer::Acted(action, self.proof(leaf)),
+            Decision::Erased(outcomes) => Answer::Erased(outcomes),
             Decision::Done => Answer::Done,
         }
     }
