@@ -15,7 +15,7 @@ pub use check::Problem;
 pub use retention::{RetainedBodies, RetentionOperation, RetentionRule};
 pub use sections::{
     Config, Delivery, IndexEngine, Limits, Listen, Log, LogFormat, LogHttp, Logging, Monitor, Operator,
-    Retention, Store, Submission, Tls, Witness,
+    Retention, Store, Submission, Telemetry, Tls, Witness,
 };
 use sections::{Docs, SECTIONS};
 

@@ -16,7 +16,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("edge", &["edge", "hub", "domain", "tlog", "proto", "rpc"]),
     ("client", &["client", "verify", "domain", "tlog", "proto", "rpc"]),
     ("config", &["config", "edge", "tlog"]),
-    ("telemetry", &["telemetry", "config"]),
+    ("telemetry", &["telemetry", "config", "hub", "domain"]),
 ];
 
 /// Words that only some places may use, outside tests.
@@ -27,7 +27,9 @@ const WORDS: &[(&str, &[&str])] = &[
     ("tokio::spawn", &["hub", "edge/tls", "cli"]),
     ("SystemTime::now", &["hub/clock.rs", "cli", "client"]),
     ("std::fs", &["store", "cli", "client", "config", "edge/tls", "verify"]),
-    ("tokio::", &["hub", "edge", "client", "cli"]),
+    ("tokio::", &["hub", "edge", "client", "cli", "telemetry"]),
+    ("prometheus_client::", &["edge/monitor"]),
+    ("opentelemetry", &["telemetry"]),
     ("tracing::", &["store", "hub", "edge", "client", "cli", "telemetry"]),
 ];
 

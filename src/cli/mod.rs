@@ -3,6 +3,7 @@
 pub mod action;
 pub mod address;
 pub mod audit;
+pub mod backup;
 pub mod bench;
 pub mod config;
 mod connection;
@@ -17,6 +18,7 @@ pub mod hub_process;
 pub mod keygen;
 pub mod log;
 mod moment;
+mod monitoring;
 mod output;
 pub mod overview;
 pub mod pki;
@@ -108,6 +110,7 @@ commands! {
     Keygen => keygen,
     Log => log,
     Pki => pki,
+    Backup => backup,
     Fsck => fsck,
     Rebuild => rebuild,
     Config => config,

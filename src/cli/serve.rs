@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
 use super::{
-    Exit, Failure, Output, files,
+    Exit, Failure, Output, files, monitoring,
     witnessing::{ask_witnesses, open_witness},
 };
 use crate::{
@@ -26,7 +26,6 @@ use crate::{
     },
     edge::{
         https::{self, Security},
-        monitor::Monitor,
         server::{self, ServeError},
         tiles::{Entries, LogDoor},
         tls::Acceptor,
@@ -120,13 +119,8 @@ impl Args {
             hub.spawn(serve_log(listener, &config, &hub, &acceptor, witness, stop.clone()));
         }
         ask_witnesses(&config, &hub)?;
-        hub.watch_health(config.monitor.health_limits());
-        let monitor = Monitor::new(Arc::clone(&hub), Arc::clone(&acceptor));
-        hub.spawn(monitor.watch_certificates(config.monitor.look_every, config.monitor.certificate_warning));
-        if let Some((listener, _)) = monitor_door {
-            let (door, ended) = (Arc::new(monitor), watched.clone());
-            hub.spawn(https::serve(listener, Security::Plain, config.monitor.max_connections, door, ended));
-        }
+        monitoring::watch(&config, &hub, &acceptor, monitor_door.map(|(listener, _)| listener), &watched);
+        monitoring::follow_documents(&config, &hub, &watched)?;
         tell_ready(output, &ready);
 
         let bounds = config.limits.bounds();

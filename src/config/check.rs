@@ -38,6 +38,7 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
     witness::log_witnesses(&mut found, config);
     witness::witness(&mut found, config);
     monitor(&mut found, config);
+    telemetry(&mut found, config);
     let filter = &config.logging.filter;
     found.unless(
         EnvFilter::try_new(filter).is_ok(),
@@ -143,6 +144,20 @@ fn monitor(found: &mut Findings, config: &Config) {
         "the same as another door's",
         "choose another port",
     );
+}
+
+fn telemetry(found: &mut Findings, config: &Config) {
+    let telemetry = &config.telemetry;
+    let endpoint = telemetry.otlp_endpoint.as_str();
+    let next = "write something like \"http://127.0.0.1:4317\", or \"\" for no traces";
+    let named = endpoint.strip_prefix("http://").is_some_and(|rest| !rest.is_empty());
+    let problem = format!("{endpoint:?} is not an address of a collector without TLS");
+    found.unless(endpoint.is_empty() || named, "telemetry.otlp_endpoint", &problem, next);
+    let able = cfg!(feature = "otel") || endpoint.is_empty();
+    let problem = "this program was built without the feature otel";
+    found.unless(able, "telemetry.otlp_endpoint", problem, "write \"\", or build it with the feature");
+    let percent = "more than all documents";
+    found.unless(telemetry.sample_percent <= 100, "telemetry.sample_percent", percent, "write 0 to 100");
 }
 
 fn bounds(found: &mut Findings, config: &Config) {
@@ -319,7 +334,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("temporary folder");
         let good = good(folder.path());
         type Break = fn(&mut Config);
-        let breaks: [(&str, Break); 18] = [
+        let breaks: [(&str, Break); 23] = [
             ("origin", |c| c.origin.clear()),
             ("origin", |c| c.origin = "a b".into()),
             ("origin", |c| c.origin = "a+b".into()),
@@ -338,6 +353,11 @@ mod tests {
             ("delivery.lease", |c| c.delivery.lease = Duration::ZERO),
             ("delivery.retry_max", |c| c.delivery.retry_max = Duration::from_secs(1)),
             ("submission.max_inline", |c| c.submission.max_inline = 8 << 20),
+            ("telemetry.otlp_endpoint", |c| c.telemetry.otlp_endpoint = "https://collector:4317".into()),
+            ("telemetry.sample_percent", |c| c.telemetry.sample_percent = 101),
+            ("monitor.address", |c| c.monitor.address = Some(c.listen.address)),
+            ("monitor.look_every", |c| c.monitor.look_every = Duration::ZERO),
+            ("monitor.disk_warning", |c| c.monitor.disk_reserve = c.monitor.disk_warning + 1),
             ("retention.rate", |c| c.retention.rate = 0),
             ("store.segment_size", |c| c.store.segment_size = 1),
             ("logging.filter", |c| c.logging.filter = "info=what=".into()),

@@ -83,6 +83,8 @@ section! {
         logging: Logging = Logging::default();
         /// Health and metrics over plain HTTP, and from where on something is not as it should be.
         monitor: Monitor = Monitor::default();
+        /// Traces that follow single documents through all steps.
+        telemetry: Telemetry = Telemetry::default();
     }
 }
 
@@ -356,6 +358,17 @@ section! {
     }
 }
 
+section! {
+    /// `[telemetry]`
+    Telemetry {
+        /// OpenTelemetry collector (OTLP over gRPC), such as "http://127.0.0.1:4317"; "" sends no traces. Without TLS: on
+        /// this machine, or a network of its own. What the collector does not take is dropped and counted.
+        otlp_endpoint: String = String::new();
+        /// Of a hundred documents, so many are followed: all steps of a document, or none.
+        sample_percent: u32 = 100;
+    }
+}
+
 /// What keeps the history index.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -393,6 +406,7 @@ pub(super) const SECTIONS: &[(&str, Docs)] = &[
     ("retention", Retention::DOCS),
     ("logging", Logging::DOCS),
     ("monitor", Monitor::DOCS),
+    ("telemetry", Telemetry::DOCS),
 ];
 
 impl Tls {

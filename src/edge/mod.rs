@@ -10,6 +10,7 @@ pub mod grpc_status;
 pub mod https;
 pub mod intake;
 mod measured;
+pub mod meter;
 pub mod monitor;
 pub mod operator;
 pub mod rates;

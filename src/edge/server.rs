@@ -17,6 +17,7 @@ use super::{
     gate::{Gate, Memory},
     grpc_status::typed_answer,
     intake::Intake,
+    meter::Meter,
     operator::Operators,
     retention::Retentions,
     status::Statuses,
@@ -115,6 +116,7 @@ pub async fn serve_with(
         .initial_connection_window_size(WINDOW)
         .max_connection_age(bounds.connection_age)
         .max_connection_age_grace(bounds.connection_grace)
+        .layer(Meter(Arc::clone(acceptor.calls())))
         .layer(MapResponseLayer::new(typed_answer))
         .layer(gate)
         .add_service(health)

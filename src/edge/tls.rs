@@ -38,7 +38,10 @@ use crate::{
         id::Digest,
         reason::{Reason, ReasonCode},
     },
-    edge::caller::{Identity, PeerInfo},
+    edge::{
+        caller::{Identity, PeerInfo},
+        meter::Calls,
+    },
 };
 
 /// Finds dead peers behind routers that forget idle connections.
@@ -87,6 +90,8 @@ pub struct Acceptor {
     seen: Mutex<Option<Digest>>,
     /// Why the files that lie there now are not in force.
     fault: Mutex<Option<String>>,
+    /// What is called on its connections.
+    calls: Arc<Calls>,
     live: Arc<Live>,
     places: Places,
 }
@@ -102,6 +107,7 @@ impl Acceptor {
             loaded: ArcSwap::from_pointee(loaded),
             seen: Mutex::new(Some(files.fingerprint())),
             fault: Mutex::default(),
+            calls: Arc::default(),
             live: Arc::default(),
             places: Places::new(&limits),
         }))
@@ -157,6 +163,12 @@ impl Acceptor {
     #[must_use]
     pub fn fault(&self) -> Option<String> {
         self.fault.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The meter of the calls on its connections.
+    #[must_use]
+    pub fn calls(&self) -> &Arc<Calls> {
+        &self.calls
     }
 
     /// Connections that stand.
