@@ -18,6 +18,7 @@ pub mod log;
 mod moment;
 mod output;
 pub mod overview;
+pub mod ping;
 pub mod pki;
 pub mod presence;
 pub mod rebuild;
@@ -95,6 +96,7 @@ commands! {
     Nodes => nodes,
     Contacts => contacts,
     Flows => flows,
+    Ping => ping,
     Keygen => keygen,
     Log => log,
     Pki => pki,

@@ -10,6 +10,7 @@ mod error;
 pub mod folder;
 pub mod mirror;
 mod patience;
+pub mod ping;
 pub mod readable;
 pub mod receive;
 pub mod refusal;

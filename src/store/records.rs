@@ -16,7 +16,7 @@ pub struct Head {
     /// Signed note over size and root; empty only before the first commit.
     #[prost(string, tag = "3")]
     pub checkpoint: String,
-    /// Number of documents accepted so far.
+    /// Number of documents accepted so far, without test documents.
     #[prost(uint64, tag = "4")]
     pub documents: u64,
 }
@@ -73,6 +73,9 @@ pub struct DocumentRecord {
     /// `proto::Operation`.
     #[prost(int32, tag = "15")]
     pub operation: i32,
+    /// A test document: for no statistics.
+    #[prost(bool, tag = "45")]
+    pub test: bool,
 }
 
 /// Recipients of a document as expanded at acceptance. Its index is the leaf index of the acceptance
@@ -130,6 +133,9 @@ pub struct DeliveryRecord {
     pub urgency: u32,
     #[prost(int64, tag = "9")]
     pub deadline_us: i64,
+    /// Of a test document.
+    #[prost(bool, tag = "45")]
+    pub test: bool,
 }
 
 /// A signed message that was taken in: its repeat returns the same receipt.

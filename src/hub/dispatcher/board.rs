@@ -140,18 +140,22 @@ impl Board {
         self.numbers.get(recipient).copied()
     }
 
-    pub fn add(&mut self, recipient: Recipient, rank: u8, document: u64, deadline: Timestamp) {
+    /// False when it waits already.
+    pub fn add(&mut self, recipient: Recipient, rank: u8, document: u64, deadline: Timestamp) -> bool {
         if self.queues[recipient].holds(Place::new(rank, document)) {
-            return;
+            return false;
         }
         self.deadlines.insert((deadline, key(recipient, document)));
         let entry = Entry { deadline, attempts: 0 };
         self.put(recipient, document, Away { entry, rank, standing: Standing::Ready });
+        true
     }
 
-    pub fn remove(&mut self, recipient: Recipient, document: u64) {
-        let Some(gone) = self.take(recipient, document) else { return };
+    /// False when it did not wait.
+    pub fn remove(&mut self, recipient: Recipient, document: u64) -> bool {
+        let Some(gone) = self.take(recipient, document) else { return false };
         self.deadlines.remove(&(gone.entry.deadline, key(recipient, document)));
+        true
     }
 
     /// What goes out next to this recipient: rank, then age.

@@ -6,7 +6,10 @@ mod board;
 use std::{
     cmp::Reverse,
     collections::BinaryHeap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use self::board::Board;
@@ -57,6 +60,8 @@ pub enum Standing {
 /// Handle of the queues.
 pub struct Dispatcher {
     board: Mutex<Board>,
+    /// Deliveries of test documents that wait, of those that began since the start.
+    tests: AtomicUsize,
     bells: Arc<Bells>,
     lease_us: i64,
 }
@@ -82,7 +87,7 @@ impl Dispatcher {
             }
         }
         board.fill(found);
-        Ok(Self { board: Mutex::new(board), bells, lease_us })
+        Ok(Self { board: Mutex::new(board), tests: AtomicUsize::new(0), bells, lease_us })
     }
 
     /// Takes over what a commit changed, and wakes the sessions concerned.
@@ -92,9 +97,11 @@ impl Dispatcher {
             let Ok(recipient) = board.number(&delivery.recipient) else { continue };
             if delivery.transport_state() == TransportState::Ready {
                 let deadline = Timestamp(delivery.deadline_us);
-                board.add(recipient, rank(delivery.urgency), delivery.document, deadline);
-            } else {
-                board.remove(recipient, delivery.document);
+                let added = board.add(recipient, rank(delivery.urgency), delivery.document, deadline);
+                self.tests.fetch_add(usize::from(added && delivery.test), Ordering::Relaxed);
+            } else if board.remove(recipient, delivery.document) && delivery.test {
+                let one_less = |tests: usize| Some(tests.saturating_sub(1));
+                let _ = self.tests.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less);
             }
         }
         board.tick(now);
@@ -186,9 +193,10 @@ impl Dispatcher {
         self.board().waiting_for(recipient)
     }
 
-    /// Deliveries that wait, and how many of them are leased.
+    /// Deliveries that wait, those of test documents left out, and how many of all are leased.
     pub fn counts(&self) -> (usize, usize) {
-        self.board().counts()
+        let (waiting, leased) = self.board().counts();
+        (waiting.saturating_sub(self.tests.load(Ordering::Relaxed)), leased)
     }
 
     fn board(&self) -> MutexGuard<'_, Board> {

@@ -26,6 +26,9 @@ use crate::domain::{
 /// Offers of plain fetches that are remembered for one node; when there are more, those that ended are forgotten.
 const MAX_FETCHED: usize = 1_024;
 
+/// Offers of test documents that are remembered; the oldest are forgotten.
+const MAX_TESTS: usize = 1_024;
+
 /// The connection of a call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Peer {
@@ -140,6 +143,8 @@ pub struct Presence {
     agencies: RwLock<HashMap<AgencyId, Arc<AgencyLine>>>,
     sessions: RwLock<BTreeMap<u64, Arc<SessionLine>>>,
     learned: Mutex<Learned>,
+    /// First offers of test documents, by document and recipient.
+    tests: Mutex<BTreeMap<(u64, AgencyId), Timestamp>>,
 }
 
 impl Presence {
@@ -154,6 +159,7 @@ impl Presence {
             agencies: RwLock::default(),
             sessions: RwLock::default(),
             learned: Mutex::default(),
+            tests: Mutex::default(),
         }
     }
 
@@ -192,6 +198,21 @@ impl Presence {
         if let Some(entry) = directory.resolve(agency) {
             self.agency_line(&entry.id).signed.tell(at);
         }
+    }
+
+    /// A test document was offered.
+    pub fn test_offered(&self, document: u64, recipient: &AgencyId) {
+        let mut tests = lock(&self.tests);
+        tests.entry((document, recipient.clone())).or_insert_with(|| self.clock.now());
+        while tests.len() > MAX_TESTS {
+            tests.pop_first();
+        }
+    }
+
+    /// When a test document was first offered.
+    #[must_use]
+    pub fn first_offer(&self, document: u64, recipient: &AgencyId) -> Option<Timestamp> {
+        lock(&self.tests).get(&(document, recipient.clone())).copied()
     }
 
     /// How far the log was read for [`Presence::learn`].
@@ -310,11 +331,11 @@ pub struct Fetching {
 }
 
 impl Fetching {
-    /// It ends with these offers.
-    pub fn offered(&self, leases: &[Lease], bytes: u64) {
+    /// It ends with so many offers; `leases` may hold some that went back at once.
+    pub fn offered(&self, leases: &[Lease], documents: u64, bytes: u64) {
         let now = self.presence.clock.now();
         self.line.offered_at.tell(now);
-        self.line.offered.count(leases.len() as u64, bytes, now);
+        self.line.offered.count(documents, bytes, now);
         let mut held = lock(&self.line.leases);
         held.extend_from_slice(leases);
         if held.len() > MAX_FETCHED {

@@ -48,6 +48,8 @@ pub mod field {
     pub const LEGAL: u8 = b'l';
     /// Word of the subject, folded.
     pub const WORD: u8 = b'w';
+    /// Only about test documents.
+    pub const TEST: u8 = b't';
 }
 
 /// Documents remembered by one reader: most evidence about a document comes soon after it.
@@ -186,6 +188,9 @@ impl Facts {
             put(field::STATUS, &evidence.status_code.to_string());
         }
         evidence.reasons.iter().for_each(|reason| put(field::REASON, &reason.code.to_string()));
+        if evidence.test {
+            put(field::TEST, "1");
+        }
         terms.extend(self.document.iter().flat_map(|known| known.terms()));
         terms.sort_unstable();
         terms.dedup();

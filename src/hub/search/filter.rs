@@ -52,6 +52,9 @@ pub fn query(filter: &SearchFilter, scope: &Scope, directory: &Directory) -> Res
     clauses.extend(begun.iter().map(|word| Clause::Prefix(term(field::WORD, word))));
     clauses.extend(agencies(filter, scope, directory)?.map(|set| Clause::In(field::PARTY, set)));
     clauses.extend(scope.agencies().map(|set| Clause::In(field::PARTY, set)));
+    if !filter.tests {
+        clauses.push(Clause::Not(term(field::TEST, "1")));
+    }
     Ok(Query { clauses, times: times(filter) })
 }
 

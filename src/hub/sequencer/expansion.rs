@@ -169,7 +169,8 @@ impl Expansion {
             .event(EventKind::ContentConsignment)?
             .about(&name, &manifest)
             .to(&recipient)
-            .after(&acceptance);
+            .after(&acceptance)
+            .tested(document.test);
         evidence.submission_time_us = document.accepted_at_us;
         evidence.delivery_deadline_us = document.deadline_us;
         evidence.counters = Some(numbers.clone());
@@ -183,6 +184,7 @@ impl Expansion {
             last_leaf_hash: bytes::Bytes::copy_from_slice(&hash),
             urgency: document.urgency,
             deadline_us: document.deadline_us,
+            test: document.test,
             ..DeliveryRecord::default()
         };
         for status in parked {
@@ -252,6 +254,7 @@ fn apply_parked(
         recipient_receipt: kept.recipient_receipt,
         message_sha256: kept.message_sha256,
         status_code: code,
+        test: document.test,
         ..applied
     };
     let feeds = super::status::feeds(name, &recipient, code);

@@ -64,6 +64,8 @@ pub enum Clause {
     In(u8, Arc<BTreeSet<String>>),
     /// It has a term that begins so.
     Prefix(Term),
+    /// It does not have this term.
+    Not(Term),
 }
 
 /// Conditions that must all hold.
