@@ -5,6 +5,7 @@
 
 pub mod docproof;
 mod document;
+pub mod export;
 mod facts;
 #[cfg(test)]
 pub(crate) mod testing;

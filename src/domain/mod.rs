@@ -14,6 +14,7 @@ pub mod policy;
 pub mod reason;
 pub mod retry;
 pub mod role;
+pub mod search;
 pub mod signature;
 pub mod status;
 pub mod text;
