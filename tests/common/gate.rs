@@ -79,7 +79,14 @@ impl Store for Gate {
         answered(payload: &Digest) -> Result<Option<u64>, StoreError>;
         parked(name: &DocumentName, recipient: &AgencyId) -> Result<Vec<ParkedRecord>, StoreError>;
         body(digest: &Digest) -> Result<Option<BodyRecord>, StoreError>;
+        documents(leaves: std::ops::Range<u64>) -> Result<Vec<DocumentRecord>, StoreError>;
+        erasure(document: u64) -> Result<Option<ErasureRecord>, StoreError>;
+        erasing(from: u64, limit: usize) -> Result<Vec<ErasureRecord>, StoreError>;
+        holds() -> Result<Vec<HoldRecord>, StoreError>;
         cursor(agency: &AgencyId) -> Result<Option<u64>, StoreError>;
+        action(id: u64) -> Result<Option<ActionRecord>, StoreError>;
+        actions(before: Option<u64>, limit: usize) -> Result<Vec<ActionRecord>, StoreError>;
+        open_actions() -> Result<Vec<ActionRecord>, StoreError>;
         pair(to: &AgencyId, from: &AgencyId) -> Result<Option<PairRecord>, StoreError>;
         received(to: &AgencyId) -> Result<Option<PairRecord>, StoreError>;
         sent(from: &AgencyId) -> Result<Option<SentRecord>, StoreError>;

@@ -8,7 +8,7 @@ mod proof;
 pub mod row;
 mod search;
 pub mod sink;
-mod trust;
+pub mod trust;
 
 use super::{Connection, Failure, Output};
 

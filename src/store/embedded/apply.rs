@@ -9,7 +9,7 @@ use crate::{
     proto::TransportState,
     store::{
         Commit,
-        records::{BodyRecord, DeliveryRecord, PairRecord},
+        records::{BodyRecord, DeliveryRecord, ErasureRecord, PairRecord},
     },
 };
 
@@ -127,6 +127,10 @@ pub fn puts<E>(commit: &Commit, natural_taken: impl Fn(&[u8]) -> Result<bool, E>
     for body in bodies_by_digest(commit) {
         puts.push((keys::body_of(&body.sha256), Some(body.encode_to_vec())));
     }
+    for action in &commit.actions {
+        puts.push((keys::action(action.id), Some(action.encode_to_vec())));
+        puts.push((keys::open_action(action.id), action.is_open().then(Vec::new)));
+    }
     for pair in &commit.pairs {
         puts.push((keys::pair(&pair.recipient, &pair.sender), Some(pair_value(pair))));
     }
@@ -135,6 +139,12 @@ pub fn puts<E>(commit: &Commit, natural_taken: impl Fn(&[u8]) -> Result<bool, E>
     }
     for cursor in &commit.cursors {
         puts.push((keys::cursor(&cursor.agency), Some(number(cursor.next))));
+    }
+    for erasure in &commit.erasures {
+        put_erasure(&mut puts, erasure);
+    }
+    for hold in &commit.holds {
+        puts.push((keys::hold(hold.leaf), (!hold.lifted).then(|| hold.encode_to_vec())));
     }
     Ok(puts)
 }
@@ -176,13 +186,23 @@ fn put_groups<T: Ord>(puts: &mut Vec<Put>, mut leaves: Vec<(T, u64)>, key: impl 
     }
 }
 
+/// What readers need of an erasure stays; what the removal needs goes when it is done.
+fn put_erasure(puts: &mut Vec<Put>, erasure: &ErasureRecord) {
+    let lasting = ErasureRecord { remove: Vec::new(), ..erasure.clone() };
+    puts.push((keys::erased(erasure.document), Some(lasting.encode_to_vec())));
+    puts.push((keys::erasing(erasure.document), (!erasure.removed).then(|| erasure.encode_to_vec())));
+    puts.extend(erasure.remove.iter().map(|body| (keys::body_of(&body.sha256), None)));
+}
+
 fn put_delivery(puts: &mut Vec<Put>, delivery: &DeliveryRecord) {
-    let waits = delivery.transport == i32::from(TransportState::Ready);
+    let state = delivery.transport_state();
+    let held = state == TransportState::Held;
+    let waits = held || state == TransportState::Ready;
     let rank = crate::store::rank(delivery.urgency);
     puts.push((keys::delivery(delivery.document, &delivery.recipient), Some(delivery.encode_to_vec())));
     puts.push((
         keys::waiting(&delivery.recipient, rank, delivery.document),
-        waits.then(|| delivery.deadline_us.to_be_bytes().to_vec()),
+        waits.then(|| keys::waiting_value(delivery.deadline_us, held)),
     ));
 }
 

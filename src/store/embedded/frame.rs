@@ -5,7 +5,7 @@ use prost::Message;
 
 use crate::store::{
     Commit, StoreError,
-    records::{Head, LeafRecord},
+    records::{ErasureRecord, Head, LeafRecord},
 };
 
 /// Kind (1), length (4), CRC-32C of kind and bytes (4).
@@ -35,6 +35,9 @@ pub enum Kind {
     Directory = 10,
     Body = 11,
     Cursor = 12,
+    Action = 13,
+    Erasure = 14,
+    Hold = 15,
     Pair = 20,
     Sent = 21,
 }
@@ -42,7 +45,7 @@ pub enum Kind {
 impl Kind {
     /// True for the number of a kind.
     fn is_known(kind: u8) -> bool {
-        (Self::Base as u8..=Self::Cursor as u8).contains(&kind)
+        (Self::Base as u8..=Self::Hold as u8).contains(&kind)
             || (Self::Pair as u8..=Self::Sent as u8).contains(&kind)
     }
 }
@@ -86,6 +89,9 @@ pub fn encode(commit: &Commit, out: &mut Vec<u8>) -> Layout {
     out.put_all(Kind::Directory, &commit.directory);
     layout.bodies = out.put_all(Kind::Body, &commit.bodies);
     out.put_all(Kind::Cursor, &commit.cursors);
+    out.put_all(Kind::Action, &commit.actions);
+    out.put_all(Kind::Erasure, &commit.erasures);
+    out.put_all(Kind::Hold, &commit.holds);
     out.put_all(Kind::Pair, &commit.pairs);
     out.put_all(Kind::Sent, &commit.sent);
     layout
@@ -124,6 +130,9 @@ pub fn decode(payload: &Bytes) -> Result<(Commit, Layout), StoreError> {
                 layout.bodies.push(place);
             }
             k if k == Kind::Cursor as u8 => commit.cursors.push(message(body)?),
+            k if k == Kind::Action as u8 => commit.actions.push(message(body)?),
+            k if k == Kind::Erasure as u8 => commit.erasures.push(message(body)?),
+            k if k == Kind::Hold as u8 => commit.holds.push(message(body)?),
             k if k == Kind::Pair as u8 => commit.pairs.push(message(body)?),
             k if k == Kind::Sent as u8 => commit.sent.push(message(body)?),
             other => {
@@ -135,6 +144,19 @@ pub fn decode(payload: &Bytes) -> Result<(Commit, Layout), StoreError> {
         at += len;
     }
     Ok((commit, layout))
+}
+
+/// The erasures in a payload; its other entries are passed over.
+pub fn erasures(payload: &Bytes) -> Result<Vec<ErasureRecord>, StoreError> {
+    let (mut found, mut at) = (Vec::new(), 0);
+    while let Some([kind, l0, l1, l2, l3]) = payload.get(at..).and_then(|rest| rest.first_chunk().copied()) {
+        if kind == Kind::Erasure as u8 {
+            let (_, body, _) = entry_at(payload, at)?;
+            found.push(message(body)?);
+        }
+        at += ENTRY_HEADER + u32::from_le_bytes([l0, l1, l2, l3]) as usize;
+    }
+    Ok(found)
 }
 
 /// Decodes one entry that was read on its own.

@@ -17,7 +17,7 @@ use crate::{
         files::{self, FileError},
         receipt_files,
     },
-    tlog::note::Verifier,
+    tlog::{note::Verifier, policy::Policy},
     verify::docproof::{self, DocProofError, MAGIC, MAX_FILE, Proven},
 };
 
@@ -105,12 +105,18 @@ pub fn read_trust(path: &Path) -> Result<Vec<Verifier>, FileError> {
 }
 
 /// Verifies the file and prints the verdict.
-pub fn run(path: &Path, trusted: &[Verifier], language: Language, output: &Output) -> Result<(), Failure> {
+pub fn run(
+    path: &Path,
+    trusted: &[Verifier],
+    policy: Option<&Policy>,
+    language: Language,
+    output: &Output,
+) -> Result<(), Failure> {
     let file = bytes::Bytes::from(receipt_files::read_bytes(path, MAX_FILE)?);
     if trusted.is_empty() {
         return Err(no_trust(&file));
     }
-    let answer = Answer::of(docproof::docproof(&file, trusted), language);
+    let answer = Answer::of(docproof::docproof_by(&file, trusted, policy), language);
     output.print(&answer, Answer::to_text);
     if answer.ok {
         return Ok(());

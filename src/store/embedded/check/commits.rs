@@ -9,7 +9,8 @@ use bytes::Bytes;
 use prost::Message;
 
 use super::{
-    Counts, Report, What,
+    Counts, Erased, Report, What,
+    keys::Keys,
     projections::Projections,
     salvage::{name, touched},
 };
@@ -40,7 +41,7 @@ const MAX_REMEMBERED: usize = 100_000;
 pub struct Commits<'a> {
     journal: &'a Path,
     payload: &'a Payload,
-    verifier: Option<&'a Verifier>,
+    keys: Keys<'a>,
     projections: Option<&'a mut Projections>,
     pub counts: Counts,
     end: End,
@@ -52,6 +53,9 @@ pub struct Commits<'a> {
     /// The checkpoint that was verified last.
     checkpoint: String,
     good_bodies: HashSet<Digest>,
+    erased: Erased,
+    /// Sequence of the frame that is looked at.
+    seq: u64,
 }
 
 /// Where the journal ends.
@@ -82,19 +86,22 @@ impl<'a> Commits<'a> {
         payload: &'a Payload,
         verifier: Option<&'a Verifier>,
         projections: Option<&'a mut Projections>,
+        erased: Erased,
     ) -> Self {
         Self {
             journal,
             payload,
-            verifier,
+            keys: Keys::new(journal, verifier),
             projections,
-            counts: Counts::default(),
+            counts: Counts { erased: erased.documents(), ..Counts::default() },
             end: End::default(),
             edge: Some(Edge::empty()),
             gap: false,
             documents: 0,
             checkpoint: String::new(),
             good_bodies: HashSet::new(),
+            erased,
+            seq: 0,
         }
     }
 
@@ -143,6 +150,7 @@ impl<'a> Commits<'a> {
                 return report.loss(What::JournalEntry, at, error);
             }
         };
+        self.seq = frame.seq;
         let gap = self.gap;
         let nodes = self.tree(frame, &at, &commit, report);
         self.head(&at, &commit, gap, report);
@@ -229,9 +237,9 @@ impl<'a> Commits<'a> {
         if head.size == 0 && head.checkpoint.is_empty() {
             return;
         }
-        let opened = match self.verifier.filter(|_| head.checkpoint != self.checkpoint) {
-            Some(verifier) => Checkpoint::open(&head.checkpoint, verifier),
-            None => Checkpoint::unverified(&head.checkpoint),
+        let opened = match head.checkpoint == self.checkpoint {
+            true => Checkpoint::unverified(&head.checkpoint),
+            false => self.keys.open(&head.checkpoint),
         };
         match opened {
             Err(error) => report.loss(What::Checkpoint, at, error),
@@ -245,7 +253,9 @@ impl<'a> Commits<'a> {
     fn bodies(&mut self, looked: &mut Looked<'_>, report: &mut Report<'_>) {
         for body in &looked.commit.bodies {
             let digest = Digest::from_slice(&body.sha256);
-            if digest.is_some_and(|digest| self.good_bodies.contains(&digest)) {
+            if digest.is_some_and(|digest| self.good_bodies.contains(&digest))
+                || self.erased.is_gone(&body.sha256, self.seq)
+            {
                 continue;
             }
             self.counts.bodies += 1;
@@ -284,7 +294,7 @@ impl<'a> Commits<'a> {
         if !agrees {
             wrong(What::Record, format!("leaf {} is not its acceptance", document.index));
         }
-        if looked.bad.contains(&document.envelope_sha256) {
+        if looked.bad.contains(&document.envelope_sha256) || self.erased.is_whole(document) {
             return;
         }
         let envelope = match self.envelope(looked, document) {
@@ -307,7 +317,8 @@ impl<'a> Commits<'a> {
         {
             wrong(What::Envelope, "its manifest names another document or other parts".into());
         }
-        for part in &manifest.parts {
+        let there = manifest.parts.iter().filter(|_| !self.erased.has(document));
+        for part in there {
             match self.record(looked, &part.sha256) {
                 Some(body) if body.size == part.size => {}
                 Some(body) => {
@@ -364,7 +375,17 @@ impl Looked<'_> {
     /// Every leaf that a record names must exist.
     fn references(&self, report: &mut Report<'_>) {
         let Commit {
-            head, expansions, deliveries, messages, parked, directory, cursors, pairs, sent, ..
+            head,
+            expansions,
+            deliveries,
+            messages,
+            parked,
+            directory,
+            cursors,
+            pairs,
+            sent,
+            actions,
+            ..
         } = self.commit;
         let mut exists = |what: String, leaf: u64| {
             if leaf >= head.size {
@@ -375,6 +396,9 @@ impl Looked<'_> {
                 );
             }
         };
+        for action in actions {
+            exists(format!("the action {}", action.id), action.id);
+        }
         for expansion in expansions {
             exists(format!("the expansion of list {}", expansion.list), expansion.list);
         }
