@@ -362,6 +362,9 @@ async fn why_names_the_real_cause(world: World) {
     eventually("the session stands", async || cause(TAN_HOA).await.0 == WhyCause::InLine).await;
     drop(session);
     eventually("the session is gone", async || cause(TAN_HOA).await.0 == WhyCause::NodeAway).await;
+    let left = world.clock.now().0;
+    world.clock.advance_us(MINUTE);
+    assert_eq!(world.why("d1", TAN_HOA).await.since_us, left);
     world.change(set_state(TAN_HOA, AgencyState::Suspended)).await;
     assert_eq!(cause(TAN_HOA).await, (WhyCause::AgencySuspended, WhyOwner::Registrar));
     let hands = world.keys.of(TAN_LAP).clone();
