@@ -4,6 +4,7 @@
 //! [`Presence::learn`], from the log. The hot path takes short locks of one node or one session only.
 
 mod meter;
+mod stay;
 mod tell;
 
 use std::{
@@ -16,6 +17,7 @@ use std::{
 };
 
 use self::meter::Meter;
+pub use self::stay::{Fetching, Standing};
 use super::{clock::Clock, dispatcher::Lease};
 use crate::domain::{
     directory::Directory,
@@ -320,69 +322,6 @@ impl NodeLine {
             receivers.since = receiver.since;
         }
         receivers.open.insert(id, receiver);
-    }
-}
-
-/// A fetch under way.
-pub struct Fetching {
-    presence: Arc<Presence>,
-    line: Arc<NodeLine>,
-    id: u64,
-}
-
-impl Fetching {
-    /// It ends with so many offers; `leases` may hold some that went back at once.
-    pub fn offered(&self, leases: &[Lease], documents: u64, bytes: u64) {
-        let now = self.presence.clock.now();
-        self.line.offered_at.tell(now);
-        self.line.offered.count(documents, bytes, now);
-        let mut held = lock(&self.line.leases);
-        held.extend_from_slice(leases);
-        if held.len() > MAX_FETCHED {
-            held.retain(|lease| lease.until > now);
-            let more = held.len().saturating_sub(MAX_FETCHED);
-            held.drain(..more);
-        }
-    }
-}
-
-impl Drop for Fetching {
-    fn drop(&mut self) {
-        self.presence.left(&self.line, self.id);
-    }
-}
-
-/// A session's place among those that stand.
-pub struct Standing {
-    presence: Arc<Presence>,
-    node_line: Arc<NodeLine>,
-    line: Arc<SessionLine>,
-    id: u64,
-}
-
-impl Standing {
-    /// Offers that it may still get.
-    pub fn credit(&self, credit: u32) {
-        self.line.credit.store(credit, Ordering::Relaxed);
-    }
-
-    /// It got an offer.
-    pub fn offered(&self, bytes: u64) {
-        let now = self.presence.clock.now();
-        for (at, meter) in [
-            (&self.line.offered_at, &self.line.offered),
-            (&self.node_line.offered_at, &self.node_line.offered),
-        ] {
-            at.tell(now);
-            meter.count(1, bytes, now);
-        }
-    }
-}
-
-impl Drop for Standing {
-    fn drop(&mut self) {
-        self.presence.sessions.write().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
-        self.presence.left(&self.node_line, self.id);
     }
 }
 
