@@ -57,11 +57,6 @@ impl Edge {
         join(self.subtrees.iter().copied())
     }
 
-    /// Appends a leaf whose hashes are stored nowhere.
-    pub fn append(&mut self, leaf: Hash) {
-        self.push(leaf, &mut Vec::new());
-    }
-
     /// Appends a leaf; adds the hashes that complete to `stored`, in stored order.
     fn push(&mut self, leaf: Hash, stored: &mut Vec<Hash>) {
         let mut filled = leaf;
