@@ -86,6 +86,9 @@ impl Args {
         if docproof::is_one(&self.path)? {
             return docproof::run(&self.path, &given.keys, given.policy.as_ref(), self.lang, output);
         }
+        if completeness::is_one(&self.path)? {
+            return completeness::run(&self.path, &given.keys, self.lang, output);
+        }
         if let Some(file) = export::recognise(&self.path)? {
             let how = export::How {
                 trusted: &given.keys,
