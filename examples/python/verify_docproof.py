@@ -24,8 +24,9 @@ MANIFEST, ADDRESSING, RECEIPT, STATUS = (
 )
 ACCEPTANCE, CONSIGNMENT, HANDOVER, HANDOVER_FAILURE, REGISTERED, REJECTION = 1, 3, 5, 6, 7, 8
 BUSINESS, PARKED, RECALL, DIRECTORY, RECORDED = 64, 65, 66, 68, 69
+HELD, RELEASED, CANCELLED = 77, 78, 79
 LOG_KEY_CHANGE = 75
-EVENTS = {*range(1, 15), *range(64, 70)}
+EVENTS = {*range(1, 15), *range(64, 72), HELD, RELEASED, CANCELLED}
 UNKNOWN_KEY, BAD_SIGNATURE, KEY_REVOKED, KEY_NOT_VALID, UNSUPPORTED, DUPLICATE = 15, 16, 17, 18, 19, 32
 AGENCY_SEAL, PERSON = 1, 2
 
@@ -289,6 +290,21 @@ class Envelope:
         return vars(self) == vars(other)
 
 
+def check_counters(counters, kind, index):
+    """Numbers stand on acceptances and consignments, and name the leaf of the number before."""
+    for number in {ACCEPTANCE: (2, 3), CONSIGNMENT: (1,)}.get(kind, (1, 2, 3)):
+        if counters.all(number) or kind not in (ACCEPTANCE, CONSIGNMENT):
+            raise ValueError("its counters are not those of such an event")
+    for number in (1, 2, 3):
+        if counters.all(number):
+            one = counters.message(number)
+            value, before, digest = one.int(1), one.int(2), one.bytes(3)
+            first = value == 1 and before == 0 and not digest
+            later = value > 1 and before < index and len(digest) == 32
+            if not first and not later:
+                raise ValueError("a counter that does not have the form of its number")
+
+
 class Event:
     """One leaf, read."""
 
@@ -304,12 +320,16 @@ class Event:
         self.speech = Envelope(message.bytes(17)) if message.all(17) else None
         self.count, self.digest, self.code = message.int(18), message.bytes(19), message.int(20)
         self.change, self.deadline = message.message(21), message.int(23)
+        # On whose word it happened: an operator's, in an action that has a leaf of its own.
+        self.by_hand, self.redirected_to = bool(message.all(26)) and message.int(27) != 0, message.text(28)
         verdict = message.message(14)
         self.rules, self.as_of, self.legal = verdict.int(1), verdict.int(2), verdict.int(4)
         reports = map(Message, verdict.all(3))
         self.reports = [(r.bytes(1), bool(r.int(2)), r.int(3), r.int(4), r.text(5)) for r in reports]
         if self.speech and sha256(self.speech.payload) != message.bytes(22):
             raise ValueError("the signed message inside has another digest")
+        if message.all(35):
+            check_counters(message.message(35), self.kind, index)
 
 
 # The story
@@ -329,16 +349,14 @@ class Course:
         (self.recipient,) = event.recipients
         self.list, self.last, self.deadline, self.end, self.reason = (
             event.previous, event.hash, event.deadline, "WAITING", "")
-        self.open, self.code, self.asked = True, 0, asks
+        self.open, self.code, self.asked, self.held, self.late = True, 0, asks, False, False
 
     def go_on(self, event, origin, manifest):
         if event.previous != self.last:
             raise ValueError("an event before it is not in the file")
         agency = None
         if event.speech is None:
-            if not self.open or event.kind != HANDOVER_FAILURE or event.time < self.deadline:
-                raise ValueError("no deadline passed")
-            self.close("EXPIRED")
+            self.by_hand(event) if event.kind in (HELD, RELEASED, CANCELLED) else self.expire(event)
         elif event.speech.type == RECEIPT:
             agency = self.receipt(event, origin, manifest)
         else:
@@ -346,8 +364,27 @@ class Course:
         self.last = event.hash
         return agency
 
+    def expire(self, event):
+        early = event.time < self.deadline and not event.by_hand
+        if not self.open or event.kind != HANDOVER_FAILURE or early:
+            raise ValueError("no deadline passed")
+        self.close("EXPIRED")
+
+    def by_hand(self, event):
+        """An operator's word: held, released, sent again after an end without the recipient, or cancelled."""
+        again = event.kind == RELEASED and self.late
+        if not event.by_hand or not (self.open or again) or (event.kind == RELEASED and not (self.held or again)):
+            raise ValueError("no word that an operator can give here")
+        self.held = event.kind == HELD
+        if event.kind == CANCELLED:
+            self.close("CANCELLED")
+        elif again:
+            self.open, self.late, self.deadline = True, False, event.deadline
+            self.end = self.end if self.end == "REFUSED_BY_CLERK" else "WAITING"
+
     def close(self, end):
         self.open, self.end = False, self.end if self.end == "REFUSED_BY_CLERK" else end
+        self.held, self.late = False, end in ("EXPIRED", "CANCELLED")
 
     def receipt(self, event, origin, manifest):
         said = Message(event.speech.payload)
@@ -400,6 +437,7 @@ class Reader:
 
     def __init__(self, envelope, events, origin):
         self.origin, self.lists, self.courses, self.speeches = origin, [], {}, []
+        self.redirects = {}
         first = (event for event in events if event.kind == ACCEPTANCE and event.speech is None)
         self.first = next(first, None)
         self.check_envelope(envelope)
@@ -443,6 +481,8 @@ class Reader:
             if recipient not in self.courses:
                 raise ValueError("its consignment is not in the file")
             agency = self.courses[recipient].go_on(event, self.origin, self.first.manifest)
+            if event.kind == CANCELLED:
+                self.redirects[event.hash] = event.redirected_to
             if agency is not None:
                 self.speeches.append((event, event.speech, event.speech.type, agency))
 
@@ -455,7 +495,8 @@ class Reader:
 
     def consigned(self, event):
         course = Course(event, self.manifest.int(13) in (1, 2))
-        if course.recipient in self.courses or all(course.list != given.hash for given in self.lists):
+        listed = any(course.list == given.hash for given in self.lists)
+        if course.recipient in self.courses or not (listed or self.redirects.get(course.list) == course.recipient):
             raise ValueError("a second consignment, or one without its acceptance")
         self.courses[course.recipient] = course
 

@@ -1,5 +1,6 @@
 //! The commands. Each is one file with `Args` and `Args::run`, and one line below.
 
+pub mod action;
 pub mod address;
 pub mod audit;
 pub mod bench;
@@ -10,6 +11,7 @@ pub mod directory;
 mod events;
 mod failure;
 pub mod files;
+pub mod flows;
 pub mod fsck;
 pub mod hub_process;
 pub mod keygen;
@@ -18,11 +20,14 @@ mod moment;
 mod output;
 pub mod overview;
 pub mod pki;
+pub mod presence;
+pub mod queue;
 pub mod rebuild;
 pub mod receipt;
 pub mod receipt_files;
 pub mod receive;
 pub mod report;
+pub mod retention;
 pub mod send;
 pub mod serve;
 mod signing;
@@ -30,6 +35,7 @@ pub mod status;
 mod table;
 pub mod verify;
 pub mod watch;
+pub mod why;
 pub mod witnesses;
 mod witnessing;
 
@@ -39,6 +45,7 @@ use clap::Parser;
 pub use connection::Connection;
 pub use failure::{Exit, Failure};
 pub use output::Output;
+use presence::{contacts, nodes, sessions};
 
 /// Hub through which agencies exchange signed documents, with a proof in every acknowledgement.
 #[derive(Debug, Parser)]
@@ -89,6 +96,14 @@ commands! {
     Verify => verify,
     Directory => directory,
     Overview => overview,
+    Why => why,
+    Queue => queue,
+    Action => action,
+    Sessions => sessions,
+    Nodes => nodes,
+    Contacts => contacts,
+    Flows => flows,
+    Retention => retention,
     Witnesses => witnesses,
     Keygen => keygen,
     Log => log,

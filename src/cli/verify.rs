@@ -1,6 +1,18 @@
 //! `truc verify`: what files prove, without hub and without network.
 
+/// Picks the sentence of the language: `say!(words, "English", "Vietnamese")`, both with the same arguments.
+macro_rules! say {
+    ($words:expr, $en:literal, $vi:literal $(, $($args:tt)*)?) => {
+        match $words.0 {
+            $crate::cli::verify::docproof::Language::En => format!($en $(, $($args)*)?),
+            $crate::cli::verify::docproof::Language::Vi => format!($vi $(, $($args)*)?),
+        }
+    };
+}
+
+pub mod completeness;
 pub mod docproof;
+mod export;
 mod facts;
 mod folder;
 mod report;
@@ -28,8 +40,9 @@ const PROOF_MARK: &[u8] = b"c2sp.org/tlog-proof@";
 /// Verifies proofs and documents offline, and says what they prove and what not.
 ///
 /// Takes NAME.evidence or NAME.tlog-proof (its twin is looked for beside it), a .receipt file, the folder of a
-/// document made by `truc receive`, a folder of proofs made by `truc receipt`, or a .docproof file made by `truc audit
-/// bundle`. Ends with 1 if a check fails.
+/// document made by `truc receive`, a folder of proofs made by `truc receipt`, a .docproof file made by `truc audit
+/// bundle`, a file made by `truc audit export` with its proof beside it, or an answer saved by `truc audit complete -o`.
+/// Ends with 1 if a check fails.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// What to verify.
@@ -52,9 +65,15 @@ pub struct Args {
     /// Which witnesses have to have cosigned, and how many (C2SP tlog-policy). Its logs are trusted too.
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
-    /// Language of the verdict, for a .docproof file and for what a policy proves.
+    /// Language of the verdict, for a .docproof or completeness file, an export, and for what a policy proves.
     #[arg(long, value_enum, default_value_t)]
     lang: docproof::Language,
+    /// For an export: a checkpoint that you hold, which the export has to be of.
+    #[arg(long, value_name = "NOTE")]
+    checkpoint: Option<PathBuf>,
+    /// For an export: another program may have saved the file again, as long as every row is right.
+    #[arg(long)]
+    resaved: bool,
 }
 
 impl Args {
@@ -63,6 +82,18 @@ impl Args {
         let given = Given::read(&self)?;
         if docproof::is_one(&self.path)? {
             return docproof::run(&self.path, &given.keys, given.policy.as_ref(), self.lang, output);
+        }
+        if completeness::is_one(&self.path)? {
+            return completeness::run(&self.path, &given.keys, self.lang, output);
+        }
+        if let Some(file) = export::recognise(&self.path)? {
+            let how = export::How {
+                trusted: &given.keys,
+                checkpoint: self.checkpoint.as_deref(),
+                resaved: self.resaved,
+                language: self.lang,
+            };
+            return export::run(&file, &how, output);
         }
         let keys = self.keys.iter().map(|path| Ok((path.clone(), read_public_key(path)?)));
         let keys = keys.collect::<Result<Vec<_>, FileError>>()?;

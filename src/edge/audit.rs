@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     domain::reason::ReasonCode,
-    hub::{Hub, refused::Refused},
+    hub::{Hub, completeness::Asker, refused::Refused},
     proto::*,
     rpc::audit_service_server::AuditService,
 };
@@ -100,6 +100,22 @@ impl AuditService for Audit {
         Ok(Response::new(Box::pin(pages)))
     }
 
+    type GetCompletenessStream = Pin<Box<dyn Stream<Item = Result<GetCompletenessResponse, Status>> + Send>>;
+
+    async fn get_completeness(
+        &self,
+        request: Request<GetCompletenessRequest>,
+    ) -> Result<Response<Self::GetCompletenessStream>, Status> {
+        let caller = Caller::from_request(&request).map_err(refuse)?;
+        let asker = match caller.require_node() {
+            Ok(node) => Asker::Node(node.clone()),
+            Err(_) => Asker::Reader(caller.reader().map_err(refuse)?),
+        };
+        let pages = self.0.completeness(&asker, request.into_inner()).await;
+        let pages = ReceiverStream::new(pages.map_err(|refused| status(&refused))?);
+        Ok(Response::new(Box::pin(pages.map(|page| page.map_err(|refused| status(&refused))))))
+    }
+
     async fn search(&self, request: Request<SearchRequest>) -> Result<Response<SearchResponse>, Status> {
         let reader = Caller::from_request(&request).and_then(|caller| caller.reader()).map_err(refuse)?;
         let found = self.0.search(&reader, request.into_inner()).await;
@@ -110,5 +126,13 @@ impl AuditService for Audit {
         let reader = Caller::from_request(&request).and_then(|caller| caller.reader()).map_err(refuse)?;
         let counted = self.0.count(&reader, request.into_inner()).await;
         Ok(Response::new(counted.map_err(|refused| status(&refused))?))
+    }
+    type ExportStream = Pin<Box<dyn Stream<Item = Result<ExportResponse, Status>> + Send>>;
+
+    async fn export(&self, request: Request<ExportRequest>) -> Result<Response<Self::ExportStream>, Status> {
+        let reader = Caller::from_request(&request).and_then(|caller| caller.reader()).map_err(refuse)?;
+        let pages = self.0.export(&reader, request.into_inner()).await;
+        let pages = ReceiverStream::new(pages.map_err(|refused| status(&refused))?);
+        Ok(Response::new(Box::pin(pages.map(|page| page.map_err(|refused| status(&refused))))))
     }
 }

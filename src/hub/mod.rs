@@ -3,17 +3,26 @@
 pub mod bells;
 mod claim;
 pub mod clock;
+pub mod completeness;
+pub mod daily;
 pub mod directory;
 pub mod dispatcher;
+pub mod erasures;
+pub mod figures;
 pub mod health;
 pub mod intake;
 mod lanes;
 pub mod log_keys;
+pub mod operate;
+pub mod presence;
 pub mod proofs;
 pub mod query;
+pub mod queue;
+mod reach;
 mod recent;
 pub mod refused;
 pub mod report;
+pub mod retention;
 pub mod search;
 mod sequencer;
 pub mod session;
@@ -23,6 +32,7 @@ mod sync;
 mod tiles;
 pub mod transfer;
 pub mod watch;
+mod why;
 pub mod witness;
 pub mod witnesses;
 mod workers;
@@ -39,6 +49,7 @@ use crate::{
 use bells::Bells;
 use clock::Clock;
 use dispatcher::Dispatcher;
+use erasures::Erasures;
 use health::Health;
 use recent::Recent;
 use sequencer::Sequencer;
@@ -75,6 +86,8 @@ pub struct Settings {
     pub max_batch_leaves: usize,
     /// Bytes of memory for documents and proofs that were committed lately.
     pub recent_bytes: usize,
+    /// What operators may do.
+    pub operator: operate::Rules,
 }
 
 /// The log's name and keys.
@@ -157,6 +170,8 @@ pub struct Hub {
     /// Rings when something comes into an agency's watch.
     feeds: Arc<Bells>,
     recent: Arc<Recent>,
+    erasures: Arc<Erasures>,
+    retention: retention::Retention,
     notices: tokio::sync::broadcast::Sender<Notice>,
     /// What is not as it should be.
     health: Arc<Health>,
@@ -164,14 +179,24 @@ pub struct Hub {
     offered: Shares,
     /// Places for bundles that are read at the same time.
     bundles: Arc<tokio::sync::Semaphore>,
+    /// Places for answers about completeness that nodes read at the same time.
+    own_days: Arc<tokio::sync::Semaphore>,
     /// The auditors' index, where this hub keeps one.
     search: std::sync::OnceLock<search::Follower>,
+    /// What flows between the levels, where this hub counts it.
+    figures: std::sync::OnceLock<figures::Follower>,
     /// Who cosigns this log, where somebody is asked to.
     witnesses: std::sync::OnceLock<Arc<witnesses::Witnesses>>,
     /// This hub as a witness of other logs, where it is one.
     witness: std::sync::OnceLock<Arc<witness::Witness>>,
     /// What auditors asked and the log does not hold yet.
     trace: Arc<search::trace::Trace>,
+    /// When the next action of an operator goes on by itself.
+    actions_due: Arc<std::sync::atomic::AtomicI64>,
+    /// How often each operator acts.
+    paces: operate::Paces,
+    /// Who is connected, and who was last heard of when.
+    presence: Arc<presence::Presence>,
     /// Open two-way sessions.
     sessions: std::sync::atomic::AtomicUsize,
     stopping: CancellationToken,
@@ -222,8 +247,10 @@ impl Hub {
         let dispatcher = Arc::new(Dispatcher::load(&*store, settings.lease_us, settings.backoff)?);
         let feeds = Arc::new(Bells::default());
         let recent = Arc::new(Recent::new(settings.recent_bytes));
+        let erasures = Arc::new(Erasures::load(&*store)?);
         let (notices, _) = tokio::sync::broadcast::channel(256);
         let log = Arc::new(log);
+        let actions_due = Arc::new(std::sync::atomic::AtomicI64::new(i64::MAX));
         let (sequencer, writer) = Sequencer::new(sequencer::Parts {
             store: Arc::clone(&store),
             log: Arc::clone(&log),
@@ -232,12 +259,16 @@ impl Hub {
             clock: clock.clone(),
             feeds: Arc::clone(&feeds),
             recent: Arc::clone(&recent),
+            erasures: Arc::clone(&erasures),
             notices: notices.clone(),
             max_waiting_requests: settings.max_waiting_requests,
             max_batch_leaves: settings.max_batch_leaves,
             max_recipients: settings.limits.max_recipients,
+            actions_due: Arc::clone(&actions_due),
         })?;
+        let presence = Arc::new(presence::Presence::new(clock.clone()));
         let hub = Arc::new(Self {
+            presence,
             health: Arc::new(Health::new(clock.clone())),
             store,
             payload,
@@ -251,18 +282,25 @@ impl Hub {
             workers,
             feeds,
             recent,
+            erasures,
+            retention: retention::Retention::default(),
             notices,
             offered: Shares::new("bytes of offers", usize::MAX, OFFERED),
             bundles: Arc::new(tokio::sync::Semaphore::new(proofs::MAX_BUNDLES)),
+            own_days: Arc::new(tokio::sync::Semaphore::new(completeness::MAX_FOR_NODES)),
             search: std::sync::OnceLock::new(),
+            figures: std::sync::OnceLock::new(),
             witnesses: std::sync::OnceLock::new(),
             witness: std::sync::OnceLock::new(),
             trace: Arc::default(),
+            actions_due,
+            paces: operate::Paces::default(),
             sessions: std::sync::atomic::AtomicUsize::new(0),
             stopping: CancellationToken::new(),
             tasks: TaskTracker::new(),
         });
         sweeper::spawn(&hub);
+        retention::spawn_removal(&hub);
         hub.tasks.spawn(search::trace::gather(Arc::downgrade(&hub), hub.stopping.clone()));
         Ok((hub, writer))
     }
@@ -303,6 +341,12 @@ impl Hub {
         &self.clock
     }
 
+    /// Who is connected, and who was last heard of when.
+    #[must_use]
+    pub fn presence(&self) -> &Arc<presence::Presence> {
+        &self.presence
+    }
+
     /// What the outside has to act on.
     #[must_use]
     pub fn notices(&self) -> tokio::sync::broadcast::Receiver<Notice> {
@@ -329,6 +373,9 @@ impl Hub {
         self.record_questions().await;
         self.sequencer.stop().await;
         if let Some(follower) = self.search.get() {
+            follower.stop();
+        }
+        if let Some(follower) = self.figures.get() {
             follower.stop();
         }
     }

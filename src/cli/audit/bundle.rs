@@ -48,6 +48,7 @@ struct Saved {
     taken_over: usize,
     refused: usize,
     expired: usize,
+    cancelled: usize,
     waiting: usize,
     missing: u64,
 }
@@ -82,6 +83,7 @@ impl Args {
             taken_over: proven.count(End::TakenOver),
             refused: proven.count(End::RefusedBySystem) + proven.count(End::RefusedByClerk),
             expired: proven.count(End::Expired),
+            cancelled: proven.count(End::Cancelled),
             waiting: proven.count(End::Waiting),
             missing: proven.missing(),
         };

@@ -1,12 +1,12 @@
 //! From leases to offers.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use prost::Message;
 
 use super::delivery_id;
 use crate::{
-    domain::id::NodeName,
+    domain::{id::NodeName, reason::ReasonCode},
     hub::{
         Hub,
         dispatcher::{Dispatcher, Lease},
@@ -15,7 +15,7 @@ use crate::{
         shares::Share,
     },
     proto::{Offer, SignedEnvelope},
-    store::StoreError,
+    store::{StoreError, records::DocumentRecord},
 };
 
 /// Offers of so many bytes are built at a time. With the one that goes beyond, an answer stays below the 4 MiB that
@@ -25,23 +25,48 @@ const MAX_BYTES: usize = 3 << 19;
 /// Leases in somebody's hand. Those that still live when it is dropped go back into the queue at once.
 pub(super) struct Held {
     dispatcher: Arc<Dispatcher>,
-    pub leases: Vec<Lease>,
+    leases: Arc<Mutex<Vec<Lease>>>,
 }
 
 impl Held {
     pub fn new(hub: &Hub) -> Self {
-        Self { dispatcher: Arc::clone(&hub.dispatcher), leases: Vec::new() }
+        Self { dispatcher: Arc::clone(&hub.dispatcher), leases: Arc::default() }
+    }
+
+    /// For those who look at it from outside.
+    pub fn shared(&self) -> Arc<Mutex<Vec<Lease>>> {
+        Arc::clone(&self.leases)
+    }
+
+    /// Leases taken, ended ones among them.
+    pub fn len(&self) -> usize {
+        self.leases().len()
+    }
+
+    /// Takes more.
+    pub fn take(&mut self, leases: &[Lease]) {
+        self.leases().extend_from_slice(leases);
+    }
+
+    /// Lets go of them: somebody else sees to their end.
+    pub fn let_go(&mut self) {
+        self.leases().clear();
     }
 
     /// Forgets leases that ended.
     pub fn forget_ended(&mut self) {
-        self.dispatcher.retain_held(&mut self.leases);
+        self.dispatcher.retain_held(&mut self.leases());
+    }
+
+    fn leases(&self) -> MutexGuard<'_, Vec<Lease>> {
+        self.leases.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.dispatcher.give_back(&self.leases);
+        let leases = std::mem::take(&mut *self.leases());
+        self.dispatcher.give_back(&leases);
     }
 }
 
@@ -101,7 +126,7 @@ impl Hub {
             acceptance: Some(self.receipt_now(lease.document)?),
             attempt: lease.attempt,
             lease_until_us: lease.until.0,
-            delivery_deadline_us: document.record.deadline_us,
+            delivery_deadline_us: lease.deadline.0,
             lease_id: lease.id,
         })
     }
@@ -110,12 +135,39 @@ impl Hub {
         if let Some(document) = self.recent.document(index) {
             return Ok(document);
         }
-        let missing = |what: &str| StoreError::Damaged(format!("{what} of document {index}"));
-        let record = self.store.document(index)?.ok_or_else(|| missing("the record"))?;
-        let body = self.store.envelope(&record)?.ok_or_else(|| missing("the envelope"))?;
-        let envelope = SignedEnvelope::decode(self.payload.read(&body)?)
-            .map_err(|error| StoreError::Damaged(format!("the envelope of document {index}: {error}")))?;
-        Ok(Arc::new(recent::Document { record, envelope }))
+        let record = self.document_record(index)?;
+        self.has_contents(&record)?;
+        match self.envelope(&record) {
+            Ok(envelope) => Ok(Arc::new(recent::Document { record, envelope })),
+            // It may have been erased at this moment.
+            Err(error) => Err(self.has_contents(&record).err().unwrap_or_else(|| error.into())),
+        }
+    }
+
+    /// The record of a document, whatever was erased of it.
+    pub(in crate::hub) fn document_record(&self, index: u64) -> Result<DocumentRecord, Refused> {
+        let missing = || StoreError::Damaged(format!("the record of document {index}"));
+        Ok(self.store.document(index)?.ok_or_else(missing)?)
+    }
+
+    fn envelope(&self, record: &DocumentRecord) -> Result<SignedEnvelope, StoreError> {
+        let index = record.index;
+        let missing = || StoreError::Damaged(format!("the envelope of document {index}"));
+        let body = self.store.envelope(record)?.ok_or_else(missing)?;
+        SignedEnvelope::decode(self.payload.read(&body)?)
+            .map_err(|error| StoreError::Damaged(format!("the envelope of document {index}: {error}")))
+    }
+
+    /// `CONTENTS_ERASED` if the envelope of a document is gone by a retention rule.
+    fn has_contents(&self, record: &DocumentRecord) -> Result<(), Refused> {
+        match self.store.erasure(record.index)? {
+            Some(erasure) if erasure.is_whole() => {
+                let (id, leaf) = (&record.document_id, erasure.leaf);
+                let detail = format!("the contents of {id} were erased, see leaf {leaf}");
+                Err(Refused::because(ReasonCode::ContentsErased, detail))
+            }
+            _ => Ok(()),
+        }
     }
 }
 

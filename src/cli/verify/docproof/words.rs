@@ -85,7 +85,14 @@ impl Words {
         points.extend(proven.signatures.iter().map(|signed| self.signature(signed, proven)));
         points.extend(self.legal_value(proven));
         points.push(self.completeness(proven));
-        let ends = [End::TakenOver, End::RefusedBySystem, End::RefusedByClerk, End::Expired, End::Waiting];
+        let ends = [
+            End::TakenOver,
+            End::RefusedBySystem,
+            End::RefusedByClerk,
+            End::Expired,
+            End::Cancelled,
+            End::Waiting,
+        ];
         points.extend(ends.into_iter().filter_map(|end| self.end(end, proven)));
         points.push(self.mathematics(proven));
         points.extend(self.key_changes(proven));
@@ -211,6 +218,11 @@ impl Words {
                 self,
                 "{count} recipient(s) did not take it over by the deadline; the hub recorded it: {who}.",
                 "{count} cơ quan nhận đã không nhận văn bản trước thời hạn; trục đã ghi nhận việc quá hạn: {who}.",
+            ),
+            End::Cancelled => say!(
+                self,
+                "{count} delivery(ies) were ended by an operator of the hub, who is named in the record: {who}.",
+                "{count} lượt gửi đã được người vận hành trục kết thúc, tên người vận hành có trong bản ghi: {who}.",
             ),
             End::Waiting => say!(
                 self,
@@ -338,6 +350,7 @@ impl Words {
             (proven.count(End::TakenOver), "took it over", "đã nhận"),
             (refused, "refused it", "từ chối"),
             (proven.count(End::Expired), "did not take it over in time", "quá hạn không nhận"),
+            (proven.count(End::Cancelled), "ended by an operator", "do người vận hành kết thúc"),
             (proven.count(End::Waiting), "without an answer in this file", "chưa có câu trả lời trong tệp"),
         ];
         let told = counts.into_iter().filter(|(count, ..)| *count > 0);
