@@ -68,7 +68,7 @@ impl Stage {
 async fn receipts_of_both_keys_hold() {
     let mut stage = Stage::start().await;
     let old = stage.heads().await.verifier_key;
-    let [before, after, again, keys] = ["before", "after", "again", "keys"].map(|name| stage.text(name));
+    let [before, after, again, keys] = ["before", "after", "again", "changes"].map(|name| stage.text(name));
     stage.good(&["receipt", "good-0", "--out", &before, "--json"]);
     assert!(stage.bad(&["log", "rotate"], 4).contains("Stop it first"), "while it runs");
 
@@ -135,8 +135,8 @@ async fn an_interrupted_change_is_finished_and_never_lost() {
     let second = std::fs::read(&key).unwrap();
 
     // As after a kill between the commit and the new key's taking its place.
+    std::fs::copy(&key, &next).unwrap();
     std::fs::write(&key, &first).unwrap();
-    std::fs::write(&next, &second).unwrap();
     let refused = stage.bad(&["serve"], 4);
     assert!(refused.contains("truc log rotate") && refused.contains("was changed at leaf"), "{refused}");
     let finished = stage.good(&["log", "rotate", "--json"]);
