@@ -15,6 +15,7 @@ const FILES: &[&str] = &[
     "truc/v1/search.proto",
     "truc/v1/audit.proto",
     "truc/v1/operator.proto",
+    "truc/v1/console.proto",
 ];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -11,7 +11,8 @@ use toml::{Table, Value};
 
 pub use check::Problem;
 pub use sections::{
-    Config, Delivery, IndexEngine, Limits, Listen, Log, LogFormat, LogHttp, Logging, Store, Submission, Tls,
+    Config, Console, Delivery, IndexEngine, Limits, Listen, Log, LogFormat, LogHttp, Logging, Store,
+    Submission, Tls,
 };
 use sections::{Docs, SECTIONS};
 

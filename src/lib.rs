@@ -3,6 +3,7 @@
 //! ```text
 //!  cli         wires everything, decides nothing
 //!    edge        gRPC doors, TLS, callers          client   the Rust client that cli, demo and tests use
+//!    console     the web console
 //!      hub         one writer, queues, sessions, watches
 //!        store       what survives a crash
 //!          domain      meaning and rules           tlog     log mathematics           (no clock, no I/O)
@@ -12,6 +13,7 @@
 pub mod cli;
 pub mod client;
 pub mod config;
+pub mod console;
 pub mod domain;
 pub mod edge;
 pub mod hub;

@@ -5,6 +5,7 @@ pub mod audit;
 pub mod bench;
 pub mod config;
 mod connection;
+pub mod console;
 pub mod demo;
 pub mod directory;
 mod events;
@@ -86,6 +87,7 @@ commands! {
     Verify => verify,
     Directory => directory,
     Overview => overview,
+    Console => console,
     Keygen => keygen,
     Pki => pki,
     Fsck => fsck,

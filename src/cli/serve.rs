@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 use super::{Exit, Failure, Output, files};
 use crate::{
     config::{Config, IndexEngine},
+    console::{self, Console, Terms},
     domain::{document::Limits, retry::Backoff},
     edge::{
         https::{self, Security},
@@ -18,7 +19,7 @@ use crate::{
         tiles::{Entries, LogDoor},
         tls::Acceptor,
     },
-    hub::{Hub, LogIdentity, Settings, StartError, clock::Clock},
+    hub::{Hub, LogIdentity, Settings, StartError, clock::Clock, sign_in::ConsolePlace},
     store::{
         embedded::{Embedded, EmbeddedOptions, Opened, index::Engine},
         payload::{Payload, PayloadOptions},
@@ -52,6 +53,8 @@ struct Ready {
     listening: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     log_listening: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    console_listening: Option<String>,
     origin: String,
     leaves: u64,
     replayed_commits: u64,
@@ -67,13 +70,19 @@ impl Args {
 
         keep_pages_small();
         let log_connections = config.log_http.address.map_or(0, |_| config.log_http.max_connections);
-        raise_file_limit(config.tls.max_connections.saturating_add(log_connections));
+        let console_connections = config.console.address.map_or(0, |_| config.console.max_connections);
+        let https_connections = log_connections.saturating_add(console_connections);
+        raise_file_limit(config.tls.max_connections.saturating_add(https_connections));
         let acceptor = Acceptor::new(config.tls.source(), config.tls.limits())?;
         let (hub, opened) = build(&config).await?;
 
         let (listener, address) = bind(config.listen.address, "listen.address").await?;
         let log_door = match config.log_http.address {
             Some(address) => Some(bind(address, "log_http.address").await?),
+            None => None,
+        };
+        let console = match config.console.address {
+            Some(address) => Some(bind(address, "console.address").await?),
             None => None,
         };
         let log_listening = log_door.as_ref().map(|(_, address)| address.to_string());
@@ -84,7 +93,12 @@ impl Args {
         if let Some((listener, _)) = log_door {
             hub.spawn(serve_log(listener, &config, &hub, &acceptor, stop.clone()));
         }
-        tell_ready(output, &config, address.to_string(), log_listening, &opened);
+        let console_listening = console.as_ref().map(|(_, address)| address.to_string());
+        if let Some((listener, address)) = console {
+            serve_console(listener, address, &config, &hub, &acceptor, stop.clone());
+        }
+        let doors = Doors { listening: address.to_string(), log_listening, console_listening };
+        tell_ready(output, &config, doors, &opened);
 
         let bounds = config.limits.bounds();
         let serve = server::serve_with(Arc::clone(&hub), acceptor, listener, stop.clone(), &bounds);
@@ -119,6 +133,24 @@ fn serve_log(
     let entries = if log_http.entries { Entries::Served } else { Entries::Withheld };
     let door = Arc::new(LogDoor::new(Arc::clone(hub), entries));
     https::serve(listener, security, log_http.max_connections, door, stop)
+}
+
+/// The web console.
+fn serve_console(
+    listener: TcpListener,
+    address: SocketAddr,
+    config: &Config,
+    hub: &Arc<Hub>,
+    acceptor: &Arc<Acceptor>,
+    stop: CancellationToken,
+) {
+    let console = &config.console;
+    hub.open_console(ConsolePlace { url: console.url.clone(), port: address.port() });
+    let terms = Terms { idle_us: us(console.session_idle), life_us: us(console.session_life) };
+    let door = Arc::new(Console::new(Arc::clone(hub), Arc::clone(acceptor), terms));
+    let security = Security::Asking(Arc::clone(acceptor));
+    hub.spawn(console::keep_live(Arc::clone(&door), stop.clone()));
+    hub.spawn(https::serve(listener, security, console.max_connections, door, stop));
 }
 
 /// Pages of 2 MiB would be resident as a whole for the first byte of every large buffer, and a third more for every idle
@@ -243,16 +275,18 @@ fn us(duration: Duration) -> i64 {
     i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }
 
-fn tell_ready(
-    output: &Output,
-    config: &Config,
+/// Where the hub listens.
+struct Doors {
     listening: String,
     log_listening: Option<String>,
-    started: &Started,
-) {
+    console_listening: Option<String>,
+}
+
+fn tell_ready(output: &Output, config: &Config, doors: Doors, started: &Started) {
     let ready = Ready {
-        listening,
-        log_listening,
+        listening: doors.listening,
+        log_listening: doors.log_listening,
+        console_listening: doors.console_listening,
         origin: config.origin.clone(),
         leaves: started.leaves,
         replayed_commits: started.replayed,
@@ -262,7 +296,8 @@ fn tell_ready(
         let rebuilt =
             ready.rebuilt.as_ref().map(|why| format!(" (index made again: {why})")).unwrap_or_default();
         let log = ready.log_listening.as_ref().map(|at| format!(" (the log for everyone on {at})"));
-        let log = log.unwrap_or_default();
+        let console = ready.console_listening.as_ref().map(|at| format!(" (the web console on {at})"));
+        let log = log.unwrap_or_default() + &console.unwrap_or_default();
         format!("{} listens on {}{log}, {} leaves{rebuilt}", ready.origin, ready.listening, ready.leaves)
     });
 }

@@ -61,7 +61,19 @@ impl Identity {
         }
     }
 
-    fn from_urn(urn: &str) -> Result<Self, Reason> {
+    /// The text behind `urn:truc:` in a certificate, which [`Identity::from_urn`] reads.
+    #[must_use]
+    pub fn to_urn(&self) -> String {
+        match &self.role {
+            Role::Node(name) => format!("node:{name}"),
+            Role::Operator(name) => format!("operator:{name}"),
+            Role::Auditor(name) => format!("auditor:{name}"),
+            Role::ScopedAuditor(name, agency) => format!("auditor:{name}{BELOW}{agency}"),
+        }
+    }
+
+    /// Reads the text behind `urn:truc:` in a certificate.
+    pub fn from_urn(urn: &str) -> Result<Self, Reason> {
         let (role, name) = urn.split_once(':').unwrap_or((urn, ""));
         let wrong = |_| refused(format!("the client certificate names {:?}", shorten(urn)));
         if let ("auditor", Some((name, agency))) = (role, name.split_once(BELOW)) {

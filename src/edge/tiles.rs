@@ -123,6 +123,8 @@ impl LogDoor {
 }
 
 impl Door for LogDoor {
+    type Body = Full<Bytes>;
+
     async fn answer(&self, request: Request<Incoming>) -> Answer {
         match *request.method() {
             Method::GET => self.get(request.uri().path(), request.headers()).await,

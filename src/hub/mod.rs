@@ -16,6 +16,7 @@ pub mod search;
 mod sequencer;
 pub mod session;
 pub mod shares;
+pub mod sign_in;
 mod sweeper;
 mod sync;
 mod tiles;
@@ -145,6 +146,8 @@ pub struct Hub {
     search: std::sync::OnceLock<search::Follower>,
     /// What auditors asked and the log does not hold yet.
     trace: Arc<search::trace::Trace>,
+    /// Links by which people sign in to the console.
+    sign_ins: sign_in::SignIns,
     /// Open two-way sessions.
     sessions: std::sync::atomic::AtomicUsize,
     stopping: CancellationToken,
@@ -222,6 +225,7 @@ impl Hub {
             bundles: Arc::new(tokio::sync::Semaphore::new(proofs::MAX_BUNDLES)),
             search: std::sync::OnceLock::new(),
             trace: Arc::default(),
+            sign_ins: sign_in::SignIns::default(),
             sessions: std::sync::atomic::AtomicUsize::new(0),
             stopping: CancellationToken::new(),
             tasks: TaskTracker::new(),

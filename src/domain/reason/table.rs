@@ -275,6 +275,18 @@ pub const fn entry(code: ReasonCode) -> Entry {
             "Use a cursor or page token exactly as this hub gave it, or start without one.",
             "Đề nghị dùng nguyên vẹn con trỏ hoặc mã trang do Trục này cấp, hoặc bắt đầu lại từ đầu.",
         ),
+        ReasonCode::LinkSpent => row(
+            FailedPrecondition,
+            Never,
+            "A sign-in link holds once and for five minutes. Ask for a new one with `truc console login`.",
+            "Liên kết đăng nhập chỉ dùng được một lần trong năm phút. Đề nghị tạo liên kết mới bằng lệnh `truc console login`.",
+        ),
+        ReasonCode::NoConsole => row(
+            FailedPrecondition,
+            Never,
+            "Set [console] address in the hub's configuration and start it again.",
+            "Đề nghị đặt [console] address trong cấu hình của Trục và khởi động lại.",
+        ),
         ReasonCode::NaturalKeyRepeated => row(
             Ok,
             Never,
