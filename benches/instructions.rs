@@ -22,8 +22,10 @@ fn main() {
     }
 }
 
-/// The tool counts what happens inside this function.
+/// The tool counts from the entry of this function to its end. It holds no closure: that would bear the same name.
 #[inline(never)]
 fn counted_work(piece: &mut Piece) {
-    (0..ROUNDS).for_each(|_| piece());
+    for _ in 0..ROUNDS {
+        piece();
+    }
 }

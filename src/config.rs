@@ -11,7 +11,7 @@ use toml::{Table, Value};
 
 pub use check::Problem;
 pub use sections::{
-    Config, Console, Delivery, IndexEngine, Limits, Listen, Log, LogFormat, LogHttp, Logging, Store,
+    Config, Console, Delivery, IndexEngine, Limits, Listen, Log, LogFormat, LogHttp, Logging, Monitor, Store,
     Submission, Tls,
 };
 use sections::{Docs, SECTIONS};

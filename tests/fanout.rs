@@ -98,7 +98,7 @@ async fn a_kill_in_the_middle_loses_and_doubles_nothing() {
 /// Agencies of the new form, whose level is given.
 async fn with_communes() -> Rig {
     let rig = Rig::start().await;
-    let operator = rig.connect("operator").await;
+    let registrar = rig.connect("registrar").await;
     let root = Agency { organ_id: ROOT.into(), name: "UBND tỉnh".into(), ..Agency::default() };
     let communes = (0..COMMUNES).map(|number| Agency {
         organ_id: format!("{ROOT}.{}.{}", number / 30, number % 30),
@@ -110,7 +110,7 @@ async fn with_communes() -> Rig {
     let all: Vec<Agency> = std::iter::once(root).chain(communes).collect();
     for page in all.chunks(1_500) {
         let request = ImportAgenciesRequest { agencies: page.to_vec(), dry_run: false };
-        let imported = operator.directory().import_agencies(request).await.unwrap().into_inner();
+        let imported = registrar.directory().import_agencies(request).await.unwrap().into_inner();
         assert_eq!(imported.imported as usize, page.len(), "{:?}", imported.quarantined.first());
     }
     rig

@@ -40,7 +40,7 @@ impl Town {
         }
         fs::write(
             dir.path().join("truc.toml"),
-            "origin = \"hub.test/log\"\n[listen]\naddress = \"127.0.0.1:0\"\n[logging]\nfilter = \"warn\"\n",
+            "origin = \"hub.test/log\"\n[listen]\naddress = \"127.0.0.1:0\"\n[monitor]\naddress = \"127.0.0.1:0\"\n[logging]\nfilter = \"warn\"\n",
         )
         .unwrap();
         let (hub, endpoint) = serve(dir.path());
@@ -68,10 +68,10 @@ impl Town {
     /// Registers nodes and keys for the three agencies.
     fn furnish(&self) {
         for (node, agency) in [("xa", COMMUNE), ("huyen", DISTRICT), ("tinh", PROVINCE)] {
-            self.run("operator", &["directory", "node", "add", node, "--agency", agency]);
+            self.run("security", &["directory", "node", "add", node, "--agency", agency]);
             let (key, public) = (format!("{node}.key"), format!("{node}.pub"));
             assert!(truc(self.dir.path(), &["keygen", "--out", &key]).status.success());
-            self.run("operator", &["directory", "key", "add", "--agency", agency, "--public", &public]);
+            self.run("security", &["directory", "key", "add", "--agency", agency, "--public", &public]);
         }
     }
 
@@ -133,15 +133,15 @@ fn import(town: &Town) {
     match shared("edxml/bkav-edoc-integrator/tayninh_agencies_2020.csv") {
         Some(real) => {
             let path = real.to_str().unwrap();
-            let dry = town.run("operator", &["directory", "import", path, "--dry-run"]);
+            let dry = town.run("registrar", &["directory", "import", path, "--dry-run"]);
             assert_eq!(dry["imported"], 447);
-            let answer = town.run("operator", &["directory", "import", path]);
+            let answer = town.run("registrar", &["directory", "import", path]);
             assert_eq!(answer["imported"], 447);
             let quarantined = answer["quarantined"].as_array().unwrap();
             assert_eq!(quarantined.len(), 8);
             assert!(quarantined.iter().any(|row| row["organ_id"] == "000.1137.H53"
                 && row["reason"].as_str().unwrap().contains("BAD_IDENTIFIER")));
-            let again = town.run("operator", &["directory", "import", path]);
+            let again = town.run("registrar", &["directory", "import", path]);
             assert_eq!((&again["imported"], &again["unchanged"]), (&0.into(), &447.into()));
         }
         None => {
@@ -149,7 +149,7 @@ fn import(town: &Town) {
                 "organ_id,name\n{PROVINCE},Tỉnh\n{DISTRICT},Huyện\n{COMMUNE},Xã\n000.21.31.H53,Lặp\nH5,Sai\n"
             );
             fs::write(town.path("agencies.csv"), csv).unwrap();
-            let answer = town.run("operator", &["directory", "import", "agencies.csv"]);
+            let answer = town.run("registrar", &["directory", "import", "agencies.csv"]);
             assert_eq!(answer["imported"], 3);
             assert_eq!(answer["quarantined"].as_array().unwrap().len(), 2);
         }
@@ -302,6 +302,16 @@ fn commands_say_what_went_wrong_and_end_with_meaning() {
     let role = town.try_run("auditor", &["directory", "node", "add", "x", "--agency", PROVINCE]);
     assert_eq!(role.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&role.stderr).contains("ROLE_REQUIRED"));
+    for (who, args, needed) in [
+        ("operator", &["directory", "node", "revoke", "xa"][..], "of role security"),
+        ("security", &["directory", "import", "agencies.csv"], "of role registrar"),
+        ("registrar", &["directory", "node", "add", "x", "--agency", PROVINCE], "of role security"),
+    ] {
+        fs::write(town.path("agencies.csv"), format!("organ_id,name\n{PROVINCE},Tỉnh\n")).unwrap();
+        let refused = town.try_run(who, args);
+        let told = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(refused.status.code() == Some(1) && told.contains(needed), "{who}: {told}");
+    }
     let args = ["overview", "--hub", "https://localhost:1", "--pki", "certs", "--as", "operator"];
     assert_eq!(truc(town.dir.path(), &args).status.code(), Some(3));
     assert_eq!(truc(town.dir.path(), &["verify", "nothing-here"]).status.code(), Some(4));
@@ -314,7 +324,7 @@ fn a_revoked_node_is_cut_off() {
     import(&town);
     town.furnish();
     town.run("xa", &["watch", "--agency", COMMUNE, "--once"]);
-    town.run("operator", &["directory", "node", "revoke", "xa"]);
+    town.run("security", &["directory", "node", "revoke", "xa"]);
     let refused = town.try_run("xa", &["watch", "--agency", COMMUNE, "--once"]);
     assert_eq!(refused.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&refused.stderr).contains("UNKNOWN_NODE"));

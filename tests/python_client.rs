@@ -60,7 +60,7 @@ async fn start(dir: &Path, python: PathBuf) -> (Rig, HubProcess) {
     let world = World::make(dir, &format!("https://{endpoint}")).unwrap();
     let config = configure(dir, port).unwrap();
     let hub = HubProcess::start(Path::new(env!("CARGO_BIN_EXE_truc")), &config).await.unwrap();
-    world.register(&world.connect("operator").await.unwrap()).await.unwrap();
+    world.register().await.unwrap();
     (Rig { dir: dir.to_owned(), python, endpoint }, hub)
 }
 

@@ -21,6 +21,7 @@ pub const START: Duration = Duration::from_secs(30);
 /// A running hub.
 pub struct HubProcess {
     child: Child,
+    monitor: Option<String>,
     program: PathBuf,
     config: PathBuf,
     words: Option<PathBuf>,
@@ -51,8 +52,15 @@ impl HubProcess {
     ) -> Result<Self, Failure> {
         let mut command = Command::new(program);
         command.args(["serve", "--json", "--config"]).arg(config).stderr(recorder(words.as_deref())?);
-        let (child, _) = ready(&mut command, limit).await?;
-        Ok(Self { child, program: program.to_owned(), config: config.to_owned(), words })
+        let (child, line) = ready(&mut command, limit).await?;
+        let ready: serde_json::Value = serde_json::from_str(&line).unwrap_or_default();
+        let monitor = ready["monitor_listening"].as_str().map(str::to_owned);
+        Ok(Self { child, monitor, program: program.to_owned(), config: config.to_owned(), words })
+    }
+
+    /// Address and port of health and metrics, where that door is open.
+    pub fn monitor(&self) -> Option<&str> {
+        self.monitor.as_deref()
     }
 
     /// Process id, for looking at its memory.

@@ -20,7 +20,7 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Make a CA with certificates for hub, operator and auditor, and the hub's log key.
+    /// Make a CA with certificates for hub, operator, security officer, registrar and auditor, and the hub's log key.
     Init {
         /// Folder for all files.
         #[arg(long, value_name = "DIR")]

@@ -1,6 +1,11 @@
 //! `truc serve`: configure, build, bind, spawn, drain.
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use ed25519_dalek::pkcs8::DecodePrivateKey;
 use serde::Serialize;
@@ -15,6 +20,7 @@ use crate::{
     domain::{document::Limits, retry::Backoff},
     edge::{
         https::{self, Security},
+        monitor::Monitor,
         server::{self, ServeError},
         tiles::{Entries, LogDoor},
         tls::Acceptor,
@@ -55,6 +61,8 @@ struct Ready {
     log_listening: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     console_listening: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    monitor_listening: Option<String>,
     origin: String,
     leaves: u64,
     replayed_commits: u64,
@@ -69,44 +77,73 @@ impl Args {
         telemetry::init(&config.logging).map_err(|error| Failure::new(Exit::Usage, error))?;
 
         keep_pages_small();
-        let log_connections = config.log_http.address.map_or(0, |_| config.log_http.max_connections);
-        let console_connections = config.console.address.map_or(0, |_| config.console.max_connections);
-        let https_connections = log_connections.saturating_add(console_connections);
-        raise_file_limit(config.tls.max_connections.saturating_add(https_connections));
+        raise_file_limit(connections(&config));
         let acceptor = Acceptor::new(config.tls.source(), config.tls.limits())?;
-        let (hub, opened) = build(&config).await?;
+        let (hub, opened) = build(&config, &self.config).await?;
 
         let (listener, address) = bind(config.listen.address, "listen.address").await?;
-        let log_door = match config.log_http.address {
-            Some(address) => Some(bind(address, "log_http.address").await?),
-            None => None,
+        let log_door = bind_where(config.log_http.address, "log_http.address").await?;
+        let monitor_door = bind_where(config.monitor.address, "monitor.address").await?;
+        let console_door = bind_where(config.console.address, "console.address").await?;
+        let told = |door: &Option<(TcpListener, SocketAddr)>| Some(door.as_ref()?.1.to_string());
+        let ready = Ready {
+            listening: address.to_string(),
+            log_listening: told(&log_door),
+            console_listening: told(&console_door),
+            monitor_listening: told(&monitor_door),
+            origin: config.origin.clone(),
+            leaves: opened.leaves,
+            replayed_commits: opened.replayed,
+            rebuilt: opened.rebuilt,
         };
-        let console = match config.console.address {
-            Some(address) => Some(bind(address, "console.address").await?),
-            None => None,
-        };
-        let log_listening = log_door.as_ref().map(|(_, address)| address.to_string());
 
-        let (stop, hurry) = (CancellationToken::new(), CancellationToken::new());
+        let (stop, hurry, watched): (CancellationToken, CancellationToken, CancellationToken) =
+            Default::default();
         tokio::spawn(Arc::clone(&acceptor).watch(stop.clone()));
         tokio::spawn(signals(Arc::clone(&acceptor), stop.clone(), hurry.clone()));
         if let Some((listener, _)) = log_door {
             hub.spawn(serve_log(listener, &config, &hub, &acceptor, stop.clone()));
         }
-        let console_listening = console.as_ref().map(|(_, address)| address.to_string());
-        if let Some((listener, address)) = console {
+        if let Some((listener, address)) = console_door {
             serve_console(listener, address, &config, &hub, &acceptor, stop.clone());
         }
-        let doors = Doors { listening: address.to_string(), log_listening, console_listening };
-        tell_ready(output, &config, doors, &opened);
+        hub.watch_health(config.monitor.health_limits());
+        let monitor = Monitor::new(Arc::clone(&hub), Arc::clone(&acceptor));
+        hub.spawn(monitor.watch_certificates(config.monitor.look_every, config.monitor.certificate_warning));
+        if let Some((listener, _)) = monitor_door {
+            let (door, ended) = (Arc::new(monitor), watched.clone());
+            hub.spawn(https::serve(listener, Security::Plain, config.monitor.max_connections, door, ended));
+        }
+        tell_ready(output, &ready);
 
         let bounds = config.limits.bounds();
         let serve = server::serve_with(Arc::clone(&hub), acceptor, listener, stop.clone(), &bounds);
         let end = End { stop, hurry, within: config.limits.drain };
         let served = end.drain(serve).await;
+        // Until here it told that the hub stops.
+        watched.cancel();
         let patience = if served.is_ok() { end.within / WRITERS_PART } else { LAST_WORDS };
         end.finish(&hub, patience).await;
         served
+    }
+}
+
+/// Connections of all doors.
+fn connections(config: &Config) -> usize {
+    let of = |address: Option<SocketAddr>, most: usize| address.map_or(0, |_| most);
+    let log = of(config.log_http.address, config.log_http.max_connections);
+    let monitor = of(config.monitor.address, config.monitor.max_connections);
+    let console = of(config.console.address, config.console.max_connections);
+    config.tls.max_connections.saturating_add(log).saturating_add(monitor).saturating_add(console)
+}
+
+async fn bind_where(
+    address: Option<SocketAddr>,
+    key: &str,
+) -> Result<Option<(TcpListener, SocketAddr)>, Failure> {
+    match address {
+        Some(address) => bind(address, key).await.map(Some),
+        None => Ok(None),
     }
 }
 
@@ -181,8 +218,13 @@ struct Started {
     rebuilt: Option<String>,
 }
 
-async fn build(config: &Config) -> Result<(Arc<Hub>, Started), Failure> {
+async fn build(config: &Config, file: &Path) -> Result<(Arc<Hub>, Started), Failure> {
     let log = log_identity(config)?;
+    let other_log = format!(
+        "The data folder belongs to another log: `origin` in {} or the key {} is not the one that it was made with.",
+        file.display(),
+        config.log.key.display()
+    );
     let settings = settings(config)?;
     let history_dir = store_options(config).history_dir();
     let config = config.clone();
@@ -194,6 +236,7 @@ async fn build(config: &Config) -> Result<(Arc<Hub>, Started), Failure> {
     let store = Arc::new(opened.store);
     let hub = Hub::start(store, payload, log, settings, Clock::system()).map_err(|error| match error {
         StartError::Store(_) => Failure::new(Exit::File, error).with_help(DAMAGED),
+        StartError::ForeignLog(_) => Failure::new(Exit::File, error).with_help(other_log),
         other => Failure::new(Exit::File, other),
     })?;
     let (follower, history) = (Arc::clone(&hub), history_dir);
@@ -275,24 +318,8 @@ fn us(duration: Duration) -> i64 {
     i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }
 
-/// Where the hub listens.
-struct Doors {
-    listening: String,
-    log_listening: Option<String>,
-    console_listening: Option<String>,
-}
-
-fn tell_ready(output: &Output, config: &Config, doors: Doors, started: &Started) {
-    let ready = Ready {
-        listening: doors.listening,
-        log_listening: doors.log_listening,
-        console_listening: doors.console_listening,
-        origin: config.origin.clone(),
-        leaves: started.leaves,
-        replayed_commits: started.replayed,
-        rebuilt: started.rebuilt.clone(),
-    };
-    output.print(&ready, |ready| {
+fn tell_ready(output: &Output, ready: &Ready) {
+    output.print(ready, |ready| {
         let rebuilt =
             ready.rebuilt.as_ref().map(|why| format!(" (index made again: {why})")).unwrap_or_default();
         let log = ready.log_listening.as_ref().map(|at| format!(" (the log for everyone on {at})"));

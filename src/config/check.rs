@@ -35,6 +35,7 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
     bounds(&mut found, config);
     log_http(&mut found, config);
     console(&mut found, config);
+    monitor(&mut found, config);
     let filter = &config.logging.filter;
     found.unless(
         EnvFilter::try_new(filter).is_ok(),
@@ -88,11 +89,22 @@ fn log_http(found: &mut Findings, config: &Config) {
     );
 }
 
+fn monitor(found: &mut Findings, config: &Config) {
+    let Some(address) = config.monitor.address else { return };
+    let taken = [Some(config.listen.address), config.log_http.address];
+    found.unless(
+        address.port() == 0 || !taken.contains(&Some(address)),
+        "monitor.address",
+        "the same as another door's",
+        "choose another port",
+    );
+}
+
 fn console(found: &mut Findings, config: &Config) {
     let Some(address) = config.console.address else { return };
+    let taken = [Some(config.listen.address), config.log_http.address, config.monitor.address];
     found.unless(
-        address.port() == 0
-            || ![Some(config.listen.address), config.log_http.address].contains(&Some(address)),
+        address.port() == 0 || !taken.contains(&Some(address)),
         "console.address",
         "the same as another door's",
         "choose another port",
@@ -116,6 +128,7 @@ fn bounds(found: &mut Findings, config: &Config) {
         ("tls.max_connections_of_address", tls.max_connections_of_address as u64),
         ("log_http.max_connections", config.log_http.max_connections as u64),
         ("console.max_connections", config.console.max_connections as u64),
+        ("monitor.max_connections", config.monitor.max_connections as u64),
         ("limits.node_messages", limits.node_messages.into()),
         ("limits.node_bytes", limits.node_bytes),
         ("limits.agency_messages", limits.agency_messages.into()),
@@ -149,6 +162,8 @@ fn bounds(found: &mut Findings, config: &Config) {
         ("submission.upload_retention", submission.upload_retention),
         ("delivery.lease", delivery.lease),
         ("delivery.retry_first", delivery.retry_first),
+        ("monitor.look_every", config.monitor.look_every),
+        ("monitor.queue_age", config.monitor.queue_age),
     ];
     for (field, duration) in durations {
         found.unless(duration > Duration::ZERO, field, "no time at all", "write a longer duration");
@@ -170,6 +185,12 @@ fn bounds(found: &mut Findings, config: &Config) {
         "limits.message_memory",
         "too small for a few large messages",
         "write at least \"32 MiB\"",
+    );
+    found.unless(
+        config.monitor.disk_reserve <= config.monitor.disk_warning,
+        "monitor.disk_warning",
+        "smaller than monitor.disk_reserve",
+        "make it at least as large: a warning comes first",
     );
     found.unless(
         store.segment_size >= SMALLEST_SEGMENT,

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::human;
 use crate::edge::{
     bounds::{Bounds, DRAIN},
+    monitor::HealthLimits,
     tls::{TlsLimits, TlsSource},
 };
 
@@ -76,6 +77,8 @@ section! {
         store: Store = Store::default();
         /// What the hub tells on standard error.
         logging: Logging = Logging::default();
+        /// Health and metrics over plain HTTP, and from where on something is not as it should be.
+        monitor: Monitor = Monitor::default();
     }
 }
 
@@ -272,6 +275,35 @@ section! {
     }
 }
 
+section! {
+    /// `[monitor]`
+    Monitor {
+        /// Address and port of /healthz, /readyz and /metrics; "" keeps this door closed. Plain HTTP: whoever reaches it
+        /// sees how the hub does (numbers and names of conditions, no documents), so choose where it listens.
+        #[serde(with = "human::address")]
+        address: Option<SocketAddr> = Some((Ipv4Addr::LOCALHOST, 7446).into());
+        /// Connections at a time; one address never has more than are left for all others.
+        max_connections: usize = 64;
+        /// How often the hub looks after its own health.
+        #[serde(with = "human::duration")]
+        look_every: Duration = Duration::from_secs(5);
+        /// Free room on the disk below which the condition disk-nearly-full begins.
+        #[serde(with = "human::size")]
+        disk_warning: u64 = 10 * GIB;
+        /// Free room below which the hub says that it is not ready (disk-full).
+        #[serde(with = "human::size")]
+        disk_reserve: u64 = GIB;
+        /// A document that waits for its recipient for so long begins the condition queue-age.
+        #[serde(with = "human::duration")]
+        queue_age: Duration = 2 * DAY;
+        /// Time before the end of a certificate in which the condition certificate-expires stands.
+        #[serde(with = "human::duration")]
+        certificate_warning: Duration = 30 * DAY;
+        /// Leaves by which the search index may be behind the log before search-behind begins.
+        search_lag: u64 = 100_000;
+    }
+}
+
 /// What keeps the history index.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -306,6 +338,7 @@ pub(super) const SECTIONS: &[(&str, Docs)] = &[
     ("delivery", Delivery::DOCS),
     ("store", Store::DOCS),
     ("logging", Logging::DOCS),
+    ("monitor", Monitor::DOCS),
 ];
 
 impl Tls {
@@ -330,6 +363,20 @@ impl Tls {
             reload_every: self.reload_every,
             max_connections_of_caller: self.max_connections_of_caller,
             max_connections_of_address: self.max_connections_of_address,
+        }
+    }
+}
+
+impl Monitor {
+    /// From where on the hub's conditions begin.
+    #[must_use]
+    pub fn health_limits(&self) -> HealthLimits {
+        HealthLimits {
+            every: self.look_every,
+            disk_warning: self.disk_warning,
+            disk_reserve: self.disk_reserve,
+            queue_age: self.queue_age,
+            search_lag: self.search_lag,
         }
     }
 }

@@ -148,6 +148,9 @@ pub(crate) fn identity(lang: Lang, identity: &Identity) -> String {
     let (vi, en, name) = match &identity.role {
         Role::Node(name) => ("Nút kết nối", "Node", name.as_str()),
         Role::Operator(name) => ("Cán bộ vận hành", "Operator", name.as_str()),
+        Role::Security(name) => ("Cán bộ an toàn thông tin", "Security officer", name.as_str()),
+        Role::Registrar(name) => ("Cán bộ quản lý danh bạ", "Registrar", name.as_str()),
+        Role::Viewer(name) => ("Người theo dõi", "Viewer", name.as_str()),
         Role::Auditor(name) | Role::ScopedAuditor(name, _) => ("Kiểm tra viên", "Auditor", name.as_str()),
     };
     let role = lang.pick(vi, en);

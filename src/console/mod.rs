@@ -3,6 +3,7 @@
 
 mod act;
 mod assets;
+mod flows;
 mod format;
 mod guard;
 mod labels;

@@ -45,8 +45,11 @@ pub(crate) struct NavItem {
 fn may_see(role: &Role, path: &str) -> bool {
     match role {
         Role::Node(_) => false,
-        Role::Auditor(_) | Role::ScopedAuditor(..) => path != "/",
-        Role::Operator(_) => true,
+        Role::Auditor(_) | Role::ScopedAuditor(..) => {
+            ["/documents", "/agencies", "/changes", "/help"].contains(&path)
+        }
+        Role::Security(_) | Role::Registrar(_) => ["/agencies", "/changes", "/help"].contains(&path),
+        Role::Operator(_) | Role::Viewer(_) => true,
     }
 }
 
@@ -88,7 +91,9 @@ fn menu(lang: Lang, words: &'static Words, role: &Role, here: &str) -> Vec<NavIt
         ("/", words.nav_overview, "o"),
         ("/documents", words.nav_documents, "d"),
         ("/agencies", words.nav_agencies, "a"),
+        ("/nodes", words.nav_nodes, "n"),
         ("/changes", words.nav_changes, "c"),
+        ("/health", words.nav_health, "h"),
         ("/help", words.nav_help, "?"),
     ];
     let seen = all.into_iter().filter(|(path, _, _)| may_see(role, path));

@@ -5,7 +5,9 @@ mod changes;
 mod document;
 mod documents;
 mod files;
+mod health;
 mod help;
+mod nodes;
 mod overview;
 mod settings;
 mod sign_in;
@@ -30,6 +32,8 @@ pub(crate) fn router() -> Router<Arc<Desk>> {
         .route("/agencies", get(agencies::page))
         .route("/agency", get(agencies::one))
         .route("/changes", get(changes::page))
+        .route("/nodes", get(nodes::page))
+        .route("/health", get(health::page))
         .route("/help", get(help::page))
         .route("/live", get(live::stream))
         .route("/settings/theme", post(settings::theme))

@@ -51,7 +51,6 @@ pub(crate) struct Guest(pub Arc<Visitor>);
 /// A visitor with a session.
 pub(crate) struct Signed {
     pub visitor: Arc<Visitor>,
-    pub session: Arc<Session>,
     pub caller: Caller,
 }
 
@@ -68,7 +67,7 @@ impl FromRequestParts<Arc<Desk>> for Signed {
 
     async fn from_request_parts(parts: &mut Parts, desk: &Arc<Desk>) -> Result<Self, Response> {
         let Guest(visitor) = Guest::from_request_parts(parts, desk).await?;
-        let (session, caller) = visitor.signed.clone().ok_or_else(guard::unknown_visitor)?;
-        Ok(Self { visitor, session, caller })
+        let (_, caller) = visitor.signed.clone().ok_or_else(guard::unknown_visitor)?;
+        Ok(Self { visitor, caller })
     }
 }

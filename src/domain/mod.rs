@@ -12,6 +12,7 @@ pub mod id;
 pub mod policy;
 pub mod reason;
 pub mod retry;
+pub mod role;
 pub mod signature;
 pub mod status;
 pub mod text;

@@ -11,8 +11,10 @@ use crate::{
     domain::{
         id::{AgencyId, NodeName, shorten},
         reason::{Reason, ReasonCode},
+        role::Duty,
     },
     hub::search::Reader,
+    proto::Actor,
 };
 
 /// Every identity in a certificate starts with this, in a SAN of type URI.
@@ -27,8 +29,14 @@ pub const BELOW: &str = ":below:";
 pub enum Role {
     /// One installation that sends and receives for agencies.
     Node(NodeName),
-    /// Runs the hub and its directory.
+    /// Runs the exchange: queues and what is done about them.
     Operator(String),
+    /// Keeps keys and nodes.
+    Security(String),
+    /// Keeps agencies.
+    Registrar(String),
+    /// Looks on, changes nothing.
+    Viewer(String),
     /// Reads evidence.
     Auditor(String),
     /// Reads evidence that concerns an agency or one below it. In the certificate: `auditor:NAME:below:AGENCY`.
@@ -67,6 +75,9 @@ impl Identity {
         match &self.role {
             Role::Node(name) => format!("node:{name}"),
             Role::Operator(name) => format!("operator:{name}"),
+            Role::Security(name) => format!("security:{name}"),
+            Role::Registrar(name) => format!("registrar:{name}"),
+            Role::Viewer(name) => format!("viewer:{name}"),
             Role::Auditor(name) => format!("auditor:{name}"),
             Role::ScopedAuditor(name, agency) => format!("auditor:{name}{BELOW}{agency}"),
         }
@@ -85,6 +96,9 @@ impl Identity {
         let role = match role {
             "node" => Role::Node(name),
             "operator" => Role::Operator(name.into()),
+            "security" => Role::Security(name.into()),
+            "registrar" => Role::Registrar(name.into()),
+            "viewer" => Role::Viewer(name.into()),
             "auditor" => Role::Auditor(name.into()),
             other => {
                 return Err(refused(format!("a certificate of role {:?} calls nothing", shorten(other))));
@@ -99,6 +113,9 @@ impl fmt::Display for Identity {
         match &self.role {
             Role::Node(name) => write!(f, "node {name}"),
             Role::Operator(name) => write!(f, "operator {name}"),
+            Role::Security(name) => write!(f, "security officer {name}"),
+            Role::Registrar(name) => write!(f, "registrar {name}"),
+            Role::Viewer(name) => write!(f, "viewer {name}"),
             Role::Auditor(name) => write!(f, "auditor {name}"),
             Role::ScopedAuditor(name, agency) => write!(f, "auditor {name} below {agency}"),
         }
@@ -140,12 +157,38 @@ impl Caller {
         }
     }
 
-    /// The operator's name, or `ROLE_REQUIRED`.
-    pub fn require_operator(&self) -> Result<&str, Reason> {
+    /// Who acts, if the certificate has this duty; otherwise `ROLE_REQUIRED`, which names it.
+    pub fn require_duty(&self, duty: Duty) -> Result<Actor, Reason> {
+        self.duty().filter(|(held, _)| *held == duty).map(|(_, actor)| actor).ok_or_else(|| {
+            let role = duty.name();
+            refused(format!("this call needs a certificate of role {role}; this one names {}", self.identity))
+        })
+    }
+
+    /// Who acts, if it is an operator; otherwise `ROLE_REQUIRED`.
+    pub fn require_operator(&self) -> Result<Actor, Reason> {
+        self.require_duty(Duty::Operator)
+    }
+
+    /// Passes who may see queues and what the hub does: operators and viewers; otherwise `ROLE_REQUIRED`.
+    pub fn require_watcher(&self) -> Result<&str, Reason> {
         match &self.identity.role {
-            Role::Operator(name) => Ok(name),
-            _ => Err(self.lacks("an operator")),
+            Role::Operator(name) | Role::Viewer(name) => Ok(name),
+            _ => Err(self.lacks("an operator or viewer")),
         }
+    }
+
+    /// The duty that the certificate names, and its holder; `None` for nodes and auditors.
+    #[must_use]
+    pub fn duty(&self) -> Option<(Duty, Actor)> {
+        let (duty, name) = match &self.identity.role {
+            Role::Operator(name) => (Duty::Operator, name),
+            Role::Security(name) => (Duty::Security, name),
+            Role::Registrar(name) => (Duty::Registrar, name),
+            Role::Viewer(name) => (Duty::Viewer, name),
+            Role::Node(_) | Role::Auditor(_) | Role::ScopedAuditor(..) => return None,
+        };
+        Some((duty, Actor { name: name.clone(), role: duty.to_proto().into() }))
     }
 
     /// The auditor's name, or `ROLE_REQUIRED`.
@@ -156,27 +199,31 @@ impl Caller {
         }
     }
 
-    /// Passes auditors and operators who may read everything; `OUTSIDE_SCOPE` for an auditor who sees a subtree only,
-    /// otherwise `ROLE_REQUIRED`.
+    /// Passes auditors, operators and viewers who may read everything; `OUTSIDE_SCOPE` for an auditor who sees a
+    /// subtree only, otherwise `ROLE_REQUIRED`.
     pub fn require_reader(&self) -> Result<&str, Reason> {
         match &self.identity.role {
-            Role::Auditor(name) | Role::Operator(name) => Ok(name),
+            Role::Auditor(name) | Role::Operator(name) | Role::Viewer(name) => Ok(name),
             Role::ScopedAuditor(..) => {
                 let detail =
                     format!("this call tells of all agencies; the certificate names {}", self.identity);
                 Err(Reason::new(ReasonCode::OutsideScope, detail))
             }
-            Role::Node(_) => Err(self.lacks("an auditor or operator")),
+            Role::Node(_) | Role::Security(_) | Role::Registrar(_) => {
+                Err(self.lacks("an auditor, operator or viewer"))
+            }
         }
     }
 
-    /// An auditor or operator with what it may see; otherwise `ROLE_REQUIRED`. For calls that look at the scope.
+    /// An auditor, operator or viewer with what it may see; otherwise `ROLE_REQUIRED`. For calls that look at the scope.
     pub fn reader(&self) -> Result<Reader, Reason> {
         let (name, recorded, scope) = match &self.identity.role {
             Role::Operator(name) => (name, false, None),
-            Role::Auditor(name) => (name, true, None),
+            Role::Auditor(name) | Role::Viewer(name) => (name, true, None),
             Role::ScopedAuditor(name, agency) => (name, true, Some(agency.clone())),
-            Role::Node(_) => return Err(self.lacks("an auditor or operator")),
+            Role::Node(_) | Role::Security(_) | Role::Registrar(_) => {
+                return Err(self.lacks("an auditor, operator or viewer"));
+            }
         };
         Ok(Reader { name: name.clone(), recorded, scope })
     }
@@ -220,7 +267,15 @@ mod tests {
         let node = read(&["urn:truc:node:h53-dms.example"]).expect("a node");
         assert_eq!(node.role, Role::Node(NodeName::parse("h53-dms.example").expect("legal")));
         assert_eq!(node.to_string(), "node h53-dms.example");
-        assert_eq!(read(&["urn:truc:operator:an"]).expect("role").role, Role::Operator("an".into()));
+        for (urn, role) in [
+            ("operator:an", Role::Operator("an".into())),
+            ("security:an", Role::Security("an".into())),
+            ("registrar:an", Role::Registrar("an".into())),
+            ("viewer:an", Role::Viewer("an".into())),
+        ] {
+            let read = read(&[&format!("urn:truc:{urn}")]).expect("role");
+            assert_eq!((&read.role, read.to_urn().as_str()), (&role, urn));
+        }
         assert_eq!(
             read(&["urn:truc:auditor:thanh-tra"]).expect("role").role,
             Role::Auditor("thanh-tra".into())
@@ -232,6 +287,7 @@ mod tests {
         let scoped = read(&["urn:truc:auditor:thanh-tra:below:000.00.31.H53"]).expect("role");
         let agency = AgencyId::parse("000.00.31.H53").expect("legal");
         assert_eq!(scoped.role, Role::ScopedAuditor("thanh-tra".into(), agency.clone()));
+        assert_eq!(Identity::from_urn(&scoped.to_urn()), Ok(scoped.clone()));
         let caller = Caller { identity: scoped, address: "192.0.2.1:4000".parse().expect("address") };
         assert_eq!(caller.require_reader().expect_err("all").code, ReasonCode::OutsideScope);
         let reader = caller.reader().expect("a reader");
@@ -276,7 +332,8 @@ mod tests {
         };
         let (node, operator, auditor) = (caller("node:a"), caller("operator:b"), caller("auditor:c"));
         assert_eq!(node.require_node().expect("node").as_str(), "a");
-        assert_eq!(operator.require_operator(), Ok("b"));
+        let an = Actor { name: "b".into(), role: crate::proto::ActorRole::Operator.into() };
+        assert_eq!(operator.require_operator(), Ok(an));
         assert_eq!(auditor.require_auditor(), Ok("c"));
         assert_eq!((operator.require_reader(), auditor.require_reader()), (Ok("b"), Ok("c")));
         for refusal in [
@@ -286,6 +343,27 @@ mod tests {
             node.require_reader().err(),
         ] {
             assert_eq!(refusal.expect("another role").code, ReasonCode::RoleRequired);
+        }
+    }
+
+    #[test]
+    fn each_duty_opens_its_own_doors_only() {
+        let address = "192.0.2.1:4000".parse().expect("address");
+        let duties = [Duty::Operator, Duty::Security, Duty::Registrar, Duty::Viewer];
+        for duty in duties {
+            let identity = Identity::from_urn(&format!("{}:x", duty.name())).expect("a role");
+            let caller = Caller { identity, address };
+            for needed in duties {
+                let passed = caller.require_duty(needed);
+                assert_eq!(passed.is_ok(), needed == duty);
+                if let Err(reason) = passed {
+                    assert_eq!(reason.code, ReasonCode::RoleRequired);
+                    assert!(reason.detail.contains(&format!("role {};", needed.name())), "{reason}");
+                }
+            }
+            assert_eq!(caller.require_watcher().is_ok(), matches!(duty, Duty::Operator | Duty::Viewer));
+            assert_eq!(caller.reader().is_ok(), matches!(duty, Duty::Operator | Duty::Viewer));
+            assert!(caller.require_node().is_err() && caller.require_auditor().is_err());
         }
     }
 

@@ -12,6 +12,7 @@ use crate::{
     domain::{
         id::AgencyId,
         reason::{Reason, ReasonCode},
+        role::Duty,
     },
     hub::Hub,
     proto::*,
@@ -29,9 +30,13 @@ pub struct Directories(pub Arc<Hub>);
 #[tonic::async_trait]
 impl DirectoryService for Directories {
     async fn change(&self, request: Request<ChangeRequest>) -> Result<Response<ChangeResponse>, Status> {
-        operator(&request)?;
-        let change = request.into_inner().change;
-        let change = change.ok_or_else(|| refuse(Reason::invalid("change", "is missing")))?;
+        let caller = Caller::from_request(&request).map_err(refuse)?;
+        let change = request.into_inner().change.unwrap_or_default();
+        let duty = change.change.as_ref().map_or(Duty::Registrar, Duty::for_change);
+        caller.require_duty(duty).map_err(refuse)?;
+        if change.change.is_none() {
+            return Err(refuse(Reason::invalid("change", "is missing")));
+        }
         let accepted = self.0.change_directory(change).await.map_err(|refused| status(&refused))?;
         Ok(Response::new(ChangeResponse { receipt: Some(accepted.receipt) }))
     }
@@ -40,7 +45,8 @@ impl DirectoryService for Directories {
         &self,
         request: Request<ImportAgenciesRequest>,
     ) -> Result<Response<ImportAgenciesResponse>, Status> {
-        operator(&request)?;
+        let caller = Caller::from_request(&request).map_err(refuse)?;
+        caller.require_duty(Duty::Registrar).map_err(refuse)?;
         let ImportAgenciesRequest { agencies, dry_run } = request.into_inner();
         let imported = self.0.import_agencies(agencies, dry_run).await.map_err(|refused| status(&refused))?;
         Ok(Response::new(imported))
@@ -90,11 +96,6 @@ impl DirectoryService for Directories {
         let nodes = self.0.directory().nodes().map(|node| node.to_proto()).collect();
         Ok(Response::new(ListNodesResponse { nodes }))
     }
-}
-
-fn operator<T>(request: &Request<T>) -> Result<(), Status> {
-    let caller = Caller::from_request(request).map_err(refuse)?;
-    caller.require_operator().map(drop).map_err(refuse)
 }
 
 fn given(text: &str) -> Result<Option<AgencyId>, Status> {

@@ -121,7 +121,7 @@ async fn accept(
     match listener.accept().await {
         Ok((socket, peer)) => Some((socket, peer, slot)),
         Err(error) => {
-            tracing::debug!(%error, "can't accept an HTTPS connection");
+            tracing::debug!(%error, "can't accept a connection");
             sleep(ACCEPT_PAUSE).await;
             None
         }

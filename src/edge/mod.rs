@@ -11,6 +11,7 @@ pub mod grpc_status;
 pub mod https;
 pub mod intake;
 mod measured;
+pub mod monitor;
 pub mod operator;
 pub mod rates;
 pub mod server;

@@ -8,7 +8,11 @@ use super::{
     caller::Caller,
     grpc_status::{refuse, status},
 };
-use crate::{hub::Hub, proto::*, rpc::operator_service_server::OperatorService};
+use crate::{
+    hub::{Hub, refused::Refused},
+    proto::*,
+    rpc::operator_service_server::OperatorService,
+};
 
 /// The service over a hub.
 pub struct Operators(pub Arc<Hub>);
@@ -19,8 +23,16 @@ impl OperatorService for Operators {
         &self,
         request: Request<GetOverviewRequest>,
     ) -> Result<Response<GetOverviewResponse>, Status> {
-        let caller = Caller::from_request(&request).map_err(refuse)?;
-        caller.require_operator().map_err(refuse)?;
-        Ok(Response::new(self.0.overview().await.map_err(|refused| status(&refused))?))
+        watcher(&request)?;
+        answer(self.0.overview().await)
     }
+}
+
+fn answer<T>(outcome: Result<T, Refused>) -> Result<Response<T>, Status> {
+    outcome.map(Response::new).map_err(|refused| status(&refused))
+}
+
+fn watcher<T>(request: &Request<T>) -> Result<(), Status> {
+    let caller = Caller::from_request(request).map_err(refuse)?;
+    caller.require_watcher().map(drop).map_err(refuse)
 }

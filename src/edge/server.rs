@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
+use tonic_health::{ServingStatus, server::HealthReporter};
 use tower::util::MapResponseLayer;
 
 use super::{
@@ -88,7 +89,7 @@ pub async fn serve_with(
     bounds: &Bounds,
 ) -> Result<(), ServeError> {
     let (reporter, health) = tonic_health::server::health_reporter();
-    reporter.set_service_status("", tonic_health::ServingStatus::Serving).await;
+    tell_health(&reporter, &hub).await;
     let reflection =
         || tonic_reflection::server::Builder::configure().register_encoded_file_descriptor_set(DESCRIPTORS);
     let (v1, v1alpha) = (reflection().build_v1()?, reflection().build_v1alpha()?);
@@ -133,8 +134,9 @@ pub async fn serve_with(
         tokio::select! {
             () = stop.cancelled() => {}
             () = failed.cancelled() => {}
+            () = follow_health(&reporter, &hub) => {}
         }
-        reporter.set_service_status("", tonic_health::ServingStatus::NotServing).await;
+        reporter.set_service_status("", ServingStatus::NotServing).await;
         // Sessions and watches end by themselves now, so that the server can finish.
         hub.stopping().cancel();
     };
@@ -149,6 +151,22 @@ pub async fn serve_with(
     ended.cancel();
     result?;
     if failed.is_cancelled() { Err(ServeError::StoreFailed) } else { Ok(()) }
+}
+
+/// Lets the health service say whether the hub is ready, without end.
+async fn follow_health(reporter: &HealthReporter, hub: &Hub) {
+    let mut changes = hub.health().changes();
+    loop {
+        tell_health(reporter, hub).await;
+        if changes.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+async fn tell_health(reporter: &HealthReporter, hub: &Hub) {
+    let status = if hub.is_ready() { ServingStatus::Serving } else { ServingStatus::NotServing };
+    reporter.set_service_status("", status).await;
 }
 
 /// Cuts off revoked nodes, and ends the server when the store failed.

@@ -23,8 +23,8 @@ pub(super) use places::network;
 use places::{Place, Places};
 use rustls::{ServerConfig, pki_types::UnixTime};
 pub use shown::Shown;
+pub use source::{Ending, Role, TlsError, TlsSource};
 use source::{Files, Loaded};
-pub use source::{TlsError, TlsSource};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::mpsc,
@@ -87,6 +87,8 @@ pub struct Acceptor {
     loaded: ArcSwap<Loaded>,
     /// What the last look at the files found, usable or not, so that one fault is logged once.
     seen: Mutex<Option<Digest>>,
+    /// Why the files that lie there now are not in force.
+    fault: Mutex<Option<String>>,
     live: Arc<Live>,
     places: Places,
 }
@@ -101,6 +103,7 @@ impl Acceptor {
             limits,
             loaded: ArcSwap::from_pointee(loaded),
             seen: Mutex::new(Some(files.fingerprint())),
+            fault: Mutex::default(),
             live: Arc::default(),
             places: Places::new(&limits),
         }))
@@ -111,9 +114,12 @@ impl Acceptor {
     ///
     /// Blocks on the disk.
     pub fn reload(&self) -> Result<usize, TlsError> {
-        let files = self.source.read()?;
-        self.remember(Some(files.fingerprint()));
-        self.apply(&files)
+        let outcome = self.source.read().and_then(|files| {
+            self.remember(Some(files.fingerprint()));
+            self.apply(&files)
+        });
+        self.note(&outcome);
+        outcome
     }
 
     /// Looks at the files every [`TlsLimits::reload_every`], reloads what changed, and cuts connections
@@ -152,6 +158,18 @@ impl Acceptor {
     /// Cuts the connections that `pick` picks; returns how many.
     pub fn disconnect_where(&self, pick: impl Fn(&PeerInfo) -> bool) -> usize {
         self.live.cut_where(|entry| pick(&entry.peer))
+    }
+
+    /// When each certificate and list in use ends.
+    #[must_use]
+    pub fn endings(&self) -> Arc<[Ending]> {
+        Arc::clone(&self.loaded.load().endings)
+    }
+
+    /// Why the files that lie there now can't be used, if so: then older ones are in force.
+    #[must_use]
+    pub fn fault(&self) -> Option<String> {
+        self.fault.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Connections that stand.
@@ -194,7 +212,13 @@ impl Acceptor {
         Ok(self.live.cut_where(|entry| entry.refused_by(&loaded, now)))
     }
 
+    fn note(&self, outcome: &Result<usize, TlsError>) {
+        let fault = outcome.as_ref().err().map(ToString::to_string);
+        *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = fault;
+    }
+
     fn report(&self, outcome: Result<usize, TlsError>) {
+        self.note(&outcome);
         match outcome {
             Ok(cut) => tracing::info!(cut, "TLS files reloaded"),
             Err(error) => tracing::error!(%error, "TLS files not reloaded: the old ones stay in force"),

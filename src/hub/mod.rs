@@ -5,6 +5,7 @@ mod claim;
 pub mod clock;
 pub mod directory;
 pub mod dispatcher;
+pub mod health;
 pub mod intake;
 mod lanes;
 pub mod proofs;
@@ -39,6 +40,7 @@ use crate::{
 use bells::Bells;
 use clock::Clock;
 use dispatcher::Dispatcher;
+use health::Health;
 use recent::Recent;
 use sequencer::Sequencer;
 pub use sequencer::{ByHand, Turn};
@@ -138,6 +140,8 @@ pub struct Hub {
     feeds: Arc<Bells>,
     recent: Arc<Recent>,
     notices: tokio::sync::broadcast::Sender<Notice>,
+    /// What is not as it should be.
+    health: Arc<Health>,
     /// Bytes of offers that were built and not yet read.
     offered: Shares,
     /// Places for bundles that are read at the same time.
@@ -209,6 +213,7 @@ impl Hub {
             max_recipients: settings.limits.max_recipients,
         })?;
         let hub = Arc::new(Self {
+            health: Arc::new(Health::new(clock.clone())),
             store,
             payload,
             log,

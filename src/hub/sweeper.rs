@@ -31,6 +31,7 @@ async fn tick(hub: Weak<Hub>, stopping: tokio_util::sync::CancellationToken) {
         if let Err(error) = hub.store.health() {
             // Said again each time: whoever must act on it may not listen yet.
             tracing::error!(%error, "the store failed: the hub stops and must recover");
+            hub.health.raise(super::health::Condition::StoreFailed, error.to_string());
             let _ = hub.notices.send(super::Notice::StoreFailed);
             continue;
         }

@@ -34,6 +34,15 @@ pub(super) fn make_dirs(dirs: &[PathBuf]) -> io::Result<()> {
     parent.filter(|parent| !parent.as_os_str().is_empty()).map_or(Ok(()), sync_dir)
 }
 
+/// Room on the disk of a folder; `None` where the system does not tell.
+pub(super) fn space(dir: &Path) -> Option<super::Space> {
+    let found = rustix::fs::statvfs(dir).ok()?;
+    Some(super::Space {
+        free: found.f_bavail.saturating_mul(found.f_frsize),
+        total: found.f_blocks.saturating_mul(found.f_frsize),
+    })
+}
+
 /// Opens for reading and writing a file that only the owner may read; creates it if it is missing.
 pub(super) fn open_private(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)

@@ -72,6 +72,15 @@ pub struct Waiting {
     pub deadline_us: i64,
 }
 
+/// Room on a disk, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Space {
+    /// What this process may still write.
+    pub free: u64,
+    /// All of it.
+    pub total: u64,
+}
+
 /// Rank of an urgency (0 to 4): urgent sorts first.
 #[must_use]
 pub fn rank(urgency: u32) -> u8 {
@@ -175,5 +184,10 @@ pub trait Store: Send + Sync + 'static {
     /// Commits that the history index has yet to take over (0 where there is none).
     fn index_lag(&self) -> u64 {
         0
+    }
+
+    /// Room where commits and bodies are written; `None` where that is no disk, or it does not tell.
+    fn space(&self) -> Option<Space> {
+        None
     }
 }

@@ -16,19 +16,24 @@ use crate::rig::{Rig, reason, soon};
 async fn a_wrong_change_changes_nothing() {
     let rig = Rig::start().await;
     let operator = rig.connect("operator").await;
+    let keepers = rig.world.keepers().await.unwrap();
     let before = operator.operator().get_overview(GetOverviewRequest {}).await.unwrap().into_inner();
     for (number, change) in wrong_changes(&rig).into_iter().enumerate() {
         let told = format!("{number}: {change:?}").chars().take(200).collect::<String>();
-        let status = change_directory(&operator, Some(change), "").await.expect_err(&told);
+        let status = change_directory(keepers.of(&change), Some(change), "").await.expect_err(&told);
         println!("{told}: {}", reason(&status).as_str_name());
     }
     let good = Change::SetAgencyState(SetAgencyState { organ_id: DISTRICT.into(), state: 0 });
     for reason_text in ["a".repeat(100_000), "a\nb".into(), "ệ".repeat(201)] {
-        let status = change_directory(&operator, Some(good.clone()), &reason_text).await.expect_err("reason");
+        let status =
+            change_directory(&keepers.registrar, Some(good.clone()), &reason_text).await.expect_err("reason");
         assert!(matches!(reason(&status), ReasonCode::InvalidField | ReasonCode::TooLarge), "{status:?}");
     }
-    assert_eq!(reason(&change_directory(&operator, None, "").await.unwrap_err()), ReasonCode::InvalidField);
-    let none = operator.directory().change(ChangeRequest { change: None }).await.unwrap_err();
+    assert_eq!(
+        reason(&change_directory(&keepers.registrar, None, "").await.unwrap_err()),
+        ReasonCode::InvalidField
+    );
+    let none = keepers.registrar.directory().change(ChangeRequest { change: None }).await.unwrap_err();
     assert_eq!(reason(&none), ReasonCode::InvalidField);
 
     let after = operator.operator().get_overview(GetOverviewRequest {}).await.unwrap().into_inner();
@@ -39,7 +44,7 @@ async fn a_wrong_change_changes_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_import_is_quarantined_row_by_row() {
     let rig = Rig::start().await;
-    let operator = rig.connect("operator").await;
+    let operator = rig.connect("registrar").await;
     let row = |organ_id: &str| Agency { organ_id: organ_id.into(), name: "x".into(), ..Agency::default() };
     let many = (0..2_001).map(|number| row(&format!("H50.{number}"))).collect();
     let request = ImportAgenciesRequest { agencies: many, dry_run: false };

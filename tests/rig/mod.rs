@@ -67,21 +67,32 @@ impl Rig {
     }
 
     /// With more lines of configuration.
-    pub async fn start_with(config: &str) -> Self {
-        let more = config;
+    pub async fn start_with(more: &str) -> Self {
+        Self::start_edited(|config| config + more).await
+    }
+
+    async fn start_edited(edit: impl FnOnce(String) -> String) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let port = free_port().unwrap();
         let world = World::make(dir.path(), &format!("https://localhost:{port}")).unwrap();
         let config = configure(dir.path(), port).unwrap();
-        let all = std::fs::read_to_string(&config).unwrap() + more;
+        let all = edit(std::fs::read_to_string(&config).unwrap());
         std::fs::write(&config, all).unwrap();
         let program = Path::new(env!("CARGO_BIN_EXE_truc"));
         let hub = HubProcess::start_recorded(program, &config, &dir.path().join("words")).await.unwrap();
-        world.register(&world.connect("operator").await.unwrap()).await.unwrap();
+        world.register().await.unwrap();
         let mut rig = Self { dir, world, hub, port, rested: 0, sent: AtomicU64::new(0) };
         rig.serves().await;
         rig.rested = rig.memory("VmRSS");
         rig
+    }
+
+    /// With keys of `[monitor]`, and a hub that looks after itself all the time.
+    pub async fn start_monitored(keys: &str) -> Self {
+        let often = format!("[monitor]\nlook_every = \"50ms\"\n{keys}\n");
+        let edit =
+            |config: String| config.replace("[monitor]\n", &often) + "[tls]\nreload_every = \"50ms\"\n";
+        Self::start_edited(edit).await
     }
 
     pub fn certs(&self) -> PathBuf {

@@ -295,6 +295,8 @@ impl<'a> Stage<'a> {
 
     pub fn cut(&mut self, id: u64) {
         self.lines.remove(&id);
+        // A lease whose time was over before its session ended became a pause, and stays one.
+        self.ledger.tick(self.now());
         self.ledger.leases.retain(|_, lease| lease.line != Some(id));
         if let Some(process) = &mut self.process {
             process.sessions.remove(&id);

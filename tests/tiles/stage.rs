@@ -63,7 +63,8 @@ impl Stage {
         let count = which.len();
         let agencies = agencies().skip(which.start).take(count).collect();
         let request = ImportAgenciesRequest { agencies, dry_run: false };
-        let imported = self.operator().await.directory().import_agencies(request).await.unwrap().into_inner();
+        let registrar = self.rig.connect("registrar").await;
+        let imported = registrar.directory().import_agencies(request).await.unwrap().into_inner();
         assert_eq!(imported.imported as usize, count, "{imported:?}");
     }
 

@@ -14,7 +14,7 @@ pub struct Target {
     /// Address of a running hub, such as https://localhost:7443. Without it a hub of its own is started.
     #[arg(long, value_name = "URL")]
     pub endpoint: Option<String>,
-    /// Folder of certificates as `truc pki init` makes it. Without --from, CA and operator must be in it: then the load
+    /// Folder of certificates as `truc pki init` makes it. Without --from, CA and operator must be in it, the CA with its key: then the load
     /// registers agencies, nodes and keys of its own, which is for hubs that are there to be measured.
     #[arg(long, value_name = "DIR", env = "TRUC_PKI")]
     pub pki: Option<PathBuf>,

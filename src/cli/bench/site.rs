@@ -9,6 +9,7 @@ use super::{meter::Process, options::Target};
 use crate::{
     cli::{
         Exit, Failure,
+        demo::world::Keepers,
         hub_process::{HubProcess, free_port},
         pki,
     },
@@ -113,6 +114,13 @@ impl Site {
         self.connect("operator").await
     }
 
+    /// Connections of those who keep the directory; their certificates are made where there are none yet.
+    pub async fn keepers(&self) -> Result<Keepers, Failure> {
+        self.certify_as(pki::Role::Registrar, "registrar")?;
+        self.certify_as(pki::Role::Security, "security")?;
+        Ok(Keepers { registrar: self.connect("registrar").await?, security: self.connect("security").await? })
+    }
+
     /// A connection as a node, whose certificate is made where there is none yet.
     pub async fn node(&self, name: &str) -> Result<Client, Failure> {
         self.certify(name)?;
@@ -121,8 +129,12 @@ impl Site {
 
     /// Makes a node's certificate where there is none yet.
     pub fn certify(&self, name: &str) -> Result<(), Failure> {
+        self.certify_as(pki::Role::Node, name)
+    }
+
+    fn certify_as(&self, role: pki::Role, name: &str) -> Result<(), Failure> {
         if !pki::Paths::of(&self.certs, name).certificate.exists() {
-            pki::issue(&self.certs, pki::Role::Node, name)?;
+            pki::issue(&self.certs, role, name)?;
         }
         Ok(())
     }
@@ -169,7 +181,7 @@ fn configure(dir: &Path, port: u16) -> Result<PathBuf, Failure> {
     let path = dir.join("truc.toml");
     let text = format!(
         "origin = \"bench.truc.example/log\"\ndata_dir = \"hub\"\n\
-         [listen]\naddress = \"127.0.0.1:{port}\"\n[logging]\nfilter = \"warn,truc::cli::serve=error\"\n"
+         [listen]\naddress = \"127.0.0.1:{port}\"\n[monitor]\naddress = \"127.0.0.1:0\"\n[logging]\nfilter = \"warn,truc::cli::serve=error\"\n"
     );
     std::fs::write(&path, text).map_err(file)?;
     Ok(path)

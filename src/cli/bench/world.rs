@@ -10,12 +10,12 @@ use super::{
     site::Site,
 };
 use crate::{
-    cli::Failure,
+    cli::{Failure, demo::world::Keepers},
     client::{Client, Terms},
     domain::signature::{Algorithm, SigningKey},
     proto::{
-        Agency, ChangeRequest, DirectoryChange, ImportAgenciesRequest, Level, Node, SignerKind,
-        SigningKey as RegisteredKey, directory_change::Change,
+        Agency, ImportAgenciesRequest, Level, Node, SignerKind, SigningKey as RegisteredKey,
+        directory_change::Change,
     },
 };
 
@@ -69,14 +69,14 @@ pub struct Nodes {
 impl Nodes {
     /// Registers them.
     pub async fn found(site: &Site, name: &str, count: usize) -> Result<Self, Failure> {
-        let operator = site.operator().await?;
+        let keepers = site.keepers().await?;
         let agencies: Vec<_> = (0..count).map(|at| format!("{IDLE}.{at}")).collect();
-        import(&operator, IDLE, agencies.iter().map(String::as_str)).await?;
+        import(&keepers, IDLE, agencies.iter().map(String::as_str)).await?;
         let mut names = Vec::with_capacity(count);
         for (at, agency) in agencies.into_iter().enumerate() {
             let name = format!("{name}-{at}");
             let node = Node { name: name.clone(), agencies: vec![agency], revoked: false };
-            change(&operator, Change::PutNode(node)).await?;
+            change(&keepers, Change::PutNode(node)).await?;
             site.certify(&name)?;
             names.push(name);
         }
@@ -120,22 +120,22 @@ impl World {
         if let Some(given) = Self::given(target).await? {
             return Ok(given);
         }
-        let operator = site.operator().await?;
+        let (operator, keepers) = (site.operator().await?, site.keepers().await?);
         let senders = seats(SENDERS, load.senders)?;
         let recipients = seats(RECIPIENTS, load.recipients)?;
         let addresses = recipients.iter().map(|seat| seat.agency.clone()).collect();
-        import(&operator, SENDERS, names(&senders)).await?;
-        import(&operator, RECIPIENTS, names(&recipients)).await?;
-        add_keys(&operator, &senders).await?;
+        import(&keepers, SENDERS, names(&senders)).await?;
+        import(&keepers, RECIPIENTS, names(&recipients)).await?;
+        add_keys(&keepers, &senders).await?;
         if !load.no_receive {
-            add_keys(&operator, &recipients).await?;
+            add_keys(&keepers, &recipients).await?;
         }
         let world = Self {
             terms: operator.terms().await?,
-            senders: offices(site, &operator, "bench-out", senders).await?,
-            recipients: offices(site, &operator, "bench-in", recipients).await?,
+            senders: offices(site, &keepers, "bench-out", senders).await?,
+            recipients: offices(site, &keepers, "bench-in", recipients).await?,
             crowd: match load.circular {
-                Some(size) => Some(Crowd::found(site, &operator, size).await?),
+                Some(size) => Some(Crowd::found(site, &keepers, size).await?),
                 None => None,
             },
             operator: Some(operator),
@@ -161,16 +161,16 @@ impl World {
 }
 
 impl Crowd {
-    async fn found(site: &Site, operator: &Client, size: usize) -> Result<Self, Failure> {
+    async fn found(site: &Site, keepers: &Keepers, size: usize) -> Result<Self, Failure> {
         let crowd: Vec<_> = (0..size).map(|at| format!("{CROWD}.{at}")).collect();
-        import(operator, CROWD, crowd.iter().map(String::as_str)).await?;
+        import(keepers, CROWD, crowd.iter().map(String::as_str)).await?;
         // The sender of circulars is the agency above all who get them.
         let seat = Seat { agency: CROWD.into(), key: SigningKey::generate(Algorithm::Ed25519)? };
         let seats = vec![seat];
-        add_keys(operator, &seats).await?;
+        add_keys(keepers, &seats).await?;
         let name = "bench-circular".to_owned();
         let node = Node { name: name.clone(), agencies: vec![CROWD.into()], revoked: false };
-        change(operator, Change::PutNode(node)).await?;
+        change(keepers, Change::PutNode(node)).await?;
         let office = Office::new(site.node(&name).await?, seats);
         Ok(Self { root: CROWD.into(), size, office })
     }
@@ -181,7 +181,7 @@ fn names(seats: &[Seat]) -> impl Iterator<Item = &str> {
 }
 
 async fn import<'a>(
-    operator: &Client,
+    keepers: &Keepers,
     root: &str,
     agencies: impl Iterator<Item = &'a str>,
 ) -> Result<(), Failure> {
@@ -193,12 +193,12 @@ async fn import<'a>(
     all.extend(agencies.map(agency));
     for part in all.chunks(IMPORT) {
         let request = ImportAgenciesRequest { agencies: part.to_vec(), dry_run: false };
-        operator.directory().import_agencies(request).await?;
+        keepers.registrar.directory().import_agencies(request).await?;
     }
     Ok(())
 }
 
-async fn add_keys(operator: &Client, seats: &[Seat]) -> Result<(), Failure> {
+async fn add_keys(keepers: &Keepers, seats: &[Seat]) -> Result<(), Failure> {
     let mut work = JoinSet::new();
     for seat in seats {
         if work.len() >= AT_ONCE {
@@ -210,8 +210,8 @@ async fn add_keys(operator: &Client, seats: &[Seat]) -> Result<(), Failure> {
             signer_kind: SignerKind::Agency.into(),
             ..RegisteredKey::default()
         };
-        let operator = operator.clone();
-        work.spawn(async move { change(&operator, Change::AddKey(key)).await });
+        let keepers = keepers.clone();
+        work.spawn(async move { change(&keepers, Change::AddKey(key)).await });
     }
     while let Some(done) = work.join_next().await {
         joined(Some(done))?;
@@ -227,7 +227,7 @@ fn joined(done: Option<Result<Result<(), Failure>, tokio::task::JoinError>>) -> 
 
 async fn offices(
     site: &Site,
-    operator: &Client,
+    keepers: &Keepers,
     name: &str,
     seats: Vec<Seat>,
 ) -> Result<Vec<Arc<Office>>, Failure> {
@@ -240,14 +240,12 @@ async fn offices(
     for (at, seats) in parts.into_iter().enumerate() {
         let name = format!("{name}-{at}");
         let agencies = seats.iter().map(|seat| seat.agency.clone()).collect();
-        change(operator, Change::PutNode(Node { name: name.clone(), agencies, revoked: false })).await?;
+        change(keepers, Change::PutNode(Node { name: name.clone(), agencies, revoked: false })).await?;
         offices.push(Arc::new(Office::new(site.node(&name).await?, seats)));
     }
     Ok(offices)
 }
 
-async fn change(operator: &Client, change: Change) -> Result<(), Failure> {
-    let change = DirectoryChange { change: Some(change), reason: "load".into() };
-    operator.directory().change(ChangeRequest { change: Some(change) }).await?;
-    Ok(())
+async fn change(keepers: &Keepers, change: Change) -> Result<(), Failure> {
+    keepers.change(change, "load").await
 }

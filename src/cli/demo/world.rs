@@ -8,7 +8,10 @@ use std::{
 use crate::{
     cli::{Failure, keygen, pki},
     client::{Client, ClientOptions},
-    domain::signature::{Algorithm, SigningKey},
+    domain::{
+        role::Duty,
+        signature::{Algorithm, SigningKey},
+    },
     proto::{
         Agency, ChangeRequest, DirectoryChange, ImportAgenciesRequest, Node, SignerKind,
         SigningKey as RegisteredKey, directory_change::Change,
@@ -118,20 +121,26 @@ impl World {
         &keys[..keys.len().min(1)]
     }
 
+    /// Connections of those who keep the directory.
+    pub async fn keepers(&self) -> Result<Keepers, Failure> {
+        Ok(Keepers { registrar: self.connect("registrar").await?, security: self.connect("security").await? })
+    }
+
     /// Registers agencies, nodes and keys; returns how many directory changes that made.
-    pub async fn register(&self, operator: &Client) -> Result<usize, Failure> {
+    pub async fn register(&self) -> Result<usize, Failure> {
+        let keepers = self.keepers().await?;
         let agencies = AGENCIES.iter().map(|(organ_id, name)| Agency {
             organ_id: (*organ_id).into(),
             name: (*name).into(),
             ..Agency::default()
         });
         let request = ImportAgenciesRequest { agencies: agencies.collect(), dry_run: false };
-        let imported = operator.directory().import_agencies(request).await?.into_inner();
+        let imported = keepers.registrar.directory().import_agencies(request).await?.into_inner();
         let mut changes = imported.imported as usize;
         for (node, pattern) in NODES {
             let agencies = agencies_of(pattern).map(str::to_owned).collect();
             let node = Node { name: (*node).into(), agencies, revoked: false };
-            change(operator, Change::PutNode(node)).await?;
+            keepers.change(Change::PutNode(node), "demo").await?;
             changes += 1;
         }
         for (agency, keys) in &self.keys {
@@ -142,7 +151,7 @@ impl World {
                     signer_kind: kind.into(),
                     ..RegisteredKey::default()
                 };
-                change(operator, Change::AddKey(key)).await?;
+                keepers.change(Change::AddKey(key), "demo").await?;
                 changes += 1;
             }
         }
@@ -150,11 +159,29 @@ impl World {
     }
 }
 
-/// Applies one directory change.
-async fn change(operator: &Client, change: Change) -> Result<(), Failure> {
-    let change = DirectoryChange { change: Some(change), reason: "demo".into() };
-    operator.directory().change(ChangeRequest { change: Some(change) }).await?;
-    Ok(())
+/// Those who keep the directory.
+#[derive(Clone)]
+pub struct Keepers {
+    /// Agencies.
+    pub registrar: Client,
+    /// Nodes and keys.
+    pub security: Client,
+}
+
+impl Keepers {
+    /// The one whose duty a change is.
+    #[must_use]
+    pub fn of(&self, change: &Change) -> &Client {
+        if Duty::for_change(change) == Duty::Security { &self.security } else { &self.registrar }
+    }
+
+    /// Applies one directory change.
+    pub async fn change(&self, change: Change, reason: &str) -> Result<(), Failure> {
+        let keeper = self.of(&change);
+        let change = DirectoryChange { change: Some(change), reason: reason.into() };
+        keeper.directory().change(ChangeRequest { change: Some(change) }).await?;
+        Ok(())
+    }
 }
 
 /// A seal for everyone; the commune, the district and the province also have the key of a person. One

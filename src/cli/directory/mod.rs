@@ -13,8 +13,8 @@ use crate::{
     proto::{ChangeRequest, DirectoryChange, directory_change::Change},
 };
 
-/// Shows and changes the directory. Everyone with a certificate may read it; operators change it, and every change is
-/// a leaf of the log.
+/// Shows and changes the directory. Everyone with a certificate may read it; registrars change agencies, security officers nodes
+/// and keys, and every change is a leaf of the log.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]

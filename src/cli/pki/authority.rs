@@ -58,8 +58,14 @@ pub enum PkiError {
 pub enum Role {
     /// A system that sends and receives for agencies.
     Node,
-    /// Runs the hub and its directory.
+    /// Runs the exchange: queues, holds, cancellations.
     Operator,
+    /// Security officer: keeps keys and nodes.
+    Security,
+    /// Keeps agencies.
+    Registrar,
+    /// Looks on, changes nothing.
+    Viewer,
     /// Reads evidence.
     Auditor,
     /// A hub's own server certificate.
@@ -131,6 +137,10 @@ pub struct Authority {
     pub hub: Paths,
     /// The first operator, named `operator`.
     pub operator: Paths,
+    /// The first security officer, named `security`.
+    pub security: Paths,
+    /// The first registrar, named `registrar`.
+    pub registrar: Paths,
     /// The first auditor, named `auditor`.
     pub auditor: Paths,
     /// The Ed25519 key that signs the hub's checkpoints.
@@ -157,7 +167,7 @@ struct Revoked {
     at: Timestamp,
 }
 
-/// Makes a CA in `folder` with an empty revocation list, certificates for hub, operator and auditor,
+/// Makes a CA in `folder` with an empty revocation list, certificates for the hub and the first of each role,
 /// and the hub's log key. Overwrites nothing.
 pub fn init(folder: &Path, options: &InitOptions) -> Result<Authority, PkiError> {
     let authority = Authority {
@@ -165,6 +175,8 @@ pub fn init(folder: &Path, options: &InitOptions) -> Result<Authority, PkiError>
         crl: folder.join("crl.pem"),
         hub: Paths::of(folder, "hub"),
         operator: Paths::of(folder, "operator"),
+        security: Paths::of(folder, "security"),
+        registrar: Paths::of(folder, "registrar"),
         auditor: Paths::of(folder, "auditor"),
         log_key: folder.join("log.key"),
     };
@@ -179,6 +191,8 @@ pub fn init(folder: &Path, options: &InitOptions) -> Result<Authority, PkiError>
     let days = options.server.days;
     make_leaf(folder, &authority.hub, Role::Hub, &options.hub_name, &options.server)?;
     issue_for(folder, Role::Operator, "operator", days)?;
+    issue_for(folder, Role::Security, "security", days)?;
+    issue_for(folder, Role::Registrar, "registrar", days)?;
     issue_for(folder, Role::Auditor, "auditor", days)?;
     Ok(authority)
 }
@@ -280,6 +294,9 @@ fn make_certificate(
     let (role, usage) = match role {
         Role::Node => ("node", ExtendedKeyUsagePurpose::ClientAuth),
         Role::Operator => ("operator", ExtendedKeyUsagePurpose::ClientAuth),
+        Role::Security => ("security", ExtendedKeyUsagePurpose::ClientAuth),
+        Role::Registrar => ("registrar", ExtendedKeyUsagePurpose::ClientAuth),
+        Role::Viewer => ("viewer", ExtendedKeyUsagePurpose::ClientAuth),
         Role::Auditor => ("auditor", ExtendedKeyUsagePurpose::ClientAuth),
         Role::Hub => ("hub", ExtendedKeyUsagePurpose::ServerAuth),
     };

@@ -26,7 +26,7 @@ use crate::{
         reason::{Reason, ReasonCode},
         time::Timestamp,
     },
-    proto::{Level, SignerKind},
+    proto::{AgencyContact, Level, SignerKind},
 };
 
 /// Agencies of a page.
@@ -162,8 +162,18 @@ struct AgencyPage<'a> {
     nodes: Vec<String>,
     below: Vec<AgencyRow>,
     next: Option<String>,
+    contact: Option<Contact>,
     sent: String,
     received: String,
+}
+
+/// When it was last heard of.
+struct Contact {
+    receiving: bool,
+    since: String,
+    last: String,
+    signed: String,
+    waiting: String,
 }
 
 struct KeyRow {
@@ -205,9 +215,20 @@ pub(crate) async fn one(
         nodes: directory.nodes_of(&agency.id).map(|node| node.name.to_string()).collect(),
         next: next.map(|last| format!("{path}&after={}", format::url(&last.who.id))),
         below,
+        contact: desk.hub.agency_contact(&agency.id).map(|contact| told(lang, &contact)),
         sent: documents("sender"),
         received: documents("recipient") + "&event=all",
     }))
+}
+
+fn told(lang: Lang, contact: &AgencyContact) -> Contact {
+    Contact {
+        receiving: !contact.receiving.is_empty(),
+        since: format::moment(lang, contact.receiving_since_us),
+        last: format::moment(lang, contact.last_receiving_us),
+        signed: format::moment(lang, contact.last_signed_us),
+        waiting: format::number(lang, contact.waiting),
+    }
 }
 
 fn children<'d>(directory: &'d Directory, agency: &AgencyEntry) -> Vec<&'d AgencyEntry> {

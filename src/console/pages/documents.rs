@@ -42,7 +42,6 @@ pub(crate) struct Asked {
 
 /// One line of an answer.
 pub(crate) struct Hit {
-    pub index: u64,
     pub at: String,
     pub at_machine: String,
     pub event: &'static str,
@@ -226,7 +225,6 @@ fn hit(lang: Lang, directory: &Directory, row: EvidenceRow) -> Hit {
     let has_page = !row.number.is_empty() || !row.notation.is_empty() || !row.subject.is_empty();
     let href = if has_page { path(lang, &row.document_id, &row.sender, row.revision) } else { String::new() };
     Hit {
-        index: row.index,
         at: format::moment(lang, row.event_time_us),
         at_machine: format::machine(row.event_time_us),
         event: labels::event(lang, event),

@@ -5,16 +5,21 @@ use std::sync::Arc;
 use askama::Template;
 use axum::{extract::State, response::Response};
 
-use super::documents::{Hit, hits};
+use super::{
+    documents::{Hit, hits},
+    health::{self, AlarmRow},
+};
 use crate::{
     console::{
-        Desk, format,
+        Desk,
+        flows::{self, Compared, Flows, Hours},
+        format,
         page::{Page, render},
         trouble::Trouble,
         visitor::Signed,
         words::{Lang, Words},
     },
-    proto::{GetOverviewResponse, SearchRequest},
+    proto::{GetFlowsRequest, GetFlowsResponse, GetOverviewResponse, HandoverTimes, SearchRequest},
 };
 
 /// Events at the foot of the page.
@@ -25,6 +30,13 @@ const NEWEST: u32 = 12;
 struct OverviewPage<'a> {
     page: Page<'a>,
     at: String,
+    alarms: Vec<AlarmRow>,
+    today: Vec<Compared>,
+    times: Option<(String, String)>,
+    flows: Option<Flows>,
+    counting: bool,
+    behind: Option<String>,
+    hours: Option<Hours>,
     facts: Vec<Fact>,
     small: Vec<Fact>,
     newest: Vec<Hit>,
@@ -39,19 +51,37 @@ struct Fact {
 
 /// `GET /`
 pub(crate) async fn page(State(desk): State<Arc<Desk>>, signed: Signed) -> Result<Response, Trouble> {
-    signed.caller.require_operator()?;
+    signed.caller.require_watcher()?;
     let lang = signed.visitor.lang;
     let seen = desk.hub.overview().await?;
     let request = SearchRequest { page_size: NEWEST, ..SearchRequest::default() };
     let newest = desk.hub.search(&signed.caller.reader()?, request).await?;
     let words = lang.words();
+    let flows = flows(&desk).await;
+    let day = flows.days.first();
     Ok(render(&OverviewPage {
         page: Page::new(&signed.visitor, words.overview, "/"),
         at: format::moment(lang, desk.hub.clock().now().0),
+        alarms: health::alarms(lang, &desk.hub),
+        today: flows::compared(lang, &flows),
+        times: day.and_then(|day| day.times.as_ref()).and_then(|times| times_told(lang, times)),
+        flows: Flows::draw(lang, &flows),
+        counting: flows.from_us == 0,
+        behind: (flows.covers < flows.size).then(|| format::number(lang, flows.covers)),
+        hours: Hours::draw(lang, &flows),
         facts: facts(lang, words, &seen),
         small: small(lang, words, &seen),
         newest: hits(lang, &desk.hub.directory(), newest.rows),
     }))
+}
+
+/// A hub that does not count its log has no flows: the page says so.
+async fn flows(desk: &Desk) -> GetFlowsResponse {
+    desk.hub.flows(&GetFlowsRequest::default()).await.unwrap_or_default()
+}
+
+fn times_told(lang: Lang, times: &HandoverTimes) -> Option<(String, String)> {
+    (times.count > 0).then(|| (format::span(lang, times.p50_us), format::span(lang, times.p99_us)))
 }
 
 fn facts(lang: Lang, words: &Words, seen: &GetOverviewResponse) -> Vec<Fact> {
@@ -64,7 +94,7 @@ fn facts(lang: Lang, words: &Words, seen: &GetOverviewResponse) -> Vec<Fact> {
         fact(words.documents_held, seen.documents, "/documents"),
         fact(words.waiting_now, seen.waiting, ""),
         fact(words.leased_now, seen.leased, ""),
-        fact(words.sessions_now, seen.sessions.into(), ""),
+        fact(words.sessions_now, seen.sessions.into(), "/nodes"),
     ]
 }
 

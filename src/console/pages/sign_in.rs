@@ -146,6 +146,7 @@ fn begin(
 fn first_page(role: &Role) -> &'static str {
     match role {
         Role::Auditor(_) | Role::ScopedAuditor(..) => "/documents",
+        Role::Security(_) | Role::Registrar(_) => "/agencies",
         _ => "/",
     }
 }

@@ -23,36 +23,94 @@ words! {
     theme_dark: "Tối", "Dark";
     apply: "Áp dụng", "Apply";
     sign_out: "Đăng xuất", "Sign out";
-    signed_in_as: "Người dùng", "Signed in as";
     times: "Giờ Việt Nam (UTC+7)", "Times are UTC+7";
     live: "Trực tiếp", "Live";
     live_paused: "Mất kết nối, đang thử lại", "Connection lost, trying again";
     page_newer: "Có thông tin mới. Tải lại", "There is something newer. Reload";
     loading: "Đang tải…", "Loading…";
     updated: "Cập nhật lúc", "Updated at";
-    none: "Không có", "None";
     unknown: "Chưa rõ", "Unknown";
-    yes: "Có", "Yes";
-    no: "Không", "No";
     all: "Tất cả", "All";
     next_page: "Trang sau", "Next page";
     first_page: "Trang đầu", "First page";
-    show: "Xem", "Show";
     search: "Tìm kiếm", "Search";
     clear: "Xóa điều kiện", "Clear";
-    download: "Tải về", "Download";
     print: "In trang này", "Print this page";
-    back: "Quay lại", "Back";
 
     nav_overview: "Tổng quan", "Overview";
     nav_documents: "Văn bản", "Documents";
     nav_agencies: "Cơ quan", "Agencies";
-    nav_queues: "Hàng chờ", "Queues";
-    nav_nodes: "Nút và phiên kết nối", "Nodes and sessions";
     nav_changes: "Thay đổi danh bạ", "Directory changes";
-    nav_actions: "Nhật ký thao tác", "Operators' actions";
-    nav_health: "Tình trạng hệ thống", "Health";
     nav_help: "Trợ giúp", "Help";
+
+    nav_nodes: "Nút và phiên kết nối", "Nodes and sessions";
+    nav_health: "Tình trạng hệ thống", "Health";
+
+    today: "Hôm nay", "Today";
+    yesterday: "hôm qua", "yesterday";
+    yesterday_until_now: "cùng giờ hôm qua", "same time yesterday";
+    today_documents: "Văn bản gửi hôm nay", "Documents today";
+    today_deliveries: "Lượt gửi hôm nay", "Deliveries today";
+    today_handed: "Đã bàn giao hôm nay", "Handed over today";
+    today_failed: "Không bàn giao được hôm nay", "Not handed over today";
+    handover_time: "Thời gian bàn giao", "Time to handover";
+    p50: "p50", "p50";
+    p99: "p99", "p99";
+    flows: "Luồng văn bản giữa bốn cấp", "Flows between the four levels";
+    flows_lead: "Hôm nay. Độ rộng theo số lượt gửi; màu đỏ là có văn bản bị kẹt quá 24 giờ.", "Today. The width is the number of deliveries; red means that documents have been stuck for more than 24 hours.";
+    flows_none: "Hôm nay chưa có văn bản nào, và không có văn bản đang chờ", "Nothing was sent today, and nothing waits";
+    flows_counting: "Đang đếm lại từ nhật ký; số liệu có sau ít phút", "The log is being counted; the numbers come in a few minutes";
+    flows_behind: "Số liệu mới tính đến mục", "The numbers are complete up to leaf";
+    from_level: "Cấp gửi", "From";
+    to_level: "Cấp nhận", "To";
+    deliveries: "Lượt gửi", "Deliveries";
+    handed_over: "Đã bàn giao", "Handed over";
+    failed: "Không bàn giao được", "Not handed over";
+    waiting_short: "Đang chờ", "Waiting";
+    oldest: "Lâu nhất", "Oldest";
+    stuck: "Bị kẹt", "Stuck";
+    hours: "Lượt gửi theo giờ", "Deliveries by the hour";
+    hours_lead: "Cột đậm là hôm nay, cột nhạt là hôm qua.", "Dark bars are today, light ones yesterday.";
+    alarms: "Cảnh báo", "Alarms";
+    no_alarms: "Không có cảnh báo nào", "No alarms";
+    since: "Từ", "Since";
+
+    health: "Tình trạng hệ thống", "Health";
+    hub_ready: "Trục đang tiếp nhận và bàn giao văn bản", "The hub accepts and delivers";
+    hub_not_ready: "Trục chưa thể tiếp nhận hoặc bàn giao văn bản", "The hub can't accept or deliver now";
+    severity_critical: "Nghiêm trọng", "Critical";
+    severity_serious: "Cần xử lý ngay", "Serious";
+    severity_warning: "Cần theo dõi", "Warning";
+    watched: "Những điều được theo dõi", "What is watched";
+    syncs: "Số lần ghi bền vững từ khi khởi động", "Syncs of the disk since the start";
+    written: "Đã ghi từ khi khởi động", "Written since the start";
+    scrub_finished: "Lần rà soát dữ liệu gần nhất", "Last check of stored bytes";
+    scrub_bytes: "Dữ liệu đã rà soát", "Bytes checked";
+    scrub_damaged: "Chỗ bị hỏng", "Damaged places";
+
+    node: "Nút", "Node";
+    node_connected: "Đang kết nối", "Connected";
+    node_away: "Không kết nối", "Away";
+    node_revoked: "Đã thu hồi", "Revoked";
+    address: "Địa chỉ", "Address";
+    in_flight: "Chưa xác nhận", "In flight";
+    credit: "Còn nhận được", "Credit";
+    offered: "Đã chào", "Offered";
+    speed: "Tốc độ", "Speed";
+    minute: "phút", "min";
+    last_offer: "Lần chào gần nhất", "Last offer";
+    last_contact: "Liên lạc gần nhất", "Last contact";
+    certificate_until: "Hạn chứng thư", "Certificate until";
+    taken_over: "Đã nhận", "Taken over";
+    submitted: "Đã gửi", "Submitted";
+    nodes_away_only: "Chỉ xem nút không kết nối", "Only those that are away";
+    known_since_start: "Thông tin kết nối tính từ khi Trục khởi động:", "Connections are known since the hub's start:";
+    no_sessions: "Không có phiên nào đang mở", "No session is open";
+    no_nodes_here: "Không có nút nào", "No node";
+    last_signed: "Bản tin ký gần nhất", "Last signed message";
+    receiving: "Đang nhận văn bản", "Receives now";
+    last_receiving: "Lần nhận gần nhất", "Last received";
+    waiting_for_it: "Văn bản đang chờ", "Documents waiting";
 
     sign_in: "Đăng nhập", "Sign in";
     sign_in_lead: "Dành cho cán bộ vận hành, kiểm tra và quản lý danh bạ của Trục.", "For those who run, check and keep the directory of the hub.";
@@ -65,7 +123,6 @@ words! {
     sign_in_link_for: "Liên kết này dùng để đăng nhập với tư cách", "This link signs you in as";
     sign_in_link_until: "Có hiệu lực đến", "Holds until";
     sign_in_link_go: "Tiếp tục", "Continue";
-    sign_in_link_spent: "Liên kết không còn hiệu lực", "This link holds no longer";
     sign_in_secret: "Không chuyển tiếp liên kết này cho người khác.", "Give this link to nobody else.";
 
     trouble_forbidden: "Không có quyền thực hiện", "You may not do this";
@@ -77,7 +134,6 @@ words! {
     trouble_ended: "Phiên làm việc đã kết thúc", "Your session has ended";
     trouble_code: "Mã lý do", "Reason code";
     trouble_home: "Về trang tổng quan", "To the overview";
-    no_script: "Trang vẫn dùng được khi không bật JavaScript, nhưng không tự cập nhật.", "Without JavaScript the pages work, but don't update by themselves.";
 
     overview: "Tổng quan", "Overview";
     documents_held: "Văn bản đã tiếp nhận", "Documents accepted";
@@ -92,7 +148,6 @@ words! {
     index_lag: "Chỉ mục còn chờ ghi", "Index entries to come";
     hub_name: "Tên nhật ký", "Name of the log";
     version: "Phiên bản", "Version";
-    checkpoint: "Điểm kiểm tra mới nhất", "Newest checkpoint";
     newest_events: "Sự kiện mới nhất", "Newest events";
 
     documents: "Văn bản", "Documents";
@@ -109,10 +164,8 @@ words! {
     urgency: "Độ khẩn", "Urgency";
     time: "Thời gian", "Time";
     event: "Sự kiện", "Event";
-    recipients_count: "Số nơi nhận", "Recipients";
     document_id: "Mã văn bản", "Document id";
     revision: "Lần sửa đổi", "Revision";
-    document_type: "Loại văn bản", "Type";
     promulgated: "Ngày ban hành", "Promulgated on";
     legal_value: "Giá trị pháp lý", "Legal value";
     legal_original: "Thay thế văn bản giấy", "Replaces paper";
@@ -134,14 +187,12 @@ words! {
 
     document: "Văn bản", "Document";
     timeline: "Quá trình gửi nhận", "The way of the document";
-    timeline_more: "Hình chỉ vẽ các nơi nhận trong trang này.", "The picture shows the recipients of this page only.";
     recipients: "Nơi nhận", "Recipients";
     roll_handed: "đã bàn giao", "handed over";
     roll_waiting: "đang chờ", "waiting";
     roll_refused: "từ chối", "refused";
     roll_expired: "quá hạn", "expired";
     roll_cancelled: "đã hủy", "cancelled";
-    roll_of: "trên tổng số", "of";
     state: "Trạng thái", "State";
     business_status: "Trạng thái xử lý", "Business status";
     attempts: "Số lần chào", "Offers made";
@@ -159,8 +210,6 @@ words! {
     bundle_how: "Một tệp chứa đủ bằng chứng, kiểm tra được khi không có Trục:", "One file with all the evidence, checked without the hub:";
     digest: "Mã băm nội dung ký (SHA-256)", "Digest of what was signed (SHA-256)";
     accepted_at: "Thời điểm tiếp nhận", "Accepted at";
-    filter_recipient: "Chỉ xem một nơi nhận", "Show one recipient only";
-    waits_since: "chờ từ", "waiting since";
 
     stage_accepted: "Tiếp nhận", "Accepted";
     stage_ready: "Sẵn sàng", "Ready";
@@ -172,7 +221,6 @@ words! {
     stage_finished: "Hoàn thành", "Finished";
 
     agencies: "Cơ quan", "Agencies";
-    agency: "Cơ quan", "Agency";
     agency_search: "Tên hoặc mã định danh", "Name or identifier";
     agency_name: "Tên cơ quan", "Name";
     organ_id: "Mã định danh", "Identifier";
@@ -219,11 +267,8 @@ words! {
     help_key_overview: "Đến trang tổng quan", "To the overview";
     help_key_documents: "Đến trang văn bản", "To the documents";
     help_key_agencies: "Đến trang cơ quan", "To the agencies";
-    help_key_queues: "Đến hàng chờ", "To the queues";
     help_key_help: "Trang này", "This page";
     help_then: "rồi", "then";
-    help_words: "Thuật ngữ", "Words";
-    help_word: "Thuật ngữ", "Word";
     help_meaning: "Nghĩa", "Meaning";
     help_events: "Sự kiện và bằng chứng", "Events and evidence";
     help_evidence: "Bằng chứng là bản ghi của một sự kiện, có chữ ký của Trục và nằm trong nhật ký chỉ được ghi thêm. Biên nhận là bằng chứng kèm phép chứng minh, kiểm tra được mà không cần Trục.", "Evidence records one event; it stands in an append-only log that the hub signs. A receipt is evidence with its proof, checkable without the hub.";

@@ -275,6 +275,48 @@ pub const fn entry(code: ReasonCode) -> Entry {
             "Use a cursor or page token exactly as this hub gave it, or start without one.",
             "Đề nghị dùng nguyên vẹn con trỏ hoặc mã trang do Trục này cấp, hoặc bắt đầu lại từ đầu.",
         ),
+        ReasonCode::HeldByOperator => row(
+            Ok,
+            Never,
+            "Ask the hub's operator why it is held and until when; `truc why` tells it. Nothing is lost, and the deadline goes on.",
+            "Đề nghị liên hệ đơn vị vận hành Trục để biết lý do và thời hạn tạm giữ (xem bằng `truc why`). Văn bản không bị mất, thời hạn tiếp nhận vẫn được tính.",
+        ),
+        ReasonCode::EndedByOperator => row(
+            Ok,
+            Never,
+            "The hub's operator ended this delivery. Ask the operator for the reason; if the document is still needed, send it again.",
+            "Đơn vị vận hành Trục đã kết thúc việc gửi văn bản này. Đề nghị liên hệ để biết lý do; nếu vẫn cần gửi, đề nghị gửi lại văn bản.",
+        ),
+        ReasonCode::Redirected => row(
+            Ok,
+            Never,
+            "The document goes to the agency that the detail names. Nothing to do; follow its delivery there.",
+            "Văn bản được chuyển đến cơ quan nêu trong phần chi tiết. Không cần xử lý; đề nghị theo dõi việc tiếp nhận tại cơ quan đó.",
+        ),
+        ReasonCode::NothingToDo => row(
+            FailedPrecondition,
+            Never,
+            "Look with --dry-run what the target holds now; perhaps it was delivered or ended meanwhile.",
+            "Thao tác không tác động đến văn bản nào. Đề nghị xem trước bằng --dry-run; có thể văn bản đã được tiếp nhận hoặc đã kết thúc.",
+        ),
+        ReasonCode::SecondPersonRequired => row(
+            PermissionDenied,
+            Never,
+            "Let another operator approve it, with a certificate of another name.",
+            "Đề nghị một người vận hành khác, dùng chứng thư có tên khác, phê duyệt thao tác này.",
+        ),
+        ReasonCode::UnknownAction => row(
+            NotFound,
+            Never,
+            "Look for the number of the action with `truc action list`.",
+            "Không có thao tác mang số này. Đề nghị tra số thao tác bằng `truc action list`.",
+        ),
+        ReasonCode::ActionClosed => row(
+            FailedPrecondition,
+            Never,
+            "The action has ended and stays as it is; `truc action show` tells how. Ask for a new one if more is needed.",
+            "Thao tác đã kết thúc và không thay đổi được nữa (xem bằng `truc action show`). Nếu cần, đề nghị tạo thao tác mới.",
+        ),
         ReasonCode::LinkSpent => row(
             FailedPrecondition,
             Never,

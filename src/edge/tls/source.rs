@@ -71,6 +71,42 @@ pub(super) struct Loaded {
     /// The same certificate; callers may show one, which is then verified.
     pub(super) asking: Arc<ServerConfig>,
     pub(super) verifier: Arc<dyn ClientCertVerifier>,
+    /// When each certificate and list ends.
+    pub(super) endings: Arc<[Ending]>,
+}
+
+/// What a certificate or list is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// The hub itself.
+    Server,
+    /// A CA whose clients may connect.
+    ClientCa,
+    /// Clients that may not connect any more.
+    RevocationList,
+}
+
+impl Role {
+    /// What it is called.
+    #[must_use]
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Server => "the hub's certificate",
+            Self::ClientCa => "the clients' CA",
+            Self::RevocationList => "the revocation list of",
+        }
+    }
+}
+
+/// The end of a certificate or list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ending {
+    /// What it is for.
+    pub role: Role,
+    /// Its subject, or the issuer of a list.
+    pub name: String,
+    /// Last moment, in unix seconds.
+    pub until: i64,
 }
 
 /// Whether callers need a certificate.
@@ -124,7 +160,32 @@ impl TlsSource {
             config.send_tls13_tickets = 0;
             config.session_storage = Arc::new(NoServerSessionStorage {});
         }
-        Ok(Loaded { config: Arc::new(config), open: Arc::new(open), asking: Arc::new(asking), verifier })
+        let endings = self.endings(files)?.into();
+        let (config, open, asking) = (Arc::new(config), Arc::new(open), Arc::new(asking));
+        Ok(Loaded { config, open, asking, verifier, endings })
+    }
+
+    /// When what is in these files ends. A list without an end is left out.
+    fn endings(&self, files: &Files) -> Result<Vec<Ending>, TlsError> {
+        let ending = |role, path: &Path, der: &CertificateDer<'_>| {
+            let parsed = parse(path, der)?;
+            let (name, until) = (parsed.subject().to_string(), parsed.validity().not_after.timestamp());
+            Ok(Ending { role, name, until })
+        };
+        let own = certificates(&self.certificate, &files.certificate)?;
+        let mut endings = vec![ending(Role::Server, &self.certificate, &own[0])?];
+        for authority in certificates(&self.client_ca, &files.client_ca)? {
+            endings.push(ending(Role::ClientCa, &self.client_ca, &authority)?);
+        }
+        let (Some(path), Some(pem)) = (&self.crl, &files.crl) else { return Ok(endings) };
+        for der in revocation_lists(path, pem)? {
+            let (_, list) =
+                CertificateRevocationList::from_der(&der).map_err(|error| problem(path, error))?;
+            let until = list.next_update().map(|next| next.timestamp());
+            let named = |until| Ending { role: Role::RevocationList, name: list.issuer().to_string(), until };
+            endings.extend(until.map(named));
+        }
+        Ok(endings)
     }
 
     fn chain(&self, files: &Files) -> Result<Vec<CertificateDer<'static>>, TlsError> {

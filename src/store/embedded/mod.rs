@@ -79,6 +79,7 @@ pub struct Embedded {
     reader: JournalReader,
     shared: Shared,
     payload: Arc<Payload>,
+    dir: PathBuf,
     _lock: Arc<std::fs::File>,
 }
 

@@ -169,6 +169,7 @@ fn attempt(
         stopped: AtomicBool::new(false),
         shared,
         payload: Arc::clone(payload),
+        dir: options.dir.clone(),
         _lock: Arc::clone(lock),
     };
     Ok(Attempt::Ready(Box::new(Opened {

@@ -17,7 +17,7 @@ use crate::{
     domain::id::{AgencyId, Digest, DocumentName},
     proto,
     store::{
-        Commit, CommitError, Store, StoreError, StoredLeaf, Waiting,
+        Commit, CommitError, Space, Store, StoreError, StoredLeaf, Waiting, files,
         records::{
             BodyRecord, DeliveryRecord, DocumentRecord, ExpansionRecord, Head, ParkedRecord, RecipientList,
         },
@@ -281,6 +281,12 @@ impl Store for Embedded {
 
     fn index_lag(&self) -> u64 {
         self.shared.index.lag()
+    }
+
+    fn space(&self) -> Option<Space> {
+        // Bodies may lie on another disk.
+        let spaces = [files::space(&self.dir)?, files::space(self.payload.dir())?];
+        spaces.into_iter().min_by_key(|space| space.free)
     }
 }
 

@@ -106,6 +106,12 @@ impl Payload {
         })
     }
 
+    /// Where the bodies lie.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// Appends a small body to the current pack. Readable at once, durable after [`sync`](Self::sync).
     ///
     /// More than [`MAX_PACKED`] bytes are refused with `InvalidInput`. After an I/O error every later call

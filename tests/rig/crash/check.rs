@@ -22,7 +22,7 @@ use super::{
 };
 use crate::rig::Chance;
 
-const NODES: [&str; 5] = ["tavan", "sapa", "laocai", "bacha", "operator"];
+const NODES: [&str; 7] = ["tavan", "sapa", "laocai", "bacha", "operator", "registrar", "security"];
 /// Old deeds asked again in each round; the newest all are, and all of them at the end.
 const SAMPLE: usize = 200;
 /// Questions under way at a time.

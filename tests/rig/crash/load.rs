@@ -16,15 +16,10 @@ impl Outside {
     /// Starts the mixed load; each part ends when the hub does not answer any more.
     pub async fn load(self: &Arc<Self>) -> Load {
         let round = self.rounds.fetch_add(1, Ordering::Relaxed);
-        let [tavan, sapa, laocai, bacha, operator] = [
-            self.connect("tavan"),
-            self.connect("sapa"),
-            self.connect("laocai"),
-            self.connect("bacha"),
-            self.connect("operator"),
-        ];
-        let (tavan, sapa, laocai, bacha, operator) =
-            (tavan.await, sapa.await, laocai.await, bacha.await, operator.await);
+        let [tavan, sapa, laocai, bacha] =
+            [self.connect("tavan"), self.connect("sapa"), self.connect("laocai"), self.connect("bacha")];
+        let (tavan, sapa, laocai, bacha) = (tavan.await, sapa.await, laocai.await, bacha.await);
+        let keepers = self.world.keepers().await.unwrap();
         let mut work = JoinSet::new();
         for task in 0..4 {
             work.spawn(send::letters(Arc::clone(self), tavan.clone(), format!("{round}-{task}")));
@@ -32,7 +27,7 @@ impl Outside {
         work.spawn(send::streamed(Arc::clone(self), bacha, format!("{round}-s")));
         work.spawn(send::uploads(Arc::clone(self), laocai.clone()));
         work.spawn(send::circulars(Arc::clone(self), laocai.clone(), format!("{round}-c")));
-        work.spawn(operate::changes(Arc::clone(self), operator, round));
+        work.spawn(operate::changes(Arc::clone(self), keepers, round));
         work.spawn(receive::fetching(Arc::clone(self), sapa));
         work.spawn(receive::session(Arc::clone(self), laocai));
         work.spawn(receive::watching(Arc::clone(self), tavan));

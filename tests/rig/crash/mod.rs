@@ -65,9 +65,9 @@ impl CrashRig {
         let data = data.map_or_else(|| dir.path().join("hub"), Path::to_owned);
         let mut hub = Hub::configure(dir.path(), &data, port, more);
         hub.start().await;
+        world.register().await.unwrap();
         let operator = world.connect("operator").await.unwrap();
-        world.register(&operator).await.unwrap();
-        operate::register_crowd(&operator).await;
+        operate::register_crowd(&world.keepers().await.unwrap().registrar).await;
         let capabilities = operator.submission().get_capabilities(GetCapabilitiesRequest {}).await;
         let verifier = Verifier::parse(&capabilities.unwrap().into_inner().verifier_key).unwrap();
         let outside = Outside {

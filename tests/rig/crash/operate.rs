@@ -1,10 +1,14 @@
-//! The operator: agencies come and are suspended, keys and nodes come and are revoked.
+//! Those who keep the directory: agencies come and are suspended, keys and nodes come and are revoked.
 
 use std::{sync::Arc, time::Duration};
 
 use truc::{
+    cli::demo::world::Keepers,
     client::Client,
-    domain::signature::{Algorithm, SigningKey},
+    domain::{
+        role::Duty,
+        signature::{Algorithm, SigningKey},
+    },
     proto::{directory_change::Change, *},
 };
 
@@ -14,51 +18,54 @@ use super::{Asked, CROWD, CROWD_SIZE, Outside};
 const NEW: &str = "H61";
 
 /// Agencies of the new form, whose level is given.
-pub async fn register_crowd(operator: &Client) {
+pub async fn register_crowd(registrar: &Client) {
     let root = |id: &str| Agency { organ_id: id.into(), name: "UBND tỉnh".into(), ..Agency::default() };
     let communes = (0..CROWD_SIZE).map(|number| commune(CROWD, number as u64));
     let agencies = [root(CROWD), root(NEW)].into_iter().chain(communes).collect();
     let request = ImportAgenciesRequest { agencies, dry_run: false };
-    let imported = operator.directory().import_agencies(request).await.unwrap().into_inner();
+    let imported = registrar.directory().import_agencies(request).await.unwrap().into_inner();
     assert_eq!(imported.imported as usize, CROWD_SIZE + 2);
 }
 
 /// Changes of every kind, each on an agency, key or node of its own, so that asking again changes nothing.
-pub async fn changes(outside: Arc<Outside>, operator: Client, round: u64) {
+pub async fn changes(outside: Arc<Outside>, keepers: Keepers, round: u64) {
     for number in 0.. {
-        if more(&outside, &operator, round * 10_000 + number * 2).await.is_none() {
+        if more(&outside, &keepers, round * 10_000 + number * 2).await.is_none() {
             return;
         }
         tokio::time::sleep(Duration::from_millis(25)).await;
     }
 }
 
-async fn more(outside: &Outside, operator: &Client, number: u64) -> Option<()> {
-    let keep = async |change| outside.ask("operator", operator, Asked::Change(request(change))).await;
+async fn more(outside: &Outside, keepers: &Keepers, number: u64) -> Option<()> {
+    let keep = async |change: Change| {
+        let by = Duty::for_change(&change).name();
+        outside.ask(by, keepers.of(&change), Asked::Change(request(change))).await
+    };
     let (active, suspended) = (commune(NEW, number), commune(NEW, number + 1));
     let id = active.organ_id.clone();
     keep(Change::PutAgency(active)).await?;
-    pass(operator, Change::PutAgency(suspended.clone())).await?;
+    pass(keepers, Change::PutAgency(suspended.clone())).await?;
     let state = AgencyState::Suspended.into();
     keep(Change::SetAgencyState(SetAgencyState { organ_id: suspended.organ_id, state })).await?;
 
     let node = |name: String| Node { name, agencies: vec![id.clone()], revoked: false };
     keep(Change::PutNode(node(format!("n-{number}")))).await?;
     let revoked = format!("r-{number}");
-    pass(operator, Change::PutNode(node(revoked.clone()))).await?;
+    pass(keepers, Change::PutNode(node(revoked.clone()))).await?;
     keep(Change::RevokeNode(RevokeNode { name: revoked })).await?;
 
     keep(Change::AddKey(key(&id))).await?;
     let second = key(&id);
     let key_id = truc::domain::id::Digest::of(&second.spki_der).to_bytes();
-    pass(operator, Change::AddKey(second)).await?;
+    pass(keepers, Change::AddKey(second)).await?;
     keep(Change::RevokeKey(RevokeKey { key_id })).await?;
     Some(())
 }
 
 /// Makes something that the next change takes away: asking again would not be the same.
-async fn pass(operator: &Client, change: Change) -> Option<()> {
-    operator.directory().change(request(change)).await.ok().map(drop)
+async fn pass(keepers: &Keepers, change: Change) -> Option<()> {
+    keepers.of(&change).directory().change(request(change)).await.ok().map(drop)
 }
 
 fn request(change: Change) -> ChangeRequest {

@@ -1,0 +1,65 @@
+//! Alive, ready, and the named cause where it is not.
+
+use tonic_health::pb::{
+    HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
+};
+
+use crate::{
+    door::{ask, readiness, until},
+    rig::{Rig, soon},
+};
+
+/// What the gRPC health service tells.
+async fn serving(rig: &Rig) -> ServingStatus {
+    let client = rig.connect("tavan").await;
+    let request = HealthCheckRequest::default();
+    let answer = soon(HealthClient::new(client.channel()).check(request)).await.unwrap();
+    answer.into_inner().status()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_good_hub_is_alive_and_ready() {
+    let rig = Rig::start_with("").await;
+    let alive = ask(&rig, "GET /healthz").await;
+    assert_eq!((alive.status, alive.body.as_str()), (200, "ok\n"));
+    let (ready, conditions) = readiness(&rig).await;
+    assert!(ready, "{conditions:?}");
+    assert_eq!(serving(&rig).await, ServingStatus::Serving);
+    assert_eq!(ask(&rig, "GET /secrets").await.status, 404);
+    let refused = ask(&rig, "POST /readyz").await;
+    assert_eq!(refused.status, 405);
+    assert!(refused.head.to_ascii_lowercase().contains("allow: get, head"));
+    let head = ask(&rig, "HEAD /healthz").await;
+    assert_eq!((head.status, head.body.as_str()), (200, ""));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_is_told_and_takes_readiness_but_stops_nobody() {
+    let reserve = "disk_reserve = \"1048576 TiB\"\ndisk_warning = \"1048576 TiB\"";
+    let rig = Rig::start_monitored(reserve).await;
+    until(&rig, |ready, conditions| !ready && conditions == ["disk-full"]).await;
+    assert_eq!(serving(&rig).await, ServingStatus::NotServing);
+    let told = ask(&rig, "GET /readyz").await.json();
+    let condition = &told["conditions"][0];
+    assert_eq!((condition["severity"].as_str(), told["stopping"].as_bool()), (Some("critical"), Some(false)));
+    assert!(condition["cause"].as_str().unwrap().contains("MiB"), "{condition}");
+    assert!(condition["next_step_vi"].as_str().unwrap().contains("đĩa"), "{condition}");
+    rig.serves().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn certificates_that_end_are_told_and_bad_files_are_too() {
+    let rig = Rig::start_monitored(
+        "certificate_warning = \"40000d\"\ndisk_warning = \"0 B\"\ndisk_reserve = \"0 B\"",
+    )
+    .await;
+    until(&rig, |ready, conditions| ready && conditions == ["certificate-expires"]).await;
+    let list = rig.certs().join("crl.pem");
+    let good = std::fs::read(&list).unwrap();
+    std::fs::write(&list, "no list").unwrap();
+    let unusable = |name: &String| name == "certificate-unusable";
+    until(&rig, |ready, conditions| ready && conditions.iter().any(unusable)).await;
+    rig.serves().await;
+    std::fs::write(&list, good).unwrap();
+    until(&rig, |_, conditions| !conditions.iter().any(unusable)).await;
+}
