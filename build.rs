@@ -13,7 +13,11 @@ const FILES: &[&str] = &[
     "truc/v1/directory.proto",
     "truc/v1/docproof.proto",
     "truc/v1/search.proto",
+    "truc/v1/export.proto",
+    "truc/v1/completeness.proto",
     "truc/v1/audit.proto",
+    "truc/v1/presence.proto",
+    "truc/v1/flows.proto",
     "truc/v1/operator.proto",
     "truc/v1/console.proto",
 ];

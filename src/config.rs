@@ -4,6 +4,7 @@
 mod check;
 pub mod human;
 mod sections;
+mod witness;
 
 use std::path::{Path, PathBuf};
 
@@ -12,7 +13,7 @@ use toml::{Table, Value};
 pub use check::Problem;
 pub use sections::{
     Config, Console, Delivery, IndexEngine, Limits, Listen, Log, LogFormat, LogHttp, Logging, Monitor, Store,
-    Submission, Tls,
+    Submission, Tls, Witness,
 };
 use sections::{Docs, SECTIONS};
 
@@ -99,6 +100,8 @@ impl Config {
             &mut self.tls.client_ca,
             &mut self.tls.crl,
             &mut self.log.key,
+            &mut self.log.witness_ca,
+            &mut self.witness.key,
         ];
         for path in paths.into_iter().filter(|path| !path.as_os_str().is_empty()) {
             *path = folder.join(&path);
@@ -165,6 +168,10 @@ fn set(table: &mut Table, path: &str, text: &str) -> Result<(), String> {
         Value::Integer(value) => {
             *value = text.parse().map_err(|_| format!("{text:?} is not a whole number"))?
         }
+        Value::Array(values) => {
+            let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
+            *values = items.map(|item| Value::String(item.to_owned())).collect();
+        }
         Value::Boolean(value) => {
             *value = text.parse().map_err(|_| format!("{text:?} is not true or false"))?
         }
@@ -229,6 +236,7 @@ mod tests {
             ("TRUC__TLS__MAX_CONNECTIONS", "7"),
             ("TRUC__TLS__CRL", ""),
             ("TRUC__DELIVERY__LEASE", "5m"),
+            ("TRUC__WITNESS__LOGS", "a+1+x, b+2+y,"),
             ("TRUC_HUB", "https://localhost:7443"),
             ("PATH", "/bin"),
         ])
@@ -236,6 +244,7 @@ mod tests {
         assert_eq!(config.origin, "hub.example.vn/log");
         assert_eq!(config.tls.max_connections, 7);
         assert_eq!(config.tls.source().crl, None);
+        assert_eq!(config.witness.logs, ["a+1+x", "b+2+y"]);
         assert_eq!(config.delivery.lease, Duration::from_secs(300));
     }
 

@@ -5,6 +5,7 @@
 
 pub mod docproof;
 mod document;
+pub mod export;
 mod facts;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -16,7 +17,7 @@ use crate::{
     domain::{envelope, id::Digest, reason::ReasonCode, signature::PublicKey},
     proto::{Receipt, SignedEnvelope},
     tlog::{
-        note::Verifier,
+        keys::Trust,
         proof::{ProofError, TlogProof},
     },
 };
@@ -111,27 +112,31 @@ pub enum VerifyError {
 
 /// Proves that exactly this evidence is in the hub's log: its inclusion path leads to the root of a checkpoint that
 /// the hub's key signed (RFC 9162 section 2.1.3.2, C2SP tlog-checkpoint). Then reads what it says.
-pub fn receipt(receipt: &Receipt, verifier: &Verifier) -> Result<Facts, VerifyError> {
+pub fn receipt(receipt: &Receipt, trust: &(impl Trust + ?Sized)) -> Result<Facts, VerifyError> {
     let path = receipt.path.iter().map(|hash| hash[..].try_into().ok()).collect::<Option<_>>();
     let path = path.ok_or(ProofError::Malformed("a hash of the path has not 32 bytes"))?;
     let proof = TlogProof { extra: None, index: receipt.index, path, checkpoint: receipt.checkpoint.clone() };
-    proven(&receipt.evidence, &proof, verifier)
+    proven(&receipt.evidence, &proof, trust)
 }
 
 /// The same for the two files `NAME.evidence` and `NAME.tlog-proof` (C2SP tlog-proof).
-pub fn evidence_with_proof(leaf: &[u8], tlog_proof: &str, verifier: &Verifier) -> Result<Facts, VerifyError> {
+pub fn evidence_with_proof(
+    leaf: &[u8],
+    tlog_proof: &str,
+    trust: &(impl Trust + ?Sized),
+) -> Result<Facts, VerifyError> {
     let proof = TlogProof::parse(tlog_proof)?;
     if proof.extra.is_some() {
         return Err(VerifyError::Extra);
     }
-    proven(leaf, &proof, verifier)
+    proven(leaf, &proof, trust)
 }
 
-fn proven(leaf: &[u8], proof: &TlogProof, verifier: &Verifier) -> Result<Facts, VerifyError> {
+fn proven(leaf: &[u8], proof: &TlogProof, trust: &(impl Trust + ?Sized)) -> Result<Facts, VerifyError> {
     if leaf.len() > MAX_LEAF {
         return Err(VerifyError::Evidence(format!("{} bytes, a leaf has at most {MAX_LEAF}", leaf.len())));
     }
-    let checkpoint = proof.verify(leaf, verifier)?;
+    let checkpoint = proof.verify(leaf, trust)?;
     Facts::read(leaf, proof.index, checkpoint)
 }
 

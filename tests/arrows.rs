@@ -15,7 +15,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("edge", &["edge", "hub", "domain", "tlog", "proto", "rpc"]),
     ("console", &["console", "edge", "hub", "verify", "domain", "proto"]),
     ("client", &["client", "verify", "domain", "tlog", "proto", "rpc"]),
-    ("config", &["config", "edge"]),
+    ("config", &["config", "edge", "tlog"]),
     ("telemetry", &["telemetry", "config"]),
 ];
 

@@ -7,6 +7,8 @@ mod common;
 mod accept;
 #[path = "hub_rules/additions.rs"]
 mod additions;
+#[path = "hub_rules/countings.rs"]
+mod countings;
 #[path = "hub_rules/fan_out.rs"]
 mod fan_out;
 #[path = "hub_rules/parts.rs"]

@@ -11,13 +11,16 @@ pub mod directory;
 mod events;
 mod failure;
 pub mod files;
+pub mod flows;
 pub mod fsck;
 pub mod hub_process;
 pub mod keygen;
+pub mod log;
 mod moment;
 mod output;
 pub mod overview;
 pub mod pki;
+pub mod presence;
 pub mod rebuild;
 pub mod receipt;
 pub mod receipt_files;
@@ -30,6 +33,7 @@ pub mod status;
 mod table;
 pub mod verify;
 pub mod watch;
+mod witnessing;
 
 use std::process::ExitCode;
 
@@ -37,6 +41,7 @@ use clap::Parser;
 pub use connection::Connection;
 pub use failure::{Exit, Failure};
 pub use output::Output;
+use presence::{contacts, nodes, sessions};
 
 /// Hub through which agencies exchange signed documents, with a proof in every acknowledgement.
 #[derive(Debug, Parser)]
@@ -88,7 +93,12 @@ commands! {
     Directory => directory,
     Overview => overview,
     Console => console,
+    Sessions => sessions,
+    Nodes => nodes,
+    Contacts => contacts,
+    Flows => flows,
     Keygen => keygen,
+    Log => log,
     Pki => pki,
     Fsck => fsck,
     Rebuild => rebuild,

@@ -13,7 +13,7 @@ use tokio::{net::TcpListener, signal::unix::SignalKind};
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
-use super::{Exit, Failure, Output, files};
+use super::{Exit, Failure, Output, files, witnessing::open_witness};
 use crate::{
     config::{Config, IndexEngine},
     console::{self, Console, Terms},
@@ -24,6 +24,7 @@ use crate::{
         server::{self, ServeError},
         tiles::{Entries, LogDoor},
         tls::Acceptor,
+        witness::WitnessDoor,
     },
     hub::{Hub, LogIdentity, Settings, StartError, clock::Clock, sign_in::ConsolePlace},
     store::{
@@ -62,6 +63,8 @@ struct Ready {
     #[serde(skip_serializing_if = "Option::is_none")]
     console_listening: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    witness_listening: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     monitor_listening: Option<String>,
     origin: String,
     leaves: u64,
@@ -85,11 +88,15 @@ impl Args {
         let log_door = bind_where(config.log_http.address, "log_http.address").await?;
         let monitor_door = bind_where(config.monitor.address, "monitor.address").await?;
         let console_door = bind_where(config.console.address, "console.address").await?;
+        let mut witness = open_witness(&config)?;
+        let witness_address = config.witness.address.filter(|_| witness.is_some());
+        let witness_door = bind_where(witness_address, "witness.address").await?;
         let told = |door: &Option<(TcpListener, SocketAddr)>| Some(door.as_ref()?.1.to_string());
         let ready = Ready {
             listening: address.to_string(),
             log_listening: told(&log_door),
             console_listening: told(&console_door),
+            witness_listening: told(&witness_door),
             monitor_listening: told(&monitor_door),
             origin: config.origin.clone(),
             leaves: opened.leaves,
@@ -101,8 +108,14 @@ impl Args {
             Default::default();
         tokio::spawn(Arc::clone(&acceptor).watch(stop.clone()));
         tokio::spawn(signals(Arc::clone(&acceptor), stop.clone(), hurry.clone()));
+        if let Some((listener, _)) = witness_door
+            && let Some(witness) = witness.take()
+        {
+            let (security, most) = (security(&config, &acceptor), config.log_http.max_connections);
+            hub.spawn(https::serve(listener, security, most, Arc::new(witness), stop.clone()));
+        }
         if let Some((listener, _)) = log_door {
-            hub.spawn(serve_log(listener, &config, &hub, &acceptor, stop.clone()));
+            hub.spawn(serve_log(listener, &config, &hub, &acceptor, witness, stop.clone()));
         }
         if let Some((listener, address)) = console_door {
             serve_console(listener, address, &config, &hub, &acceptor, stop.clone());
@@ -134,7 +147,8 @@ fn connections(config: &Config) -> usize {
     let log = of(config.log_http.address, config.log_http.max_connections);
     let monitor = of(config.monitor.address, config.monitor.max_connections);
     let console = of(config.console.address, config.console.max_connections);
-    config.tls.max_connections.saturating_add(log).saturating_add(monitor).saturating_add(console)
+    let witness = of(config.witness.address, config.log_http.max_connections);
+    [log, monitor, console, witness].into_iter().fold(config.tls.max_connections, usize::saturating_add)
 }
 
 async fn bind_where(
@@ -163,13 +177,29 @@ fn serve_log(
     config: &Config,
     hub: &Arc<Hub>,
     acceptor: &Arc<Acceptor>,
+    witness: Option<WitnessDoor>,
     stop: CancellationToken,
 ) -> impl Future<Output = ()> + Send + 'static {
     let log_http = &config.log_http;
-    let security = if log_http.plain { Security::Plain } else { Security::Tls(Arc::clone(acceptor)) };
+    let security = security(config, acceptor);
     let entries = if log_http.entries { Entries::Served } else { Entries::Withheld };
-    let door = Arc::new(LogDoor::new(Arc::clone(hub), entries));
-    https::serve(listener, security, log_http.max_connections, door, stop)
+    let mut door = LogDoor::new(Arc::clone(hub), entries);
+    if let Some(witness) = witness {
+        door = door.with_witness(witness);
+    }
+    https::serve(listener, security, log_http.max_connections, Arc::new(door), stop)
+}
+
+fn security(config: &Config, acceptor: &Arc<Acceptor>) -> Security {
+    if config.log_http.plain { Security::Plain } else { Security::Tls(Arc::clone(acceptor)) }
+}
+
+/// The RFC 8032 seed in a PKCS#8 file.
+pub fn read_seed(path: &Path) -> Result<Zeroizing<[u8; 32]>, Failure> {
+    let pem = Zeroizing::new(files::read_text(path, MAX_KEY_FILE)?);
+    let key =
+        ed25519_dalek::SigningKey::from_pkcs8_pem(&pem).map_err(|error| Failure::new(Exit::File, error))?;
+    Ok(Zeroizing::new(key.to_bytes()))
 }
 
 /// The web console.
@@ -243,6 +273,7 @@ async fn build(config: &Config, file: &Path) -> Result<(Arc<Hub>, Started), Fail
     let following = tokio::task::spawn_blocking(move || follower.follow(&history)).await;
     let following = following.map_err(|error| Failure::new(Exit::File, error))?;
     following.map_err(|error| Failure::new(Exit::File, error).with_help(DAMAGED))?;
+    hub.count_flows().map_err(|error| Failure::new(Exit::File, error))?;
     let leaves = hub.size();
     Ok((hub, Started { leaves, replayed: opened.replayed, rebuilt: opened.rebuilt }))
 }
@@ -283,10 +314,8 @@ pub fn log_identity(config: &Config) -> Result<LogIdentity, Failure> {
         Failure::new(Exit::File, format!("the log key {}: {error}", config.log.key.display()))
             .with_help("`truc pki init` makes one. The log keeps one key for ever: don't replace it.")
     };
-    let pem = Zeroizing::new(files::read_text(&config.log.key, MAX_KEY_FILE)?);
-    let key = ed25519_dalek::SigningKey::from_pkcs8_pem(&pem).map_err(|error| bad(&error))?;
-    let signer =
-        Signer::from_seed(&config.origin, &Zeroizing::new(key.to_bytes())).map_err(|error| bad(&error))?;
+    let seed = read_seed(&config.log.key).map_err(|error| bad(&error))?;
+    let signer = Signer::from_seed(&config.origin, &seed).map_err(|error| bad(&error))?;
     Ok(LogIdentity { origin: config.origin.clone(), signer })
 }
 

@@ -1,6 +1,17 @@
 //! `truc verify`: what files prove, without hub and without network.
 
+/// Picks the sentence of the language: `say!(words, "English", "Vietnamese")`, both with the same arguments.
+macro_rules! say {
+    ($words:expr, $en:literal, $vi:literal $(, $($args:tt)*)?) => {
+        match $words.0 {
+            $crate::cli::verify::docproof::Language::En => format!($en $(, $($args)*)?),
+            $crate::cli::verify::docproof::Language::Vi => format!($vi $(, $($args)*)?),
+        }
+    };
+}
+
 pub mod docproof;
+mod export;
 mod facts;
 mod folder;
 mod report;
@@ -25,8 +36,8 @@ const PROOF_MARK: &[u8] = b"c2sp.org/tlog-proof@";
 /// Verifies proofs and documents offline, and says what they prove and what not.
 ///
 /// Takes NAME.evidence or NAME.tlog-proof (its twin is looked for beside it), a .receipt file, the folder of a
-/// document made by `truc receive`, a folder of proofs made by `truc receipt`, or a .docproof file made by `truc audit
-/// bundle`. Ends with 1 if a check fails.
+/// document made by `truc receive`, a folder of proofs made by `truc receipt`, a .docproof file made by `truc audit
+/// bundle`, or a file made by `truc audit export` with its proof beside it. Ends with 1 if a check fails.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// What to verify.
@@ -39,27 +50,39 @@ pub struct Args {
     /// Public key of sender or recipient, to verify their signatures anew; may be repeated.
     #[arg(long = "key", value_name = "FILE.pub")]
     keys: Vec<PathBuf>,
-    /// For a .docproof file: the verifier keys that you trust, one a line, as the hubs published them.
+    /// For a .docproof file or an export: the verifier keys that you trust, one a line, as the hubs published them.
     #[arg(long, value_name = "KEYS")]
     trust: Option<PathBuf>,
-    /// For a .docproof file: language of the verdict.
+    /// For a .docproof file or an export: language of the verdict.
     #[arg(long, value_enum, default_value_t)]
     lang: docproof::Language,
+    /// For an export: a checkpoint that you hold, which the export has to be of.
+    #[arg(long, value_name = "NOTE")]
+    checkpoint: Option<PathBuf>,
+    /// For an export: another program may have saved the file again, as long as every row is right.
+    #[arg(long)]
+    resaved: bool,
 }
 
 impl Args {
     /// Runs the command.
     pub async fn run(self, output: &Output) -> Result<(), Failure> {
         if docproof::is_one(&self.path)? {
-            let mut trusted =
-                self.trust.as_deref().map(docproof::read_trust).transpose()?.unwrap_or_default();
-            trusted.extend(self.vkey.as_deref().map(read_vkey).transpose()?);
-            return docproof::run(&self.path, &trusted, self.lang, output);
+            return docproof::run(&self.path, &self.trusted()?, self.lang, output);
+        }
+        if let Some(file) = export::recognise(&self.path)? {
+            let how = export::How {
+                trusted: &self.trusted()?,
+                checkpoint: self.checkpoint.as_deref(),
+                resaved: self.resaved,
+                language: self.lang,
+            };
+            return export::run(&file, &how, output);
         }
         let keys = self.keys.iter().map(|path| Ok((path.clone(), read_public_key(path)?)));
         let keys = keys.collect::<Result<Vec<_>, FileError>>()?;
         if self.trust.is_some() {
-            return Err(Failure::new(Exit::Usage, "--trust belongs to a .docproof file")
+            return Err(Failure::new(Exit::Usage, "--trust belongs to a .docproof file or an export")
                 .with_help("name the hub's key with --vkey"));
         }
         let vkey = self.vkey.as_deref().map(read_vkey).transpose()?;
@@ -70,6 +93,12 @@ impl Args {
         }
         let failed = report.checks.iter().filter(|check| !check.ok).count();
         Err(Failure::new(Exit::Refused, format!("{failed} of {} checks failed", report.checks.len())))
+    }
+
+    fn trusted(&self) -> Result<Vec<Verifier>, Failure> {
+        let mut trusted = self.trust.as_deref().map(docproof::read_trust).transpose()?.unwrap_or_default();
+        trusted.extend(self.vkey.as_deref().map(read_vkey).transpose()?);
+        Ok(trusted)
     }
 }
 

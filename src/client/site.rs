@@ -9,9 +9,9 @@ use std::{
 };
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::{
-    Request, Response, StatusCode, Uri,
+    Method, Request, Response, StatusCode, Uri,
     body::Incoming,
     client::conn::http1::{SendRequest, handshake},
     header::{HOST, USER_AGENT},
@@ -96,7 +96,7 @@ pub struct Site {
 
 /// A connection and what moves it; dropping it ends both.
 struct Connection {
-    requests: SendRequest<Empty<Bytes>>,
+    requests: SendRequest<Full<Bytes>>,
     _driver: JoinSet<()>,
 }
 
@@ -151,7 +151,7 @@ impl Site {
     }
 
     async fn ask(&mut self, path: &str, limit: usize) -> Result<Option<Bytes>, SiteError> {
-        let answer = self.send(path).await?;
+        let answer = self.send(Method::GET, path, Bytes::new()).await?;
         match answer.status() {
             StatusCode::OK => {}
             StatusCode::NOT_FOUND | StatusCode::GONE => {
@@ -160,6 +160,38 @@ impl Site {
             }
             status => return Err(SiteError::Status { path: path.to_owned(), status: status.as_u16() }),
         }
+        self.body_of(answer, path, limit).await
+    }
+
+    /// Posts `body` to `path` once; status and body of whatever is answered, of at most `limit` bytes.
+    pub async fn post(
+        &mut self,
+        path: &str,
+        body: Bytes,
+        limit: usize,
+        patience: Duration,
+    ) -> Result<(u16, Bytes), SiteError> {
+        let asking = async {
+            let answer = self.send(Method::POST, path, body).await?;
+            let status = answer.status().as_u16();
+            Ok((status, self.body_of(answer, path, limit).await?.unwrap_or_default()))
+        };
+        let answer = match timeout(patience, asking).await {
+            Ok(answer) => answer,
+            Err(_) => Err(self.unreachable("no answer in time")),
+        };
+        if answer.is_err() {
+            self.connection = None;
+        }
+        answer
+    }
+
+    async fn body_of(
+        &self,
+        answer: Response<Incoming>,
+        path: &str,
+        limit: usize,
+    ) -> Result<Option<Bytes>, SiteError> {
         match Limited::new(answer.into_body(), limit).collect().await {
             Ok(body) => Ok(Some(body.to_bytes())),
             Err(error) if error.is::<LengthLimitError>() => {
@@ -169,11 +201,18 @@ impl Site {
         }
     }
 
-    async fn send(&mut self, path: &str) -> Result<Response<Incoming>, SiteError> {
-        let request = Request::get(format!("{}/{path}", self.prefix))
+    async fn send(
+        &mut self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<Response<Incoming>, SiteError> {
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("{}/{path}", self.prefix))
             .header(HOST, &self.authority)
             .header(USER_AGENT, concat!("truc/", env!("CARGO_PKG_VERSION")))
-            .body(Empty::new())
+            .body(Full::new(body))
             .map_err(|_| SiteError::Address(self.url.clone()))?;
         if let Some(connection) = &mut self.connection
             && connection.requests.ready().await.is_ok()

@@ -5,7 +5,7 @@ use std::{fmt, fs::File, path::Path, time::Duration};
 use serde::Serialize;
 use tracing_subscriber::EnvFilter;
 
-use super::Config;
+use super::{Config, witness};
 
 /// A value or file that the hub can't run with.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -25,7 +25,7 @@ impl fmt::Display for Problem {
 }
 
 /// The tests below read as a list; each adds at most one problem.
-struct Findings(Vec<Problem>);
+pub(super) struct Findings(Vec<Problem>);
 
 pub(super) fn problems(config: &Config) -> Vec<Problem> {
     let mut found = Findings(Vec::new());
@@ -35,6 +35,8 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
     bounds(&mut found, config);
     log_http(&mut found, config);
     console(&mut found, config);
+    witness::log_witnesses(&mut found, config);
+    witness::witness(&mut found, config);
     monitor(&mut found, config);
     let filter = &config.logging.filter;
     found.unless(
@@ -162,6 +164,8 @@ fn bounds(found: &mut Findings, config: &Config) {
         ("submission.upload_retention", submission.upload_retention),
         ("delivery.lease", delivery.lease),
         ("delivery.retry_first", delivery.retry_first),
+        ("log.witness_every", config.log.witness_every),
+        ("log.witness_alarm", config.log.witness_alarm),
         ("monitor.look_every", config.monitor.look_every),
         ("monitor.queue_age", config.monitor.queue_age),
     ];
@@ -208,20 +212,20 @@ const LEAST_MEMORY: u64 = 32 << 20;
 const SMALLEST_SEGMENT: u64 = 16 << 20;
 
 impl Findings {
-    fn unless(&mut self, good: bool, field: &'static str, problem: &str, next_step: &str) {
+    pub fn unless(&mut self, good: bool, field: &'static str, problem: &str, next_step: &str) {
         if !good {
             self.0.push(Problem { field, problem: problem.into(), next_step: next_step.into() });
         }
     }
 
-    fn readable(&mut self, field: &'static str, path: &Path) -> bool {
+    pub fn readable(&mut self, field: &'static str, path: &Path) -> bool {
         let Err(error) = File::open(path).and_then(|file| is_file(&file)) else { return true };
         let problem = format!("{}: {error}", path.display());
         self.unless(false, field, &problem, "make it with `truc pki init`, or name another file");
         false
     }
 
-    fn private(&mut self, field: &'static str, path: &Path) {
+    pub fn private(&mut self, field: &'static str, path: &Path) {
         if self.readable(field, path) && others_may_read(path) {
             let problem = format!("{} can be read by every user", path.display());
             self.unless(false, field, &problem, &format!("run: chmod 600 {}", path.display()));

@@ -67,6 +67,8 @@ section! {
         log_http: LogHttp = LogHttp::default();
         /// The web console for operators and auditors.
         console: Console = Console::default();
+        /// This hub as a witness of other logs (C2SP tlog-witness): it cosigns their heads, as long as each continues the last.
+        witness: Witness = Witness::default();
         /// How much of the hub one caller, and all together, may use.
         limits: Limits = Limits::default();
         /// Limits of what senders hand in.
@@ -123,6 +125,35 @@ section! {
     Log {
         /// Ed25519 key that signs the checkpoints (PKCS#8 PEM). Losing it ends the log: keep a copy offline.
         key: PathBuf = "certs/log.key".into();
+        /// Witnesses that cosign this log's heads, each as "URL name+hash+key": where it takes add-checkpoint, and its
+        /// verifier key. Nobody waits for them.
+        witnesses: Vec<String> = Vec::new();
+        /// CAs of the witnesses' certificates (PEM). "" takes those of tls.client_ca.
+        witness_ca: PathBuf = PathBuf::new();
+        /// Pause between two heads that are sent to the witnesses.
+        #[serde(with = "human::duration")]
+        witness_every: Duration = Duration::from_secs(3);
+        /// A witness that has not cosigned for so long raises an alarm.
+        #[serde(with = "human::duration")]
+        witness_alarm: Duration = Duration::from_secs(15 * 60);
+        /// A head counts as cosigned with so many cosignatures.
+        witness_quorum: usize = 1;
+    }
+}
+
+section! {
+    /// `[witness]`
+    Witness {
+        /// Name of this witness, such as "hub.example.gov.vn/witness". "" when this hub is none.
+        name: String = String::new();
+        /// Ed25519 key that cosigns, of its own (PKCS#8 PEM); `truc log witness-key` makes one. It dies with the folder
+        /// data_dir/witness: a witness that forgot what it cosigned needs a new key.
+        key: PathBuf = "certs/witness.key".into();
+        /// Verifier keys of the logs that it follows, each "origin+hash+key". A log whose key was changed has two.
+        logs: Vec<String> = Vec::new();
+        /// Address and port for add-checkpoint, secured as log_http is. "" takes it at the log_http address.
+        #[serde(with = "human::address")]
+        address: Option<SocketAddr> = None;
     }
 }
 
@@ -333,6 +364,7 @@ pub(super) const SECTIONS: &[(&str, Docs)] = &[
     ("log", Log::DOCS),
     ("log_http", LogHttp::DOCS),
     ("console", Console::DOCS),
+    ("witness", Witness::DOCS),
     ("limits", Limits::DOCS),
     ("submission", Submission::DOCS),
     ("delivery", Delivery::DOCS),

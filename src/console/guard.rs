@@ -167,7 +167,8 @@ fn visitor(desk: &Desk, request: &Request<Body>, lang: Lang, place: String) -> V
     let session = session_name.as_deref().and_then(|name| desk.sessions.find(name, desk.hub.clock().now()));
     let session = session.filter(|session| is_still(session, certificate.as_ref()));
     let signed = session.zip(peer).map(|(session, peer)| {
-        let caller = Caller { identity: session.identity.clone(), address: peer.address };
+        let caller =
+            Caller { identity: session.identity.clone(), address: peer.address, certificate_until: None };
         (session, caller)
     });
     Visitor {

@@ -1,6 +1,7 @@
 //! Meaning and rules: no async, no clock, no I/O. Time, randomness and stored facts come in as arguments.
 
 pub mod agency;
+pub mod day;
 pub mod delivery;
 pub mod directory;
 pub mod directory_import;
@@ -13,6 +14,7 @@ pub mod policy;
 pub mod reason;
 pub mod retry;
 pub mod role;
+pub mod search;
 pub mod signature;
 pub mod status;
 pub mod text;

@@ -84,4 +84,12 @@ impl AuditService for Audit {
         let counted = self.0.count(&reader, request.into_inner()).await;
         Ok(Response::new(counted.map_err(|refused| status(&refused))?))
     }
+    type ExportStream = Pin<Box<dyn Stream<Item = Result<ExportResponse, Status>> + Send>>;
+
+    async fn export(&self, request: Request<ExportRequest>) -> Result<Response<Self::ExportStream>, Status> {
+        let reader = Caller::from_request(&request).and_then(|caller| caller.reader()).map_err(refuse)?;
+        let pages = self.0.export(&reader, request.into_inner()).await;
+        let pages = ReceiverStream::new(pages.map_err(|refused| status(&refused))?);
+        Ok(Response::new(Box::pin(pages.map(|page| page.map_err(|refused| status(&refused))))))
+    }
 }

@@ -20,5 +20,6 @@ pub mod submission;
 mod submit_stream;
 pub mod tiles;
 pub mod tls;
+pub mod witness;
 
 pub use crate::hub::shares;

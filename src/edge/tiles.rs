@@ -17,7 +17,10 @@ use tokio::{
     time::timeout,
 };
 
-use super::https::{Answer, Door};
+use super::{
+    https::{Answer, Door},
+    witness::{ADD_CHECKPOINT, WitnessDoor},
+};
 use crate::{
     domain::{id::Digest, reason::ReasonCode},
     hub::{Hub, refused::Refused},
@@ -50,6 +53,8 @@ pub struct LogDoor {
     entries: Entries,
     memory: Arc<Semaphore>,
     readers: Semaphore,
+    /// Where this hub is a witness too, and has no other door for that.
+    witness: Option<WitnessDoor>,
 }
 
 /// Whether the leaves themselves are served, or only their hashes.
@@ -66,7 +71,13 @@ impl LogDoor {
     #[must_use]
     pub fn new(hub: Arc<Hub>, entries: Entries) -> Self {
         let memory = Arc::new(Semaphore::new(ANSWERS.div_ceil(UNIT)));
-        Self { hub, entries, memory, readers: Semaphore::new(READERS) }
+        Self { hub, entries, memory, readers: Semaphore::new(READERS), witness: None }
+    }
+
+    /// The same door, behind which a witness of other logs is reached too.
+    #[must_use]
+    pub fn with_witness(self, witness: WitnessDoor) -> Self {
+        Self { witness: Some(witness), ..self }
     }
 
     async fn get(&self, path: &str, headers: &HeaderMap) -> Answer {
@@ -126,6 +137,9 @@ impl Door for LogDoor {
     type Body = Full<Bytes>;
 
     async fn answer(&self, request: Request<Incoming>) -> Answer {
+        if let Some(witness) = self.witness.as_ref().filter(|_| request.uri().path() == ADD_CHECKPOINT) {
+            return witness.add_checkpoint(request).await;
+        }
         match *request.method() {
             Method::GET => self.get(request.uri().path(), request.headers()).await,
             Method::HEAD => without_body(self.get(request.uri().path(), request.headers()).await),

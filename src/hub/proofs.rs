@@ -74,7 +74,7 @@ impl Hub {
         Ok(Receipt { evidence, index, path, checkpoint: head.checkpoint })
     }
 
-    fn leaf(&self, index: u64) -> Result<StoredLeaf, Refused> {
+    pub(super) fn leaf(&self, index: u64) -> Result<StoredLeaf, Refused> {
         self.store.leaf(index)?.ok_or_else(|| damaged(index))
     }
 

@@ -2,7 +2,7 @@
 
 use super::records::{
     BodyRecord, CursorRecord, DeliveryRecord, DirectoryRecord, DocumentRecord, ExpansionRecord, Head,
-    LeafRecord, MessageRecord, ParkedRecord, RecipientList,
+    LeafRecord, MessageRecord, PairRecord, ParkedRecord, RecipientList, SentRecord,
 };
 use crate::tlog::Hash;
 
@@ -37,6 +37,10 @@ pub struct Commit {
     pub bodies: Vec<BodyRecord>,
     /// Saved watch cursors.
     pub cursors: Vec<CursorRecord>,
+    /// Countings of consignments that went on, each pair once.
+    pub pairs: Vec<PairRecord>,
+    /// Countings of acceptances that went on, each sender once.
+    pub sent: Vec<SentRecord>,
 }
 
 /// Why a commit did not happen, or may not have.

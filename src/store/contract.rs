@@ -85,6 +85,11 @@ pub mod samples {
         }
     }
 
+    /// How far a counting is.
+    pub fn pair(recipient: &str, sender: &str, number: u64, received: u64, leaf: u64) -> PairRecord {
+        PairRecord { recipient: recipient.into(), sender: sender.into(), number, received, leaf }
+    }
+
     /// A commit that uses every kind of record.
     pub fn rich_commit() -> Commit {
         let mut commit = accept(0);
@@ -104,6 +109,8 @@ pub mod samples {
             offset: 9,
         });
         commit.cursors.push(CursorRecord { agency: "H53.1".into(), next: 1 });
+        commit.pairs.extend([pair("H53", "H53.1", 1, 1, 1), pair("H53.2", "H53.1", 1, 1, 2)]);
+        commit.sent.push(SentRecord { sender: "H53.1".into(), number: 1, leaf: 0 });
         grow(Edge::empty(), &mut commit);
         commit
     }
@@ -144,6 +151,8 @@ pub fn run(bench: &mut dyn Bench) {
         let mut second = samples::accept(3);
         // Somebody sends another document's envelope as an attachment.
         second.documents[0].parts.push(samples::envelope(3).sha256);
+        second.pairs.extend([samples::pair("H53", "H53.1", 2, 3, 4), samples::pair("H53", "H53.3", 1, 2, 3)]);
+        second.sent.push(SentRecord { sender: "H53.1".into(), number: 2, leaf: 3 });
         edge = samples::grow(edge, &mut second);
         store.commit(&second).unwrap();
         let mut settle = Commit {
@@ -227,6 +236,21 @@ fn after_all(store: &dyn Store, edge: &Edge) {
     assert!(
         store.parked(&DocumentName::parse("H53", "later", 0).unwrap(), &agency("H53.1")).unwrap().is_empty()
     );
+    counts_go_on(store);
     assert_eq!(store.body(&Digest::of(b"b")).unwrap().unwrap().offset, 9);
     assert_eq!(store.body(&Digest::of(b"c")).unwrap(), None);
+}
+
+fn counts_go_on(store: &dyn Store) {
+    let (to, from) = (agency("H53"), agency("H53.1"));
+    assert_eq!(store.pair(&to, &from).unwrap(), Some(samples::pair("H53", "H53.1", 2, 3, 4)));
+    assert_eq!(
+        store.received(&to).unwrap(),
+        Some(samples::pair("H53", "H53.1", 2, 3, 4)),
+        "the newest of two"
+    );
+    assert_eq!(store.received(&agency("H53.2")).unwrap(), Some(samples::pair("H53.2", "H53.1", 1, 1, 2)));
+    assert_eq!((store.pair(&from, &to).unwrap(), store.received(&from).unwrap()), (None, None));
+    assert_eq!(store.sent(&from).unwrap(), Some(SentRecord { sender: "H53.1".into(), number: 2, leaf: 3 }));
+    assert_eq!(store.sent(&to).unwrap(), None);
 }

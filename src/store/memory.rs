@@ -15,7 +15,8 @@ use prost::Message;
 use super::{
     Commit, CommitError, Store, StoreError, StoredLeaf, Waiting, rank,
     records::{
-        BodyRecord, DeliveryRecord, DocumentRecord, ExpansionRecord, Head, ParkedRecord, RecipientList,
+        BodyRecord, DeliveryRecord, DocumentRecord, ExpansionRecord, Head, PairRecord, ParkedRecord,
+        RecipientList, SentRecord,
     },
 };
 use crate::{
@@ -62,6 +63,8 @@ struct State {
     directory: Vec<u64>,
     bodies: HashMap<Bytes, BodyRecord>,
     cursors: HashMap<String, u64>,
+    pairs: BTreeMap<(String, String), PairRecord>,
+    sent: HashMap<String, SentRecord>,
     stopped: bool,
 }
 
@@ -119,6 +122,9 @@ impl State {
         }
         self.directory.extend(commit.directory.iter().map(|change| change.leaf));
         self.bodies.extend(commit.bodies.into_iter().map(|body| (body.sha256.clone(), body)));
+        let pairs = commit.pairs.into_iter();
+        self.pairs.extend(pairs.map(|pair| ((pair.recipient.clone(), pair.sender.clone()), pair)));
+        self.sent.extend(commit.sent.into_iter().map(|sent| (sent.sender.clone(), sent)));
         self.cursors.extend(commit.cursors.into_iter().map(|cursor| (cursor.agency, cursor.next)));
     }
 
@@ -270,6 +276,21 @@ impl Store for Memory {
 
     fn cursor(&self, agency: &AgencyId) -> Result<Option<u64>, StoreError> {
         Ok(self.state().cursors.get(agency.as_str()).copied())
+    }
+
+    fn pair(&self, recipient: &AgencyId, sender: &AgencyId) -> Result<Option<PairRecord>, StoreError> {
+        Ok(self.state().pairs.get(&(recipient.to_string(), sender.to_string())).cloned())
+    }
+
+    fn received(&self, recipient: &AgencyId) -> Result<Option<PairRecord>, StoreError> {
+        let state = self.state();
+        let mine = state.pairs.range((recipient.to_string(), String::new())..);
+        let mine = mine.take_while(|((to, _), _)| to == recipient.as_str());
+        Ok(mine.map(|(_, pair)| pair).max_by_key(|pair| pair.received).cloned())
+    }
+
+    fn sent(&self, sender: &AgencyId) -> Result<Option<SentRecord>, StoreError> {
+        Ok(self.state().sent.get(sender.as_str()).cloned())
     }
 
     fn directory_changes(&self) -> Result<Vec<(u64, Bytes)>, StoreError> {

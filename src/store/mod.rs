@@ -9,13 +9,15 @@ pub mod memory;
 pub mod payload;
 pub mod records;
 pub mod search;
+pub mod witnessed;
 pub mod written;
 
 use std::fmt::Display;
 
 pub use commit::{Commit, CommitError};
 use records::{
-    BodyRecord, DeliveryRecord, DocumentRecord, ExpansionRecord, Head, ParkedRecord, RecipientList,
+    BodyRecord, DeliveryRecord, DocumentRecord, ExpansionRecord, Head, PairRecord, ParkedRecord,
+    RecipientList, SentRecord,
 };
 
 use crate::{
@@ -177,6 +179,15 @@ pub trait Store: Send + Sync + 'static {
 
     /// Saved watch cursor.
     fn cursor(&self, agency: &AgencyId) -> Result<Option<u64>, StoreError>;
+
+    /// The counting of consignments from a sender to a recipient.
+    fn pair(&self, recipient: &AgencyId, sender: &AgencyId) -> Result<Option<PairRecord>, StoreError>;
+
+    /// The counting of all consignments to a recipient: the pair that has its newest one.
+    fn received(&self, recipient: &AgencyId) -> Result<Option<PairRecord>, StoreError>;
+
+    /// The counting of a sender's acceptances.
+    fn sent(&self, sender: &AgencyId) -> Result<Option<SentRecord>, StoreError>;
 
     /// Every directory change in order: leaf index and the serialized change.
     fn directory_changes(&self) -> Result<Vec<(u64, bytes::Bytes)>, StoreError>;

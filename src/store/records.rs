@@ -195,6 +195,37 @@ pub struct CursorRecord {
     pub next: u64,
 }
 
+/// How many consignments one agency got from another, and in all.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct PairRecord {
+    #[prost(string, tag = "1")]
+    pub recipient: String,
+    #[prost(string, tag = "2")]
+    pub sender: String,
+    /// Number of the newest one from this sender.
+    #[prost(uint64, tag = "3")]
+    pub number: u64,
+    /// The number that the same one has among all to the recipient.
+    #[prost(uint64, tag = "4")]
+    pub received: u64,
+    /// Its leaf.
+    #[prost(uint64, tag = "5")]
+    pub leaf: u64,
+}
+
+/// How many acceptances one agency got as a sender.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct SentRecord {
+    #[prost(string, tag = "1")]
+    pub sender: String,
+    /// Number of the newest one.
+    #[prost(uint64, tag = "2")]
+    pub number: u64,
+    /// Its leaf.
+    #[prost(uint64, tag = "3")]
+    pub leaf: u64,
+}
+
 impl DeliveryRecord {
     /// The transport state; an unknown number reads as unspecified.
     #[must_use]

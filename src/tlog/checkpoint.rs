@@ -53,6 +53,23 @@ impl Checkpoint {
         let [origin, size, root] = lines[..] else {
             return Err(NoteError::Malformed("a checkpoint has three lines"));
         };
+        Self::of_lines(origin, size, root)
+    }
+
+    /// As [`Checkpoint::parse`] for logs that others wrote, which may add extension lines; those say nothing here.
+    pub fn parse_any(text: &str) -> Result<Self, NoteError> {
+        let text = text.strip_suffix('\n').ok_or(NoteError::Malformed("last line of the checkpoint"))?;
+        let mut lines = text.split('\n');
+        let (Some(origin), Some(size), Some(root)) = (lines.next(), lines.next(), lines.next()) else {
+            return Err(NoteError::Malformed("a checkpoint has three lines"));
+        };
+        if lines.any(str::is_empty) {
+            return Err(NoteError::Malformed("an empty extension line"));
+        }
+        Self::of_lines(origin, size, root)
+    }
+
+    fn of_lines(origin: &str, size: &str, root: &str) -> Result<Self, NoteError> {
         if origin.is_empty() {
             return Err(NoteError::Malformed("no origin"));
         }

@@ -40,6 +40,17 @@ pub enum NoteError {
     /// The checkpoint is of another log than its signer's.
     #[error("origin is {0:?}, not the name of the key")]
     WrongOrigin(String),
+    /// The log's key was changed: this one signs heads of other sizes.
+    #[error("a head of {size} leaves by the key that signed those of {} to {} leaves", sizes.start(), sizes.end())]
+    KeyOfOtherSizes {
+        /// Leaves of the head.
+        size: u64,
+        /// Sizes that this key signed.
+        sizes: std::ops::RangeInclusive<u64>,
+    },
+    /// Fewer witnesses cosigned it than the policy asks for.
+    #[error("not cosigned as the policy asks: {0}")]
+    TooFewWitnesses(String),
 }
 
 /// A key that signs notes. Shows nothing secret.
@@ -55,7 +66,7 @@ impl Signer {
     pub fn from_seed(name: &str, seed: &[u8; 32]) -> Result<Self, NoteError> {
         check_name(name)?;
         let key = SigningKey::from_bytes(seed);
-        let key_hash = key_hash(name, &key.verifying_key());
+        let key_hash = key_hash(name, ED25519, &key.verifying_key());
         Ok(Self { name: name.to_owned(), key_hash, key })
     }
 
@@ -83,31 +94,20 @@ pub struct Verifier {
 impl Verifier {
     /// Reads `name+hex8+base64(0x01 || key)`. The hash must be right, and the key must not be weak.
     pub fn parse(text: &str) -> Result<Self, NoteError> {
-        let mut parts = text.splitn(3, '+');
-        let (Some(name), Some(hash), Some(key)) = (parts.next(), parts.next(), parts.next()) else {
-            return Err(NoteError::BadKey("needs name+hash+key"));
-        };
-        check_name(name)?;
-        let encoded = BASE64.decode(key).map_err(|_| NoteError::BadKey("not base64"))?;
-        let [ED25519, key @ ..] = &encoded[..] else {
-            return Err(NoteError::BadKey("not of type Ed25519"));
-        };
-        let key = <&[u8; 32]>::try_from(key).map_err(|_| NoteError::BadKey("not 32 bytes"))?;
-        let key = VerifyingKey::from_bytes(key).map_err(|_| NoteError::BadKey("not a point"))?;
-        if key.is_weak() {
-            return Err(NoteError::BadKey("weak"));
-        }
-        let key_hash = key_hash(name, &key);
-        if hash != hex::encode(key_hash) {
-            return Err(NoteError::BadKey("its hash is wrong"));
-        }
-        Ok(Self { name: name.to_owned(), key_hash, key })
+        let (name, key_hash, key) = parse_vkey(text, ED25519)?;
+        Ok(Self { name, key_hash, key })
     }
 
     /// The name.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// True when both wrap the same public key, whatever they are called.
+    #[must_use]
+    pub fn is_same_key(&self, other: &Self) -> bool {
+        self.key == other.key
     }
 
     fn verify(&self, text: &str, signature: &[u8]) -> Result<(), NoteError> {
@@ -119,8 +119,7 @@ impl Verifier {
 
 impl fmt::Display for Verifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let key = [&[ED25519], &self.key.as_bytes()[..]].concat();
-        write!(f, "{}+{}+{}", self.name, hex::encode(self.key_hash), BASE64.encode(key))
+        write_vkey(f, &self.name, self.key_hash, ED25519, &self.key)
     }
 }
 
@@ -137,8 +136,7 @@ pub struct Opened {
 #[must_use]
 pub fn sign(text: &str, signer: &Signer) -> String {
     let signature = signer.key.sign(text.as_bytes()).to_bytes();
-    let signature = BASE64.encode([&signer.key_hash[..], &signature].concat());
-    format!("{text}\n{SIGNATURE_MARK}{} {signature}\n", signer.name)
+    format!("{text}\n{}\n", write_line(&signer.name, signer.key_hash, &signature))
 }
 
 /// Verifies a note. Signatures of unknown keys are ignored; a bad one by a known key refuses the note, and so does the
@@ -165,14 +163,20 @@ pub fn unverified_text(note: &str) -> Result<&str, NoteError> {
     Ok(split(note)?.0)
 }
 
-struct SignatureLine<'a> {
-    name: &'a str,
-    key_hash: [u8; 4],
-    signature: Vec<u8>,
+/// A signature of a note, not verified.
+pub(super) struct SignatureLine<'a> {
+    pub name: &'a str,
+    pub key_hash: [u8; 4],
+    pub signature: Vec<u8>,
+}
+
+/// The line of a signature, without its line feed.
+pub(super) fn write_line(name: &str, key_hash: [u8; 4], signature: &[u8]) -> String {
+    format!("{SIGNATURE_MARK}{name} {}", BASE64.encode([&key_hash[..], signature].concat()))
 }
 
 /// Text and signatures; the last empty line stands between them.
-fn split(note: &str) -> Result<(&str, Vec<SignatureLine<'_>>), NoteError> {
+pub(super) fn split(note: &str) -> Result<(&str, Vec<SignatureLine<'_>>), NoteError> {
     if note.len() > MAX_NOTE {
         return Err(NoteError::TooLarge);
     }
@@ -202,7 +206,7 @@ fn signature_line(line: &str) -> Option<SignatureLine<'_>> {
     })
 }
 
-fn check_name(name: &str) -> Result<(), NoteError> {
+pub(super) fn check_name(name: &str) -> Result<(), NoteError> {
     let illegal = |c: char| c.is_whitespace() || c.is_control() || c == '+';
     if name.is_empty() || name.contains(illegal) {
         return Err(NoteError::BadName);
@@ -211,14 +215,49 @@ fn check_name(name: &str) -> Result<(), NoteError> {
 }
 
 /// `SHA-256(name || 0x0A || type || key)[..4]`.
-fn key_hash(name: &str, key: &VerifyingKey) -> [u8; 4] {
+pub(super) fn key_hash(name: &str, kind: u8, key: &VerifyingKey) -> [u8; 4] {
     let mut context = Context::new(&SHA256);
     context.update(name.as_bytes());
-    context.update(&[b'\n', ED25519]);
+    context.update(&[b'\n', kind]);
     context.update(key.as_bytes());
     let mut hash = [0; 4];
     hash.copy_from_slice(&context.finish().as_ref()[..4]);
     hash
+}
+
+/// Reads `name+hex8+base64(kind || key)` with an Ed25519 key for signatures of this kind.
+pub(super) fn parse_vkey(text: &str, kind: u8) -> Result<(String, [u8; 4], VerifyingKey), NoteError> {
+    let mut parts = text.splitn(3, '+');
+    let (Some(name), Some(hash), Some(key)) = (parts.next(), parts.next(), parts.next()) else {
+        return Err(NoteError::BadKey("needs name+hash+key"));
+    };
+    check_name(name)?;
+    let encoded = BASE64.decode(key).map_err(|_| NoteError::BadKey("not base64"))?;
+    let Some((_, key)) = encoded.split_first().filter(|(found, _)| **found == kind) else {
+        return Err(NoteError::BadKey("of another signature type"));
+    };
+    let key = <&[u8; 32]>::try_from(key).map_err(|_| NoteError::BadKey("not 32 bytes"))?;
+    let key = VerifyingKey::from_bytes(key).map_err(|_| NoteError::BadKey("not a point"))?;
+    if key.is_weak() {
+        return Err(NoteError::BadKey("weak"));
+    }
+    let key_hash = key_hash(name, kind, &key);
+    if hash != hex::encode(key_hash) {
+        return Err(NoteError::BadKey("its hash is wrong"));
+    }
+    Ok((name.to_owned(), key_hash, key))
+}
+
+/// Writes what [`parse_vkey`] reads.
+pub(super) fn write_vkey(
+    f: &mut fmt::Formatter<'_>,
+    name: &str,
+    key_hash: [u8; 4],
+    kind: u8,
+    key: &VerifyingKey,
+) -> fmt::Result {
+    let key = [&[kind], &key.as_bytes()[..]].concat();
+    write!(f, "{name}+{}+{}", hex::encode(key_hash), BASE64.encode(key))
 }
 
 #[cfg(test)]

@@ -7,8 +7,9 @@ use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use super::{
     Hash,
     checkpoint::{Checkpoint, base64_hash, decimal},
+    keys::Trust,
     merkle::{MAX_PATH, leaf_hash, verify_inclusion},
-    note::{NoteError, Verifier},
+    note::NoteError,
 };
 
 /// Largest proof that is read, in bytes: the largest checkpoint, and the largest leaf as extra data.
@@ -84,8 +85,8 @@ impl TlogProof {
 
     /// Checks the checkpoint's signature and that a leaf with exactly these bytes is in its tree. `extra` stays
     /// unverified.
-    pub fn verify(&self, leaf_bytes: &[u8], verifier: &Verifier) -> Result<Checkpoint, ProofError> {
-        let checkpoint = Checkpoint::open(&self.checkpoint, verifier)?;
+    pub fn verify(&self, leaf_bytes: &[u8], trust: &(impl Trust + ?Sized)) -> Result<Checkpoint, ProofError> {
+        let checkpoint = trust.open(&self.checkpoint)?;
         let leaf = leaf_hash(leaf_bytes);
         if !verify_inclusion(&leaf, self.index, checkpoint.size, &self.path, &checkpoint.root) {
             return Err(ProofError::NotIncluded);

@@ -9,7 +9,7 @@ use crate::{
         reason::Reason,
         time::Timestamp,
     },
-    proto::{EventKind, Evidence, SignedEnvelope, Verdict},
+    proto::{Counter, Counters, EventKind, Evidence, SignedEnvelope, Verdict},
     tlog::{Hash, checkpoint::Checkpoint, merkle::leaf_hash},
 };
 
@@ -44,6 +44,7 @@ impl Facts {
         let document = document(&evidence).map_err(|reason| unreadable(reason.to_string()))?;
         let facts = Self { event, document, evidence, index, leaf_hash: leaf_hash(leaf), checkpoint };
         facts.check_message()?;
+        facts.check_counters().map_err(unreadable)?;
         Ok(facts)
     }
 
@@ -135,6 +136,24 @@ impl Facts {
         self.checkpoint.size
     }
 
+    /// The number on an acceptance among all of its sender, if it was counted.
+    #[must_use]
+    pub fn sent(&self) -> Option<&Counter> {
+        self.evidence.counters.as_ref()?.sent.as_ref()
+    }
+
+    /// The number on a consignment among all to its recipient, if it was counted.
+    #[must_use]
+    pub fn received(&self) -> Option<&Counter> {
+        self.evidence.counters.as_ref()?.received.as_ref()
+    }
+
+    /// The number on a consignment among all of its sender to its recipient, if it was counted.
+    #[must_use]
+    pub fn pair(&self) -> Option<&Counter> {
+        self.evidence.counters.as_ref()?.pair.as_ref()
+    }
+
     pub(super) fn require(&self, needed: EventKind) -> Result<(), VerifyError> {
         if self.event == needed {
             return Ok(());
@@ -142,10 +161,32 @@ impl Facts {
         Err(VerifyError::WrongEvent { found: self.event.as_str_name(), needed: needed.as_str_name() })
     }
 
+    /// Counters stand on acceptances and consignments only, and have the form of their number.
+    fn check_counters(&self) -> Result<(), String> {
+        let Some(counters) = &self.evidence.counters else { return Ok(()) };
+        let Counters { sent, received, pair } = counters;
+        let fits = match self.event {
+            EventKind::SubmissionAcceptance => received.is_none() && pair.is_none(),
+            EventKind::ContentConsignment => sent.is_none(),
+            _ => false,
+        };
+        let sound = [sent, received, pair].into_iter().flatten().all(|counter| is_sound(counter, self.index));
+        if fits && sound { Ok(()) } else { Err("its counters are not those of such an event".into()) }
+    }
+
     /// The digest of the signed message inside is the one that the hub wrote beside it.
     fn check_message(&self) -> Result<(), VerifyError> {
         let Some(message) = self.message() else { return Ok(()) };
         same_digest("the signed message inside", &message.payload, &self.evidence.message_sha256)
+    }
+}
+
+/// Number 1 has nothing before it, every other one names the leaf before.
+fn is_sound(counter: &Counter, index: u64) -> bool {
+    match counter.number {
+        0 => false,
+        1 => counter.previous_index == 0 && counter.previous_sha256.is_empty(),
+        _ => counter.previous_index < index && counter.previous_sha256.len() == size_of::<Hash>(),
     }
 }
 

@@ -80,6 +80,9 @@ impl Store for Gate {
         parked(name: &DocumentName, recipient: &AgencyId) -> Result<Vec<ParkedRecord>, StoreError>;
         body(digest: &Digest) -> Result<Option<BodyRecord>, StoreError>;
         cursor(agency: &AgencyId) -> Result<Option<u64>, StoreError>;
+        pair(to: &AgencyId, from: &AgencyId) -> Result<Option<PairRecord>, StoreError>;
+        received(to: &AgencyId) -> Result<Option<PairRecord>, StoreError>;
+        sent(from: &AgencyId) -> Result<Option<SentRecord>, StoreError>;
         directory_changes() -> Result<Vec<(u64, Bytes)>, StoreError>;
     }
 }

@@ -1,11 +1,13 @@
 //! A hub in a box for tests: a store of either kind, a clock by hand, a small country of agencies, and a verifier
 //! that looks at every receipt.
-#![allow(dead_code)] // each test binary uses its part
+#![allow(dead_code, unused_imports)] // each test binary uses its part
 
+mod countings;
 mod gate;
 mod messages;
 mod world;
 
+pub use countings::*;
 pub use messages::*;
 pub use world::*;
 

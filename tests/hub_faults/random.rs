@@ -336,6 +336,7 @@ async fn check(world: &World, stage: &Stage) {
         check_history(world, document).await;
     }
     check_watch(world).await;
+    world.countings().await;
     world.audit().await;
 }
 

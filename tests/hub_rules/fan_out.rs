@@ -117,6 +117,7 @@ async fn a_restart_in_the_middle_goes_on_from_the_marker(mut world: World) {
     assert!(made < MANY as u64, "stopped in the middle, after {made} leaves");
     expanded(&world).await;
     assert_complete(&world, &document, &names).await;
+    world.countings().await;
     world.restart().await;
     assert_eq!(world.hub().overview().await.unwrap().waiting, MANY as u64);
     assert_complete(&world, &document, &names).await;

@@ -11,6 +11,7 @@ use truc::{
 };
 
 use super::said::{Book, Word};
+use crate::common::Countings;
 
 pub type Name = (String, String, u64);
 
@@ -50,6 +51,7 @@ struct List {
 #[derive(Clone, Default)]
 pub struct Model {
     pub leaves: Vec<(Hash, Evidence)>,
+    countings: Countings,
     pub agencies: BTreeMap<String, AgencyState>,
     pub nodes: BTreeMap<String, (BTreeSet<String>, bool)>,
     pub keys: BTreeMap<Vec<u8>, Key>,
@@ -95,6 +97,7 @@ impl Model {
             ContentHandover | ConsignmentRejection => self.receipt(index, hash, &evidence, book),
             other => panic!("leaf {index}: {other:?} is not made here"),
         }
+        self.countings.take(index, hash, &evidence);
         self.leaves.push((hash, evidence));
     }
 

@@ -1,12 +1,13 @@
 //! `truc audit`: what auditors ask the hub for, keep, and check without it.
 
 mod bundle;
-mod export;
+pub mod export;
 mod filter;
 mod mirror;
 mod proof;
-mod row;
+pub mod row;
 mod search;
+pub mod sink;
 mod trust;
 
 use super::{Connection, Failure, Output};

@@ -129,6 +129,7 @@ pub fn sentence(facts: &Facts) -> String {
         EventKind::StatusRecorded => format!("a status {code} of {who} for {document} was recorded"),
         EventKind::RecallRequested => format!("{document} was asked back from {who}"),
         EventKind::DirectoryChange => format!("the hub {hub} changed its directory"),
+        EventKind::DailyDigest => format!("the hub {hub} closed a day"),
         EventKind::AuditQuery => format!("the hub {hub} recorded what auditors asked"),
         other => format!("{} of {document} {who}", other.as_str_name()),
     };

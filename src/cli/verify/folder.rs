@@ -8,7 +8,6 @@ use std::{
 };
 
 use prost::Message;
-use ring::digest::{Context, SHA256};
 
 use super::report::Report;
 use crate::{
@@ -34,7 +33,6 @@ const MAX_ENVELOPE: usize = 3 * 1024 * 1024;
 /// Largest manifest for people: each byte of an envelope may take six.
 const MAX_VIEW: usize = 8 * MAX_ENVELOPE;
 const MAX_LEAF: usize = 65_535;
-const CHUNK: usize = 64 * 1024;
 
 /// Why a file proves nothing.
 #[derive(Debug, thiserror::Error)]
@@ -178,21 +176,8 @@ fn found_parts(dir: &Path, manifest: &Manifest) -> Result<Vec<FoundPart>, Proble
 }
 
 fn hash(path: &Path, name: String) -> Result<FoundPart, FileError> {
-    let mut file = File::open(path).map_err(FileError::io(path))?;
-    let (mut context, mut size) = (Context::new(&SHA256), 0);
-    let mut chunk = vec![0; CHUNK];
-    loop {
-        let count = match file.read(&mut chunk) {
-            Ok(0) => break,
-            Ok(count) => count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(FileError::io(path)(error)),
-        };
-        context.update(&chunk[..count]);
-        size += count as u64;
-    }
-    let digest = context.finish();
-    let sha256 = Digest::from_slice(digest.as_ref()).expect("SHA-256 has 32 bytes");
+    let mut size = 0;
+    let sha256 = files::digest(path, |count| size += count)?;
     Ok(FoundPart { name, size, sha256 })
 }
 

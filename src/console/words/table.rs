@@ -46,7 +46,6 @@ words! {
     nav_nodes: "Nút và phiên kết nối", "Nodes and sessions";
     nav_health: "Tình trạng hệ thống", "Health";
 
-    today: "Hôm nay", "Today";
     yesterday: "hôm qua", "yesterday";
     yesterday_until_now: "cùng giờ hôm qua", "same time yesterday";
     today_documents: "Văn bản gửi hôm nay", "Documents today";

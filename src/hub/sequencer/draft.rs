@@ -7,7 +7,12 @@ use std::{
 
 use prost::Message;
 
-use super::{Answer, Decision, Parts, Proof, Proposal, Rejection, expansion::Expansions, refusals::Refusals};
+use super::{
+    Answer, Decision, Parts, Proof, Proposal, Rejection,
+    counting::{Counted, Received},
+    expansion::Expansions,
+    refusals::Refusals,
+};
 use crate::{
     domain::{
         directory::Directory,
@@ -51,6 +56,8 @@ pub struct Draft<'a> {
     revoked: Vec<NodeName>,
     accepted: Vec<recent::Document>,
     refusals: &'a mut Refusals,
+    pub(super) received: &'a mut Received,
+    pub(super) counted: Counted,
 }
 
 /// A decided group: the commit, and what is needed to answer.
@@ -69,7 +76,11 @@ pub struct Done {
 
 impl<'a> Draft<'a> {
     /// Begins on top of the newest head.
-    pub fn new(parts: &'a Parts, refusals: &'a mut Refusals) -> Result<Self, StoreError> {
+    pub fn new(
+        parts: &'a Parts,
+        refusals: &'a mut Refusals,
+        received: &'a mut Received,
+    ) -> Result<Self, StoreError> {
         let store = &*parts.store;
         let head = store.head();
         let edge = Edge::load(head.size, &query::Nodes(store))?;
@@ -94,6 +105,8 @@ impl<'a> Draft<'a> {
             revoked: Vec::new(),
             accepted: Vec::new(),
             refusals,
+            received,
+            counted: Counted::default(),
         })
     }
 
@@ -324,6 +337,7 @@ impl<'a> Draft<'a> {
     /// Signs the new head and closes the group.
     pub fn finish(mut self) -> Done {
         self.commit.deliveries = self.deliveries.into_values().collect();
+        (self.commit.pairs, self.commit.sent) = self.counted.into_records();
         let base_size = self.growth.base_size();
         let empty = self.commit == Commit::default();
         let directory = self.directory_changed.then_some(self.directory);

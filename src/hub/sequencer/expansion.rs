@@ -164,6 +164,7 @@ impl Expansion {
         let manifest = Digest::from_slice(&document.manifest_sha256).unwrap_or(Digest([0; 32]));
         let acceptance = draft_leaf_hash(draft, self.list.index)?;
         let parked = read_parked(draft, &name, &recipient)?;
+        let numbers = draft.consignment_numbers(&name.sender, &recipient)?;
         let mut evidence = draft
             .event(EventKind::ContentConsignment)?
             .about(&name, &manifest)
@@ -171,7 +172,9 @@ impl Expansion {
             .after(&acceptance);
         evidence.submission_time_us = document.accepted_at_us;
         evidence.delivery_deadline_us = document.deadline_us;
-        let (_, hash) = draft.add_leaf(&evidence, Some(document.index), Vec::new())?;
+        evidence.counters = Some(numbers.clone());
+        let (leaf, hash) = draft.add_leaf(&evidence, Some(document.index), Vec::new())?;
+        draft.count_consignment(name.sender.clone(), &recipient, &numbers, (leaf, hash));
         let mut delivery = DeliveryRecord {
             document: document.index,
             recipient: recipient.to_string(),

@@ -1,6 +1,7 @@
 //! The one writer. Gathers what waits, lets the rules decide each request, makes one commit, answers everyone.
 
 mod by_hand;
+mod counting;
 mod draft;
 mod expansion;
 mod receipt;
@@ -24,7 +25,7 @@ pub use self::{
     register::{import_of, quarantined},
     submission::for_information,
 };
-use self::{draft::Draft, expansion::Expansions, refusals::Refusals};
+use self::{counting::Received, draft::Draft, expansion::Expansions, refusals::Refusals};
 use super::{
     LogIdentity, Notice,
     bells::Bells,
@@ -234,7 +235,13 @@ impl Sequencer {
     pub fn new(parts: Parts) -> Result<(Self, ByHand), StoreError> {
         let (requests, receiver) = lanes::lanes(parts.max_waiting_requests, ROUND);
         let expansions = Expansions::load(&*parts.store)?;
-        let writer = Writer { parts, expansions, refusals: Refusals::default(), commit_took: Duration::ZERO };
+        let writer = Writer {
+            parts,
+            expansions,
+            refusals: Refusals::default(),
+            received: Received::default(),
+            commit_took: Duration::ZERO,
+        };
         Ok((Self { requests, thread: Mutex::default() }, ByHand { writer, requests: receiver }))
     }
 
@@ -272,6 +279,7 @@ struct Writer {
     parts: Parts,
     expansions: Expansions,
     refusals: Refusals,
+    received: Received,
     commit_took: Duration,
 }
 
@@ -352,7 +360,8 @@ impl Writer {
     fn group(&mut self, first: Option<Request>, requests: &Receiver<Request>) -> Result<bool, WriteError> {
         let max = self.parts.max_batch_leaves;
         let end = self.parts.clock.monotonic() + self.commit_took.clamp(*GATHER.start(), *GATHER.end());
-        let mut draft = Draft::new(&self.parts, &mut self.refusals)?;
+        self.received.trim();
+        let mut draft = Draft::new(&self.parts, &mut self.refusals, &mut self.received)?;
         let mut decided: Decided = Vec::new();
         let mut stop = false;
         let mut next = first;

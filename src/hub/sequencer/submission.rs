@@ -89,8 +89,12 @@ impl Draft<'_> {
         evidence.recipients_sha256 = digest(&recipients);
         evidence.delivery_deadline_us = checked.deadline.0;
 
+        let number = self.acceptance_number(&checked.name.sender)?;
+        evidence.counters = Some(number.clone());
+
         let index = self.next_leaf();
-        self.add_leaf(&evidence, Some(index), vec![checked.name.sender.to_string()])?;
+        let added = self.add_leaf(&evidence, Some(index), vec![checked.name.sender.to_string()])?;
+        self.count_acceptance(checked.name.sender.clone(), &number, added);
         let record = DocumentRecord {
             index,
             sender: checked.name.sender.to_string(),
@@ -195,8 +199,12 @@ impl Draft<'_> {
         evidence.recipient_count = fresh.len() as u64;
         evidence.recipients_sha256 = digest(fresh);
         evidence.delivery_deadline_us = document.deadline_us;
-        let (leaf, _) = self.add_leaf(&evidence, Some(document.index), vec![document.sender.clone()])?;
-        Ok(leaf)
+        let sender = &addition.checked.name.sender;
+        let number = self.acceptance_number(sender)?;
+        evidence.counters = Some(number.clone());
+        let added = self.add_leaf(&evidence, Some(document.index), vec![document.sender.clone()])?;
+        self.count_acceptance(sender.clone(), &number, added);
+        Ok(added.0)
     }
 
     fn addressed(&self, addition: &Addition) -> Result<Result<(u64, DocumentRecord), Reason>, Refused> {

@@ -9,7 +9,7 @@ use crate::{
     proto::TransportState,
     store::{
         Commit,
-        records::{BodyRecord, DeliveryRecord},
+        records::{BodyRecord, DeliveryRecord, PairRecord},
     },
 };
 
@@ -124,6 +124,12 @@ pub fn puts<E>(commit: &Commit, natural_taken: impl Fn(&[u8]) -> Result<bool, E>
     for body in bodies_by_digest(commit) {
         puts.push((keys::body_of(&body.sha256), Some(body.encode_to_vec())));
     }
+    for pair in &commit.pairs {
+        puts.push((keys::pair(&pair.recipient, &pair.sender), Some(pair_value(pair))));
+    }
+    for sent in &commit.sent {
+        puts.push((keys::sent(&sent.sender), Some(sent.encode_to_vec())));
+    }
     for cursor in &commit.cursors {
         puts.push((keys::cursor(&cursor.agency), Some(number(cursor.next))));
     }
@@ -175,6 +181,11 @@ fn put_delivery(puts: &mut Vec<Put>, delivery: &DeliveryRecord) {
         keys::waiting(&delivery.recipient, rank, delivery.document),
         waits.then(|| delivery.deadline_us.to_be_bytes().to_vec()),
     ));
+}
+
+/// The names stand in the key.
+fn pair_value(pair: &PairRecord) -> Vec<u8> {
+    PairRecord { recipient: String::new(), sender: String::new(), ..*pair }.encode_to_vec()
 }
 
 fn number(value: u64) -> Vec<u8> {

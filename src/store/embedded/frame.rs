@@ -35,6 +35,16 @@ pub enum Kind {
     Directory = 10,
     Body = 11,
     Cursor = 12,
+    Pair = 20,
+    Sent = 21,
+}
+
+impl Kind {
+    /// True for the number of a kind.
+    fn is_known(kind: u8) -> bool {
+        (Self::Base as u8..=Self::Cursor as u8).contains(&kind)
+            || (Self::Pair as u8..=Self::Sent as u8).contains(&kind)
+    }
 }
 
 /// Where the entries that are read on their own lie in the frame's payload.
@@ -76,6 +86,8 @@ pub fn encode(commit: &Commit, out: &mut Vec<u8>) -> Layout {
     out.put_all(Kind::Directory, &commit.directory);
     layout.bodies = out.put_all(Kind::Body, &commit.bodies);
     out.put_all(Kind::Cursor, &commit.cursors);
+    out.put_all(Kind::Pair, &commit.pairs);
+    out.put_all(Kind::Sent, &commit.sent);
     layout
 }
 
@@ -112,6 +124,8 @@ pub fn decode(payload: &Bytes) -> Result<(Commit, Layout), StoreError> {
                 layout.bodies.push(place);
             }
             k if k == Kind::Cursor as u8 => commit.cursors.push(message(body)?),
+            k if k == Kind::Pair as u8 => commit.pairs.push(message(body)?),
+            k if k == Kind::Sent as u8 => commit.sent.push(message(body)?),
             other => {
                 return Err(StoreError::Damaged(format!(
                     "journal entry of unknown kind {other}: written by a newer version?"
@@ -163,8 +177,7 @@ pub fn salvage(payload: &Bytes, found: &mut dyn FnMut(usize, u8, Bytes)) {
 fn plausible(payload: &Bytes, at: usize) -> Option<usize> {
     let [kind, l0, l1, l2, l3] = *payload.get(at..)?.first_chunk()?;
     let len = u32::from_le_bytes([l0, l1, l2, l3]) as usize;
-    let known = (Kind::Base as u8..=Kind::Cursor as u8).contains(&kind);
-    (known && len <= MAX_SALVAGED).then_some(len)
+    (Kind::is_known(kind) && len <= MAX_SALVAGED).then_some(len)
 }
 
 /// A payload in the making, at the end of a buffer.

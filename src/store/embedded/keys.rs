@@ -18,6 +18,8 @@ const PARKED: u8 = b'p';
 const BODY: u8 = b'b';
 const CURSOR: u8 = b'c';
 const DIRECTORY: u8 = b'g';
+const PAIR: u8 = b'v';
+const SENT: u8 = b't';
 
 /// Builds a key from parts.
 struct Key(Vec<u8>);
@@ -186,6 +188,27 @@ pub fn all_directory() -> Vec<u8> {
     Key::new(DIRECTORY).0
 }
 
+/// Recipient, sender → the counting of consignments.
+pub fn pair(recipient: &str, sender: &str) -> Vec<u8> {
+    Key::new(PAIR).text(recipient).text(sender).0
+}
+
+/// Recipient and sender of a [`pair`].
+pub fn parse_pair(key: &[u8]) -> Option<(&str, &str)> {
+    let (recipient, sender) = std::str::from_utf8(key.strip_prefix(&[PAIR])?).ok()?.split_once('\0')?;
+    Some((recipient, sender.strip_suffix('\0')?))
+}
+
+/// All countings of a recipient.
+pub fn pairs_of(recipient: &str) -> Vec<u8> {
+    Key::new(PAIR).text(recipient).0
+}
+
+/// Sender → the counting of its acceptances.
+pub fn sent(sender: &str) -> Vec<u8> {
+    Key::new(SENT).text(sender).0
+}
+
 /// The distances from the last of some ascending numbers back to the first.
 pub fn gaps(numbers: &[u64]) -> Vec<u8> {
     let mut gaps = Vec::new();
@@ -223,7 +246,7 @@ fn cut(key: &[u8]) -> Option<usize> {
     let within = |len: usize| (len <= key.len()).then_some(len);
     let text = |from: usize| key.get(from..)?.iter().position(|byte| *byte == 0).map(|at| from + at + 1);
     match *key.first()? {
-        NAME | FEED => text(1),
+        NAME | FEED | PAIR => text(1),
         TIMELINE | DELIVERY => within(1 + 8),
         WAITING => within(text(1)? + 1),
         EXPANSION | DIRECTORY => within(1),
@@ -274,6 +297,7 @@ mod tests {
             (feed_of("H53"), feed("H53", 9)),
             (parked_for(&name, &agency), parked("a", "H53", 256, "H53.1", 9)),
             (all_directory(), directory(9)),
+            (pairs_of("H53"), pair("H53", "H53.1")),
         ];
         for (prefix, key) in scans {
             assert!(is_grouped(&prefix), "{prefix:?}");
@@ -300,6 +324,7 @@ mod tests {
     fn names_read_back() {
         assert_eq!(parse_name(&name_of("a, b", "H53.1", 7)), Some(("a, b", "H53.1", 7)));
         assert_eq!(parse_name(&expansion(7)), None);
+        assert_eq!(parse_pair(&pair("H53", "H53.1")), Some(("H53", "H53.1")));
     }
 
     #[test]

@@ -19,7 +19,8 @@ use crate::{
     store::{
         Commit, CommitError, Space, Store, StoreError, StoredLeaf, Waiting, files,
         records::{
-            BodyRecord, DeliveryRecord, DocumentRecord, ExpansionRecord, Head, ParkedRecord, RecipientList,
+            BodyRecord, DeliveryRecord, DocumentRecord, ExpansionRecord, Head, PairRecord, ParkedRecord,
+            RecipientList, SentRecord,
         },
     },
     tlog::{Hash, merkle},
@@ -121,6 +122,12 @@ fn in_journal(position: FramePosition) -> String {
 
 fn decode<M: Message + Default>(value: &[u8]) -> Result<M, StoreError> {
     M::decode(value).map_err(|error| StoreError::Damaged(format!("index entry: {error}")))
+}
+
+fn decode_pair(key: &[u8], value: &[u8]) -> Result<PairRecord, StoreError> {
+    let damaged = || StoreError::Damaged("index entry of a counting".into());
+    let (recipient, sender) = keys::parse_pair(key).ok_or_else(damaged)?;
+    Ok(PairRecord { recipient: recipient.into(), sender: sender.into(), ..decode(value)? })
 }
 
 fn same_index(what: &str, wanted: u64, found: u64) -> Result<(), StoreError> {
@@ -270,6 +277,23 @@ impl Store for Embedded {
 
     fn cursor(&self, agency: &AgencyId) -> Result<Option<u64>, StoreError> {
         self.index_number(&keys::cursor(agency.as_str()))
+    }
+
+    fn pair(&self, recipient: &AgencyId, sender: &AgencyId) -> Result<Option<PairRecord>, StoreError> {
+        let key = keys::pair(recipient.as_str(), sender.as_str());
+        self.shared.get(&key)?.map(|value| decode_pair(&key, &value)).transpose()
+    }
+
+    fn received(&self, recipient: &AgencyId) -> Result<Option<PairRecord>, StoreError> {
+        let prefix = keys::pairs_of(recipient.as_str());
+        let entries = self.shared.scan(&prefix, &prefix, usize::MAX)?;
+        let pairs = entries.iter().map(|(key, value)| decode_pair(key, value));
+        let pairs = pairs.collect::<Result<Vec<_>, _>>()?;
+        Ok(pairs.into_iter().max_by_key(|pair| pair.received))
+    }
+
+    fn sent(&self, sender: &AgencyId) -> Result<Option<SentRecord>, StoreError> {
+        self.shared.get(&keys::sent(sender.as_str()))?.map(|value| decode(&value)).transpose()
     }
 
     fn directory_changes(&self) -> Result<Vec<(u64, Bytes)>, StoreError> {

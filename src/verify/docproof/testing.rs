@@ -67,7 +67,7 @@ pub struct Log {
     now: i64,
 }
 
-struct Stored(Vec<[u8; 32]>);
+pub struct Stored(Vec<[u8; 32]>);
 
 impl NodeReader for Stored {
     type Error = std::convert::Infallible;
@@ -154,7 +154,7 @@ impl Log {
         }
     }
 
-    fn stored(&self) -> Stored {
+    pub fn stored(&self) -> Stored {
         let mut growth = Growth::new(Edge::empty());
         self.leaves.iter().for_each(|leaf| _ = growth.push(leaf_hash(leaf)));
         assert_eq!(stored_index(0, 0), 0);

@@ -28,7 +28,7 @@ use crate::{
             open::grow,
         },
         payload::Payload,
-        records::{BodyRecord, DocumentRecord, RecipientList},
+        records::{BodyRecord, DocumentRecord, PairRecord, RecipientList, SentRecord},
     },
     tlog::{Hash, checkpoint::Checkpoint, merkle::Edge, note::Verifier},
 };
@@ -362,7 +362,9 @@ impl Looked<'_> {
 
     /// Every leaf that a record names must exist.
     fn references(&self, report: &mut Report<'_>) {
-        let Commit { head, expansions, deliveries, messages, parked, directory, cursors, .. } = self.commit;
+        let Commit {
+            head, expansions, deliveries, messages, parked, directory, cursors, pairs, sent, ..
+        } = self.commit;
         let mut exists = |what: String, leaf: u64| {
             if leaf >= head.size {
                 report.loss(
@@ -383,12 +385,32 @@ impl Looked<'_> {
         messages.iter().for_each(|message| exists("an answered message".into(), message.leaf));
         parked.iter().for_each(|parked| exists("a parked status".into(), parked.leaf));
         cursors.iter().for_each(|c| exists(format!("the cursor of {}", c.agency), c.next.saturating_sub(1)));
+        self.countings(pairs, sent, report);
         for change in directory {
             let bytes = self.evidence_at(change.leaf).map(|evidence| evidence.directory_change.clone());
             let decoded = bytes.filter(|bytes| !bytes.is_empty()).map(proto::DirectoryChange::decode);
             if !matches!(decoded, Some(Ok(_))) {
                 let place = format!("leaf {}", change.leaf);
                 report.loss(What::Record, place, "it holds no change of the directory");
+            }
+        }
+    }
+
+    /// Every counting goes on with a leaf of its commit that says the same.
+    fn countings(&self, pairs: &[PairRecord], sent: &[SentRecord], report: &mut Report<'_>) {
+        let counters = |leaf: u64| self.evidence_at(leaf).and_then(|evidence| evidence.counters.clone());
+        let number = |counter: Option<proto::Counter>| counter.map(|counter| counter.number);
+        for pair in pairs {
+            let said = counters(pair.leaf).unwrap_or_default();
+            if (number(said.pair), number(said.received)) != (Some(pair.number), Some(pair.received)) {
+                let place = format!("counting from {} to {}", pair.sender, pair.recipient);
+                report.loss(What::Record, place, format!("leaf {} says another number", pair.leaf));
+            }
+        }
+        for sent in sent {
+            if counters(sent.leaf).and_then(|said| number(said.sent)) != Some(sent.number) {
+                let place = format!("counting of what {} sent", sent.sender);
+                report.loss(What::Record, place, format!("leaf {} says another number", sent.leaf));
             }
         }
     }
