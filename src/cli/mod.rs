@@ -7,6 +7,7 @@ pub mod backup;
 pub mod bench;
 pub mod config;
 mod connection;
+pub mod console;
 pub mod demo;
 pub mod directory;
 mod events;
@@ -102,6 +103,7 @@ commands! {
     Why => why,
     Queue => queue,
     Action => action,
+    Console => console,
     Sessions => sessions,
     Nodes => nodes,
     Contacts => contacts,

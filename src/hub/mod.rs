@@ -29,6 +29,7 @@ pub mod search;
 mod sequencer;
 pub mod session;
 pub mod shares;
+pub mod sign_in;
 pub mod steps;
 mod sweeper;
 mod sync;
@@ -202,6 +203,8 @@ pub struct Hub {
     actions_due: Arc<std::sync::atomic::AtomicI64>,
     /// How often each operator acts.
     paces: operate::Paces,
+    /// Links by which people sign in to the console.
+    sign_ins: sign_in::SignIns,
     /// Who is connected, and who was last heard of when.
     presence: Arc<presence::Presence>,
     /// Open two-way sessions.
@@ -308,6 +311,7 @@ impl Hub {
             trace: Arc::default(),
             actions_due,
             paces: operate::Paces::default(),
+            sign_ins: sign_in::SignIns::default(),
             sessions: std::sync::atomic::AtomicUsize::new(0),
             stopping: CancellationToken::new(),
             tasks: TaskTracker::new(),

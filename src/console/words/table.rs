@@ -1,0 +1,276 @@
+//! The table.
+
+macro_rules! words {
+    ($($key:ident: $vi:literal, $en:literal;)*) => {
+        /// All words in one language.
+        pub(crate) struct Words { $(pub $key: &'static str,)* }
+        pub(super) static VI: Words = Words { $($key: $vi,)* };
+        pub(super) static EN: Words = Words { $($key: $en,)* };
+        #[cfg(test)]
+        pub(super) const ALL: &[(&str, &str, &str)] = &[$((stringify!($key), $vi, $en),)*];
+    };
+}
+
+words! {
+    app: "Trục liên thông văn bản", "Document interconnection hub";
+    app_short: "Trục", "Trục";
+    skip: "Đến nội dung chính", "Skip to the content";
+    menu: "Danh mục", "Menu";
+    other_language: "English", "Tiếng Việt";
+    theme: "Giao diện", "Appearance";
+    theme_system: "Theo hệ thống", "As the system";
+    theme_light: "Sáng", "Light";
+    theme_dark: "Tối", "Dark";
+    apply: "Áp dụng", "Apply";
+    sign_out: "Đăng xuất", "Sign out";
+    times: "Giờ Việt Nam (UTC+7)", "Times are UTC+7";
+    live: "Trực tiếp", "Live";
+    live_paused: "Mất kết nối, đang thử lại", "Connection lost, trying again";
+    page_newer: "Có thông tin mới. Tải lại", "There is something newer. Reload";
+    loading: "Đang tải…", "Loading…";
+    updated: "Cập nhật lúc", "Updated at";
+    unknown: "Chưa rõ", "Unknown";
+    all: "Tất cả", "All";
+    next_page: "Trang sau", "Next page";
+    first_page: "Trang đầu", "First page";
+    search: "Tìm kiếm", "Search";
+    clear: "Xóa điều kiện", "Clear";
+    print: "In trang này", "Print this page";
+
+    nav_overview: "Tổng quan", "Overview";
+    nav_documents: "Văn bản", "Documents";
+    nav_agencies: "Cơ quan", "Agencies";
+    nav_changes: "Thay đổi danh bạ", "Directory changes";
+    nav_help: "Trợ giúp", "Help";
+
+    nav_nodes: "Nút và phiên kết nối", "Nodes and sessions";
+    nav_health: "Tình trạng hệ thống", "Health";
+
+    yesterday: "hôm qua", "yesterday";
+    yesterday_until_now: "cùng giờ hôm qua", "same time yesterday";
+    today_documents: "Văn bản gửi hôm nay", "Documents today";
+    today_deliveries: "Lượt gửi hôm nay", "Deliveries today";
+    today_handed: "Đã bàn giao hôm nay", "Handed over today";
+    today_failed: "Không bàn giao được hôm nay", "Not handed over today";
+    handover_time: "Thời gian bàn giao", "Time to handover";
+    p50: "p50", "p50";
+    p99: "p99", "p99";
+    flows: "Luồng văn bản giữa bốn cấp", "Flows between the four levels";
+    flows_lead: "Hôm nay. Độ rộng theo số lượt gửi; màu đỏ là có văn bản bị kẹt quá 24 giờ.", "Today. The width is the number of deliveries; red means that documents have been stuck for more than 24 hours.";
+    flows_none: "Hôm nay chưa có văn bản nào, và không có văn bản đang chờ", "Nothing was sent today, and nothing waits";
+    flows_counting: "Đang đếm lại từ nhật ký; số liệu có sau ít phút", "The log is being counted; the numbers come in a few minutes";
+    flows_behind: "Số liệu mới tính đến mục", "The numbers are complete up to leaf";
+    from_level: "Cấp gửi", "From";
+    to_level: "Cấp nhận", "To";
+    deliveries: "Lượt gửi", "Deliveries";
+    handed_over: "Đã bàn giao", "Handed over";
+    failed: "Không bàn giao được", "Not handed over";
+    waiting_short: "Đang chờ", "Waiting";
+    oldest: "Lâu nhất", "Oldest";
+    stuck: "Bị kẹt", "Stuck";
+    hours: "Lượt gửi theo giờ", "Deliveries by the hour";
+    hours_lead: "Cột đậm là hôm nay, cột nhạt là hôm qua.", "Dark bars are today, light ones yesterday.";
+    alarms: "Cảnh báo", "Alarms";
+    no_alarms: "Không có cảnh báo nào", "No alarms";
+    since: "Từ", "Since";
+
+    health: "Tình trạng hệ thống", "Health";
+    hub_ready: "Trục đang tiếp nhận và bàn giao văn bản", "The hub accepts and delivers";
+    hub_not_ready: "Trục chưa thể tiếp nhận hoặc bàn giao văn bản", "The hub can't accept or deliver now";
+    severity_critical: "Nghiêm trọng", "Critical";
+    severity_serious: "Cần xử lý ngay", "Serious";
+    severity_warning: "Cần theo dõi", "Warning";
+    watched: "Những điều được theo dõi", "What is watched";
+    syncs: "Số lần ghi bền vững từ khi khởi động", "Syncs of the disk since the start";
+    written: "Đã ghi từ khi khởi động", "Written since the start";
+    scrub_finished: "Lần rà soát dữ liệu gần nhất", "Last check of stored bytes";
+    scrub_bytes: "Dữ liệu đã rà soát", "Bytes checked";
+    scrub_damaged: "Chỗ bị hỏng", "Damaged places";
+
+    node: "Nút", "Node";
+    node_connected: "Đang kết nối", "Connected";
+    node_away: "Không kết nối", "Away";
+    node_revoked: "Đã thu hồi", "Revoked";
+    address: "Địa chỉ", "Address";
+    in_flight: "Chưa xác nhận", "In flight";
+    credit: "Còn nhận được", "Credit";
+    offered: "Đã chào", "Offered";
+    speed: "Tốc độ", "Speed";
+    minute: "phút", "min";
+    last_offer: "Lần chào gần nhất", "Last offer";
+    last_contact: "Liên lạc gần nhất", "Last contact";
+    certificate_until: "Hạn chứng thư", "Certificate until";
+    taken_over: "Đã nhận", "Taken over";
+    submitted: "Đã gửi", "Submitted";
+    nodes_away_only: "Chỉ xem nút không kết nối", "Only those that are away";
+    known_since_start: "Thông tin kết nối tính từ khi Trục khởi động:", "Connections are known since the hub's start:";
+    no_sessions: "Không có phiên nào đang mở", "No session is open";
+    no_nodes_here: "Không có nút nào", "No node";
+    last_signed: "Bản tin ký gần nhất", "Last signed message";
+    receiving: "Đang nhận văn bản", "Receives now";
+    last_receiving: "Lần nhận gần nhất", "Last received";
+    waiting_for_it: "Văn bản đang chờ", "Documents waiting";
+
+    sign_in: "Đăng nhập", "Sign in";
+    sign_in_lead: "Dành cho cán bộ vận hành, kiểm tra và quản lý danh bạ của Trục.", "For those who run, check and keep the directory of the hub.";
+    sign_in_certificate: "Bằng chứng thư số trên thiết bị này", "With the certificate on this device";
+    sign_in_certificate_go: "Đăng nhập với chứng thư số này", "Sign in with this certificate";
+    sign_in_no_certificate: "Trình duyệt chưa xuất trình chứng thư số do Trục cấp. Cài chứng thư vào trình duyệt, hoặc dùng liên kết đăng nhập.", "The browser showed no certificate that this hub trusts. Install yours in the browser, or use a sign-in link.";
+    sign_in_link: "Bằng liên kết đăng nhập", "With a sign-in link";
+    sign_in_link_how: "Chạy lệnh sau trên máy có chứng thư số của mình, rồi mở liên kết được in ra. Liên kết chỉ dùng được một lần, trong năm phút.", "Run this where you have your certificate, then open the link that it prints. It holds once, within five minutes.";
+    sign_in_link_confirm: "Xác nhận đăng nhập", "Confirm the sign-in";
+    sign_in_link_for: "Liên kết này dùng để đăng nhập với tư cách", "This link signs you in as";
+    sign_in_link_until: "Có hiệu lực đến", "Holds until";
+    sign_in_link_go: "Tiếp tục", "Continue";
+    sign_in_secret: "Không chuyển tiếp liên kết này cho người khác.", "Give this link to nobody else.";
+
+    trouble_forbidden: "Không có quyền thực hiện", "You may not do this";
+    trouble_not_found: "Không tìm thấy", "Nothing is here";
+    trouble_hub: "Trục tạm thời không đáp ứng được", "The hub can't do this now";
+    trouble_refused: "Yêu cầu bị từ chối", "Refused";
+    trouble_foreign: "Biểu mẫu không được gửi từ trang này", "This form was not sent from here";
+    trouble_foreign_help: "Mở lại trang và thử lại. Nếu vẫn gặp lỗi, hãy đăng xuất rồi đăng nhập lại.", "Open the page again and repeat. If that does not help, sign out and in again.";
+    trouble_ended: "Phiên làm việc đã kết thúc", "Your session has ended";
+    trouble_code: "Mã lý do", "Reason code";
+    trouble_home: "Về trang tổng quan", "To the overview";
+
+    overview: "Tổng quan", "Overview";
+    documents_held: "Văn bản đã tiếp nhận", "Documents accepted";
+    waiting_now: "Đang chờ bàn giao", "Waiting for handover";
+    leased_now: "Đang được bên nhận xử lý", "In the recipients' hands";
+    expanding_now: "Văn bản gửi nhiều nơi đang phân phối", "Circulars being expanded";
+    sessions_now: "Phiên kết nối đang mở", "Open sessions";
+    agencies_count: "Cơ quan trong danh bạ", "Agencies in the directory";
+    nodes_count: "Nút kết nối", "Nodes";
+    leaves_count: "Mục trong nhật ký bằng chứng", "Leaves in the evidence log";
+    bodies_count: "Dung lượng văn bản", "Size of documents";
+    index_lag: "Chỉ mục còn chờ ghi", "Index entries to come";
+    hub_name: "Tên nhật ký", "Name of the log";
+    version: "Phiên bản", "Version";
+    newest_events: "Sự kiện mới nhất", "Newest events";
+
+    documents: "Văn bản", "Documents";
+    search_words: "Số ký hiệu, mã văn bản hoặc trích yếu", "Number, id or words of the subject";
+    search_hint: "Ví dụ: 17/BC-UBND, hoặc vài từ của trích yếu, có dấu hay không dấu đều được.", "Such as 17/BC-UBND, or words of the subject, with or without diacritics.";
+    sender: "Nơi gửi", "Sender";
+    recipient: "Nơi nhận", "Recipient";
+    agency_hint: "Mã định danh cơ quan", "Agency identifier";
+    date_from: "Từ ngày", "From";
+    date_until: "Đến hết ngày", "Until";
+    what_happened: "Sự kiện", "What happened";
+    number_notation: "Số ký hiệu", "Number and notation";
+    subject: "Trích yếu", "Subject";
+    urgency: "Độ khẩn", "Urgency";
+    time: "Thời gian", "Time";
+    event: "Sự kiện", "Event";
+    document_id: "Mã văn bản", "Document id";
+    revision: "Lần sửa đổi", "Revision";
+    promulgated: "Ngày ban hành", "Promulgated on";
+    legal_value: "Giá trị pháp lý", "Legal value";
+    legal_original: "Thay thế văn bản giấy", "Replaces paper";
+    legal_information: "Để tham khảo, không thay thế văn bản giấy", "For information, does not replace paper";
+    no_documents: "Không có văn bản nào phù hợp", "No document fits";
+    no_documents_help: "Bớt điều kiện tìm kiếm, hoặc kiểm tra lại số ký hiệu và mã cơ quan.", "Ask for less, or check the number and the identifiers.";
+    no_documents_yet: "Chưa có văn bản nào được gửi qua Trục", "No document was sent through this hub yet";
+    results: "Kết quả", "Results";
+    covers: "Tính đến mục", "Complete up to leaf";
+    refused_field: "Điều kiện tìm kiếm chưa đúng", "The question can't be answered";
+
+    event_any: "Văn bản được tiếp nhận", "Accepted documents";
+    event_group_refused: "Bị Trục từ chối tiếp nhận", "Refused by the hub";
+    event_group_handed: "Đã bàn giao", "Handed over";
+    event_group_returned: "Bên nhận từ chối, trả lại", "Refused or returned by the recipient";
+    event_group_expired: "Quá hạn bàn giao", "Deadline passed";
+    event_group_status: "Cập nhật trạng thái xử lý", "Business status";
+    event_group_all: "Mọi sự kiện", "All events";
+
+    document: "Văn bản", "Document";
+    timeline: "Quá trình gửi nhận", "The way of the document";
+    recipients: "Nơi nhận", "Recipients";
+    roll_handed: "đã bàn giao", "handed over";
+    roll_waiting: "đang chờ", "waiting";
+    roll_refused: "từ chối", "refused";
+    roll_expired: "quá hạn", "expired";
+    roll_cancelled: "đã hủy", "cancelled";
+    state: "Trạng thái", "State";
+    business_status: "Trạng thái xử lý", "Business status";
+    attempts: "Số lần chào", "Offers made";
+    next_attempt: "Lần chào tiếp theo", "Next offer";
+    deadline: "Hạn bàn giao", "Deadline";
+    change_pending: "Chờ trả lời yêu cầu thu hồi hoặc cập nhật", "An answer to a recall or update is due";
+    evidence: "Bằng chứng", "Evidence";
+    evidence_lead: "Mỗi dòng là một mục trong nhật ký bằng chứng, không thể sửa hay xóa.", "Each row is a leaf of the append-only log.";
+    leaf: "Mục", "Leaf";
+    about: "Liên quan", "About";
+    reasons: "Lý do", "Reasons";
+    proof: "Chứng minh", "Proof";
+    receipt_file: "Biên nhận", "Receipt";
+    bundle_file: "Hồ sơ chứng minh (.docproof)", "Evidence bundle (.docproof)";
+    bundle_how: "Một tệp chứa đủ bằng chứng, kiểm tra được khi không có Trục:", "One file with all the evidence, checked without the hub:";
+    digest: "Mã băm nội dung ký (SHA-256)", "Digest of what was signed (SHA-256)";
+    accepted_at: "Thời điểm tiếp nhận", "Accepted at";
+
+    stage_accepted: "Tiếp nhận", "Accepted";
+    stage_ready: "Sẵn sàng", "Ready";
+    stage_handed: "Bàn giao", "Handed over";
+    stage_arrived: "Đã đến", "Arrived";
+    stage_registered: "Vào sổ", "Registered";
+    stage_assigned: "Phân công", "Assigned";
+    stage_processing: "Đang xử lý", "Processing";
+    stage_finished: "Hoàn thành", "Finished";
+
+    agencies: "Cơ quan", "Agencies";
+    agency_search: "Tên hoặc mã định danh", "Name or identifier";
+    agency_name: "Tên cơ quan", "Name";
+    organ_id: "Mã định danh", "Identifier";
+    level: "Cấp", "Level";
+    parent: "Cơ quan cấp trên", "Agency above";
+    aliases: "Mã khác", "Other identifiers";
+    below: "Cơ quan trực thuộc", "Agencies below";
+    no_agencies: "Không có cơ quan nào phù hợp", "No agency fits";
+    no_agencies_yet: "Danh bạ chưa có cơ quan nào", "The directory is empty";
+    keys: "Khóa ký", "Signing keys";
+    key_id: "Mã khóa", "Key id";
+    key_kind: "Người ký", "Signer";
+    key_agency: "Cơ quan (con dấu)", "Agency (seal)";
+    key_person: "Cá nhân", "Person";
+    valid_from: "Hiệu lực từ", "Valid from";
+    valid_until: "Hiệu lực đến", "Valid until";
+    without_end: "Không thời hạn", "Without end";
+    key_revoked: "Đã thu hồi", "Revoked";
+    key_valid: "Còn hiệu lực", "Valid";
+    key_not_yet: "Chưa có hiệu lực", "Not yet valid";
+    key_over: "Hết hiệu lực", "Ended";
+    no_keys: "Chưa đăng ký khóa: văn bản của cơ quan này sẽ bị từ chối", "No key is registered: its documents will be refused";
+    nodes_acting: "Nút kết nối đại diện", "Nodes that act for it";
+    no_nodes: "Chưa có nút nào đại diện: cơ quan này chưa gửi nhận được", "No node acts for it: it can't send or receive";
+    sent_documents: "Văn bản đi", "Documents sent";
+    received_documents: "Văn bản đến", "Documents received";
+
+    changes: "Thay đổi danh bạ", "Directory changes";
+    changes_lead: "Mọi thay đổi về cơ quan, nút kết nối và khóa đều là bằng chứng trong nhật ký.", "Every change of agencies, nodes and keys is evidence in the log.";
+    change: "Thay đổi", "Change";
+    change_reason: "Căn cứ", "Reason given";
+    no_changes: "Chưa có thay đổi nào", "No change yet";
+    change_agency: "Ghi nhận cơ quan", "Agency recorded";
+    change_state: "Đổi trạng thái cơ quan", "State of an agency set";
+    change_node: "Ghi nhận nút kết nối", "Node recorded";
+    change_node_revoked: "Thu hồi nút kết nối", "Node revoked";
+    change_key: "Đăng ký khóa", "Key registered";
+    change_key_revoked: "Thu hồi khóa", "Key revoked";
+    change_other: "Thay đổi khác", "Another change";
+
+    help: "Trợ giúp", "Help";
+    help_keys: "Phím tắt", "Keys";
+    help_key_search: "Đến ô tìm kiếm", "To the search field";
+    help_key_overview: "Đến trang tổng quan", "To the overview";
+    help_key_documents: "Đến trang văn bản", "To the documents";
+    help_key_agencies: "Đến trang cơ quan", "To the agencies";
+    help_key_help: "Trang này", "This page";
+    help_then: "rồi", "then";
+    help_meaning: "Nghĩa", "Meaning";
+    help_events: "Sự kiện và bằng chứng", "Events and evidence";
+    help_evidence: "Bằng chứng là bản ghi của một sự kiện, có chữ ký của Trục và nằm trong nhật ký chỉ được ghi thêm. Biên nhận là bằng chứng kèm phép chứng minh, kiểm tra được mà không cần Trục.", "Evidence records one event; it stands in an append-only log that the hub signs. A receipt is evidence with its proof, checkable without the hub.";
+    help_handover: "Bàn giao là thời điểm hệ thống của nơi nhận ký xác nhận đã nhận đủ văn bản. Trục không bao giờ xác nhận thay nơi nhận.", "Handover is the moment at which the recipient's own system signs that it has the document. The hub never confirms in its name.";
+    help_reasons: "Mã lý do và việc cần làm", "Reason codes and what to do";
+}
