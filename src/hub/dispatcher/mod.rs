@@ -476,7 +476,12 @@ mod tests {
         };
         let waiting = waiting.into_iter().map(&mut fill).collect();
         board.fill(waiting);
-        let after = Dispatcher { board: Mutex::new(board), bells: Arc::default(), lease_us: 1_000 };
+        let after = Dispatcher {
+            board: Mutex::new(board),
+            bells: Arc::default(),
+            lease_us: 1_000,
+            tests: Default::default(),
+        };
         assert_eq!(after.counts(), before.counts());
         assert_eq!(after.totals(), before.totals());
         let due = |d: &Dispatcher| {
