@@ -443,7 +443,12 @@ mod tests {
         };
         let waiting = waiting.into_iter().map(&mut fill).collect();
         board.fill(waiting);
-        let after = Dispatcher { board: Mutex::new(board), bells: Arc::default(), lease_us: 1_000 };
+        let after = Dispatcher {
+            board: Mutex::new(board),
+            tests: AtomicUsize::new(0),
+            bells: Arc::default(),
+            lease_us: 1_000,
+        };
         assert_eq!(after.counts(), before.counts());
         let due = |d: &Dispatcher| {
             let mut due = d.tick(Timestamp(300_000), 5_000);
