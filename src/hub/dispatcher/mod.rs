@@ -478,9 +478,9 @@ mod tests {
         board.fill(waiting);
         let after = Dispatcher {
             board: Mutex::new(board),
+            tests: AtomicUsize::new(0),
             bells: Arc::default(),
             lease_us: 1_000,
-            tests: Default::default(),
         };
         assert_eq!(after.counts(), before.counts());
         assert_eq!(after.totals(), before.totals());
