@@ -18,6 +18,7 @@ pub mod log;
 mod moment;
 mod output;
 pub mod overview;
+mod paper;
 pub mod pki;
 pub mod presence;
 pub mod rebuild;

@@ -56,6 +56,9 @@ pub struct Args {
     /// For a .docproof file or an export: language of the verdict.
     #[arg(long, value_enum, default_value_t)]
     lang: docproof::Language,
+    /// For a .docproof file: prints a certificate on A4 as well, to this file.
+    #[arg(long, value_name = "OUT.pdf")]
+    pdf: Option<PathBuf>,
     /// For an export: a checkpoint that you hold, which the export has to be of.
     #[arg(long, value_name = "NOTE")]
     checkpoint: Option<PathBuf>,
@@ -68,7 +71,7 @@ impl Args {
     /// Runs the command.
     pub async fn run(self, output: &Output) -> Result<(), Failure> {
         if docproof::is_one(&self.path)? {
-            return docproof::run(&self.path, &self.trusted()?, self.lang, output);
+            return docproof::run(&self.path, &self.trusted()?, self.lang, self.pdf.as_deref(), output);
         }
         if let Some(file) = export::recognise(&self.path)? {
             let how = export::How {

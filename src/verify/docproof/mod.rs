@@ -94,6 +94,8 @@ pub struct Proven {
     pub verifier: Verifier,
     /// The head that everything is proven in.
     pub checkpoint: Checkpoint,
+    /// The signed note of that head.
+    pub note: String,
     /// The document as its sender signed it.
     pub manifest: Manifest,
     /// Its acceptance by the hub.
@@ -152,6 +154,7 @@ pub fn docproof(file: &Bytes, trusted: &[Verifier]) -> Result<Proven, DocProofEr
     Ok(Proven {
         verifier: verifier.clone(),
         checkpoint,
+        note: proof.checkpoint.clone(),
         manifest: story.manifest,
         acceptance: story.acceptance.clone(),
         signatures: keys.of_envelope,
