@@ -3,6 +3,7 @@
 
 mod check;
 pub mod human;
+mod retention;
 mod sections;
 mod witness;
 
@@ -11,9 +12,10 @@ use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
 pub use check::Problem;
+pub use retention::{RetainedBodies, RetentionOperation, RetentionRule};
 pub use sections::{
-    Config, Delivery, IndexEngine, Limits, Listen, Log, LogFormat, LogHttp, Logging, Monitor, Store,
-    Submission, Tls, Witness,
+    Config, Delivery, IndexEngine, Limits, Listen, Log, LogFormat, LogHttp, Logging, Monitor, Operator,
+    Retention, Store, Submission, Tls, Witness,
 };
 use sections::{Docs, SECTIONS};
 

@@ -9,8 +9,14 @@ mod accept;
 mod additions;
 #[path = "hub_rules/countings.rs"]
 mod countings;
+#[path = "hub_rules/days.rs"]
+mod days;
+#[path = "hub_rules/erasure.rs"]
+mod erasure;
 #[path = "hub_rules/fan_out.rs"]
 mod fan_out;
+#[path = "hub_rules/operate.rs"]
+mod operate;
 #[path = "hub_rules/parts.rs"]
 mod parts;
 #[path = "hub_rules/proofs.rs"]

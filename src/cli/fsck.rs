@@ -60,6 +60,8 @@ struct Checked {
     leaves: u64,
     documents: u64,
     bodies: u64,
+    /// Documents whose contents a retention rule erased: nobody looks for them.
+    erased: u64,
     /// False when no key was given.
     signatures_checked: bool,
     findings: Vec<Listed>,
@@ -188,7 +190,7 @@ impl Findings<'_> {
     }
 
     fn answer(self, counts: Counts, signatures_checked: bool) -> Result<(), Failure> {
-        let Counts { frames, leaves, documents, bodies } = counts;
+        let Counts { frames, leaves, documents, bodies, erased } = counts;
         let found = self.listed.len() as u64 + self.more;
         let checked = Checked {
             ok: found == 0,
@@ -196,6 +198,7 @@ impl Findings<'_> {
             leaves,
             documents,
             bodies,
+            erased,
             signatures_checked,
             findings: self.listed,
             more_findings: self.more,

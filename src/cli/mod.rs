@@ -1,5 +1,6 @@
 //! The commands. Each is one file with `Args` and `Args::run`, and one line below.
 
+pub mod action;
 pub mod address;
 pub mod audit;
 pub mod bench;
@@ -21,11 +22,13 @@ pub mod overview;
 mod paper;
 pub mod pki;
 pub mod presence;
+pub mod queue;
 pub mod rebuild;
 pub mod receipt;
 pub mod receipt_files;
 pub mod receive;
 pub mod report;
+pub mod retention;
 pub mod send;
 pub mod serve;
 mod signing;
@@ -33,6 +36,8 @@ pub mod status;
 mod table;
 pub mod verify;
 pub mod watch;
+pub mod why;
+pub mod witnesses;
 mod witnessing;
 
 use std::process::ExitCode;
@@ -92,10 +97,15 @@ commands! {
     Verify => verify,
     Directory => directory,
     Overview => overview,
+    Why => why,
+    Queue => queue,
+    Action => action,
     Sessions => sessions,
     Nodes => nodes,
     Contacts => contacts,
     Flows => flows,
+    Retention => retention,
+    Witnesses => witnesses,
     Keygen => keygen,
     Log => log,
     Pki => pki,

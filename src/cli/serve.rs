@@ -13,10 +13,17 @@ use tokio::{net::TcpListener, signal::unix::SignalKind};
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
-use super::{Exit, Failure, Output, files, witnessing::open_witness};
+use super::{
+    Exit, Failure, Output, files,
+    witnessing::{ask_witnesses, open_witness},
+};
 use crate::{
-    config::{Config, IndexEngine},
-    domain::{document::Limits, retry::Backoff},
+    config::{Config, IndexEngine, RetainedBodies, RetentionOperation, RetentionRule},
+    domain::{
+        document::Limits,
+        retention::{Rule, Rules},
+        retry::Backoff,
+    },
     edge::{
         https::{self, Security},
         monitor::Monitor,
@@ -25,7 +32,8 @@ use crate::{
         tls::Acceptor,
         witness::WitnessDoor,
     },
-    hub::{Hub, LogIdentity, Settings, StartError, clock::Clock},
+    hub::{Hub, LogIdentity, Settings, StartError, clock::Clock, operate, retention::Policy},
+    proto::{ErasedScope, Operation},
     store::{
         embedded::{Embedded, EmbeddedOptions, Opened, index::Engine},
         payload::{Payload, PayloadOptions},
@@ -78,12 +86,12 @@ impl Args {
         keep_pages_small();
         raise_file_limit(connections(&config));
         let acceptor = Acceptor::new(config.tls.source(), config.tls.limits())?;
-        let (hub, opened) = build(&config, &self.config).await?;
+        let (hub, opened) = build(&config, &self.config, Clock::system()).await?;
 
         let (listener, address) = bind(config.listen.address, "listen.address").await?;
         let log_door = bind_where(config.log_http.address, "log_http.address").await?;
         let monitor_door = bind_where(config.monitor.address, "monitor.address").await?;
-        let mut witness = open_witness(&config)?;
+        let mut witness = open_witness(&config, &hub)?;
         let witness_address = config.witness.address.filter(|_| witness.is_some());
         let witness_door = bind_where(witness_address, "witness.address").await?;
         let told = |door: &Option<(TcpListener, SocketAddr)>| Some(door.as_ref()?.1.to_string());
@@ -111,6 +119,7 @@ impl Args {
         if let Some((listener, _)) = log_door {
             hub.spawn(serve_log(listener, &config, &hub, &acceptor, witness, stop.clone()));
         }
+        ask_witnesses(&config, &hub)?;
         hub.watch_health(config.monitor.health_limits());
         let monitor = Monitor::new(Arc::clone(&hub), Arc::clone(&acceptor));
         hub.spawn(monitor.watch_certificates(config.monitor.look_every, config.monitor.certificate_warning));
@@ -214,13 +223,15 @@ fn raise_file_limit(connections: usize) {
 }
 
 /// What the start had to do, for the ready line.
-struct Started {
+#[derive(Debug)]
+pub struct Started {
     leaves: u64,
     replayed: u64,
     rebuilt: Option<String>,
 }
 
-async fn build(config: &Config, file: &Path) -> Result<(Arc<Hub>, Started), Failure> {
+/// The hub of a configuration, with all that it does by itself, before any door is open.
+pub async fn build(config: &Config, file: &Path, clock: Clock) -> Result<(Arc<Hub>, Started), Failure> {
     let log = log_identity(config)?;
     let other_log = format!(
         "The data folder belongs to another log: `origin` in {} or the key {} is not the one that it was made with.",
@@ -228,6 +239,7 @@ async fn build(config: &Config, file: &Path) -> Result<(Arc<Hub>, Started), Fail
         config.log.key.display()
     );
     let settings = settings(config)?;
+    let retention = retention(config);
     let history_dir = store_options(config).history_dir();
     let config = config.clone();
     let opened = tokio::task::spawn_blocking(move || open_store(&config)).await;
@@ -236,8 +248,12 @@ async fn build(config: &Config, file: &Path) -> Result<(Arc<Hub>, Started), Fail
         tracing::info!(bytes = opened.torn_bytes, "an unfinished write was cut; nobody was told of it");
     }
     let store = Arc::new(opened.store);
-    let hub = Hub::start(store, payload, log, settings, Clock::system()).map_err(|error| match error {
+    let hub = Hub::start(store, payload, log, settings, clock).map_err(|error| match error {
         StartError::Store(_) => Failure::new(Exit::File, error).with_help(DAMAGED),
+        StartError::KeyWasChanged { .. } => Failure::new(Exit::File, error).with_help(
+            "a change of the key was interrupted, or log.key is an old one: run `truc log rotate`, which finishes it, or put \
+             the newest key there",
+        ),
         StartError::ForeignLog(_) => Failure::new(Exit::File, error).with_help(other_log),
         other => Failure::new(Exit::File, other),
     })?;
@@ -245,7 +261,9 @@ async fn build(config: &Config, file: &Path) -> Result<(Arc<Hub>, Started), Fail
     let following = tokio::task::spawn_blocking(move || follower.follow(&history)).await;
     let following = following.map_err(|error| Failure::new(Exit::File, error))?;
     following.map_err(|error| Failure::new(Exit::File, error).with_help(DAMAGED))?;
+    hub.keep_days();
     hub.count_flows().map_err(|error| Failure::new(Exit::File, error))?;
+    hub.retain(retention);
     let leaves = hub.size();
     Ok((hub, Started { leaves, replayed: opened.replayed, rebuilt: opened.rebuilt }))
 }
@@ -283,8 +301,9 @@ pub fn store_options(config: &Config) -> EmbeddedOptions {
 /// The log's name and key.
 pub fn log_identity(config: &Config) -> Result<LogIdentity, Failure> {
     let bad = |error: &dyn std::fmt::Display| {
-        Failure::new(Exit::File, format!("the log key {}: {error}", config.log.key.display()))
-            .with_help("`truc pki init` makes one. The log keeps one key for ever: don't replace it.")
+        Failure::new(Exit::File, format!("the log key {}: {error}", config.log.key.display())).with_help(
+            "`truc pki init` makes one, and `truc log rotate` changes it: never replace it by hand.",
+        )
     };
     let seed = read_seed(&config.log.key).map_err(|error| bad(&error))?;
     let signer = Signer::from_seed(&config.origin, &seed).map_err(|error| bad(&error))?;
@@ -312,7 +331,40 @@ fn settings(config: &Config) -> Result<Settings, Failure> {
         max_waiting_requests: config.store.batch_max * 4,
         max_batch_leaves: config.store.batch_max,
         recent_bytes: usize::try_from(config.store.recent).unwrap_or(usize::MAX),
+        operator: operate::Rules {
+            four_eyes_above: config.operator.four_eyes_above,
+            undo_window_us: us(config.operator.undo_window),
+            approval_window_us: us(config.operator.approval_window),
+            actions_per_minute: config.operator.actions_per_minute,
+        },
     })
+}
+
+fn retention(config: &Config) -> Policy {
+    let retention = &config.retention;
+    let operation = |one: &RetentionOperation| match one {
+        RetentionOperation::New => Operation::New,
+        RetentionOperation::Recall => Operation::Recall,
+        RetentionOperation::Update => Operation::Update,
+        RetentionOperation::Replacement => Operation::Replacement,
+    };
+    let rule = |rule: &RetentionRule| Rule {
+        name: rule.name.clone(),
+        type_names: rule.types.clone(),
+        urgencies: rule.urgencies.clone(),
+        operations: rule.operations.iter().map(operation).collect(),
+        after_us: us(rule.after),
+        scope: match rule.bodies {
+            RetainedBodies::Attachments => ErasedScope::Attachments,
+            RetainedBodies::All => ErasedScope::All,
+        },
+    };
+    Policy {
+        rules: Rules::new(retention.rules.iter().map(rule).collect()),
+        every: retention.every,
+        documents_per_second: retention.documents_per_second,
+        bytes_per_second: retention.rate,
+    }
 }
 
 fn us(duration: Duration) -> i64 {

@@ -3,6 +3,7 @@
 
 pub mod bundle;
 pub mod calendar;
+pub mod completeness;
 mod connect;
 pub mod download;
 pub mod draft;
@@ -36,7 +37,8 @@ use tonic::transport::Channel;
 use crate::rpc::{
     audit_service_client::AuditServiceClient, delivery_service_client::DeliveryServiceClient,
     directory_service_client::DirectoryServiceClient, operator_service_client::OperatorServiceClient,
-    status_service_client::StatusServiceClient, submission_service_client::SubmissionServiceClient,
+    retention_service_client::RetentionServiceClient, status_service_client::StatusServiceClient,
+    submission_service_client::SubmissionServiceClient,
 };
 
 /// Largest message in either direction, the same as the hub's: envelope and inline parts fit with room.
@@ -92,6 +94,8 @@ impl Client {
         audit: AuditServiceClient;
         /// What the hub holds and does.
         operator: OperatorServiceClient;
+        /// What is erased when, and what may not be.
+        retention: RetentionServiceClient;
     }
 }
 

@@ -34,6 +34,7 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
     files(&mut found, config);
     bounds(&mut found, config);
     log_http(&mut found, config);
+    retention(&mut found, config);
     witness::log_witnesses(&mut found, config);
     witness::witness(&mut found, config);
     monitor(&mut found, config);
@@ -90,6 +91,49 @@ fn log_http(found: &mut Findings, config: &Config) {
     );
 }
 
+fn retention(found: &mut Findings, config: &Config) {
+    let retention = &config.retention;
+    let field = "retention.rules";
+    found.unless(retention.rules.len() <= MOST_RULES, field, "too many", "write at most 100");
+    for rule in &retention.rules {
+        let named = !rule.name.trim().is_empty()
+            && rule.name.len() <= LONGEST_NAME
+            && !rule.name.contains(char::is_control);
+        found.unless(named, field, "a rule without a short name", "write name = \"…\", at most 100 bytes");
+        found.unless(
+            rule.after > Duration::ZERO,
+            field,
+            &format!("{}: after is no time at all", rule.name),
+            "write a longer duration",
+        );
+        found.unless(
+            rule.urgencies.iter().all(|urgency| *urgency <= 4),
+            field,
+            &format!("{}: an urgency is larger than 4", rule.name),
+            "write 0 to 4",
+        );
+    }
+    found.unless(
+        retention.every > Duration::ZERO,
+        "retention.every",
+        "no time at all",
+        "write a longer duration",
+    );
+    let slow = "0 would never get through";
+    found.unless(retention.rate > 0, "retention.rate", slow, "write a larger number");
+    found.unless(
+        retention.documents_per_second > 0,
+        "retention.documents_per_second",
+        slow,
+        "write a larger number",
+    );
+}
+
+/// Each document is held against every rule.
+const MOST_RULES: usize = 100;
+/// A rule's name stands in evidence.
+const LONGEST_NAME: usize = 100;
+
 fn monitor(found: &mut Findings, config: &Config) {
     let Some(address) = config.monitor.address else { return };
     let taken = [Some(config.listen.address), config.log_http.address];
@@ -124,6 +168,7 @@ fn bounds(found: &mut Findings, config: &Config) {
         ("submission.max_manifest", submission.max_manifest),
         ("submission.max_recipients", submission.max_recipients.into()),
         ("delivery.session_max_credit", delivery.session_max_credit.into()),
+        ("operator.actions_per_minute", config.operator.actions_per_minute.into()),
         ("store.index_lag", store.index_lag as u64),
         ("store.batch_max", store.batch_max as u64),
     ];
@@ -140,6 +185,7 @@ fn bounds(found: &mut Findings, config: &Config) {
         ("submission.clock_skew", submission.clock_skew),
         ("submission.default_deadline", submission.default_deadline),
         ("submission.upload_retention", submission.upload_retention),
+        ("operator.approval_window", config.operator.approval_window),
         ("delivery.lease", delivery.lease),
         ("delivery.retry_first", delivery.retry_first),
         ("log.witness_every", config.log.witness_every),
@@ -273,7 +319,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("temporary folder");
         let good = good(folder.path());
         type Break = fn(&mut Config);
-        let breaks: [(&str, Break); 17] = [
+        let breaks: [(&str, Break); 18] = [
             ("origin", |c| c.origin.clear()),
             ("origin", |c| c.origin = "a b".into()),
             ("origin", |c| c.origin = "a+b".into()),
@@ -292,6 +338,7 @@ mod tests {
             ("delivery.lease", |c| c.delivery.lease = Duration::ZERO),
             ("delivery.retry_max", |c| c.delivery.retry_max = Duration::from_secs(1)),
             ("submission.max_inline", |c| c.submission.max_inline = 8 << 20),
+            ("retention.rate", |c| c.retention.rate = 0),
             ("store.segment_size", |c| c.store.segment_size = 1),
             ("logging.filter", |c| c.logging.filter = "info=what=".into()),
         ];

@@ -8,7 +8,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::human;
+use super::{human, retention::RetentionRule};
 use crate::edge::{
     bounds::{Bounds, DRAIN},
     monitor::HealthLimits,
@@ -73,8 +73,12 @@ section! {
         submission: Submission = Submission::default();
         /// How documents go out.
         delivery: Delivery = Delivery::default();
+        /// What operators may do about deliveries.
+        operator: Operator = Operator::default();
         /// The embedded store.
         store: Store = Store::default();
+        /// How long contents are kept. Evidence is never erased.
+        retention: Retention = Retention::default();
         /// What the hub tells on standard error.
         logging: Logging = Logging::default();
         /// Health and metrics over plain HTTP, and from where on something is not as it should be.
@@ -257,6 +261,22 @@ section! {
 }
 
 section! {
+    /// `[operator]`
+    Operator {
+        /// An action that touches more deliveries than this waits for the approval of a second operator.
+        four_eyes_above: u64 = 100;
+        /// Cancel, expire and redirect hold the deliveries and take effect after this time; until then they can be undone.
+        #[serde(with = "human::duration")]
+        undo_window: Duration = Duration::from_secs(10 * 60);
+        /// An action that nobody approved lapses after this time.
+        #[serde(with = "human::duration")]
+        approval_window: Duration = DAY;
+        /// Actions of one operator in a minute.
+        actions_per_minute: u32 = 30;
+    }
+}
+
+section! {
     /// `[store]`
     Store {
         /// Size of a journal segment.
@@ -271,6 +291,29 @@ section! {
         /// Memory for documents and proofs that were committed lately.
         #[serde(with = "human::size")]
         recent: u64 = 32 * MIB;
+    }
+}
+
+section! {
+    /// `[retention]`
+    Retention {
+        /// Rules, the first that fits a document decides; without one its contents are kept for ever. Age counts from
+        /// acceptance, and nothing goes while a delivery is open or a legal hold is in force. In place of this line:
+        ///   [[retention.rules]]
+        ///   name="invitations"        # stands in the evidence
+        ///   types=["Giấy mời"]        # types, urgencies (0 to 4), operations (new, recall, update, replacement):
+        ///   urgencies=[0]             # what is left out, or empty, fits all
+        ///   after="730d"
+        ///   bodies="attachments"      # or "all": the signed envelope with its subject as well
+        rules: Vec<RetentionRule> = Vec::new();
+        /// How often all documents are looked at.
+        #[serde(with = "human::duration")]
+        every: Duration = DAY;
+        /// Documents looked at in a second.
+        documents_per_second: u32 = 5_000;
+        /// What is removed from the disk, and looked through for copies, in a second.
+        #[serde(with = "human::size")]
+        rate: u64 = 32 * MIB;
     }
 }
 
@@ -345,7 +388,9 @@ pub(super) const SECTIONS: &[(&str, Docs)] = &[
     ("limits", Limits::DOCS),
     ("submission", Submission::DOCS),
     ("delivery", Delivery::DOCS),
+    ("operator", Operator::DOCS),
     ("store", Store::DOCS),
+    ("retention", Retention::DOCS),
     ("logging", Logging::DOCS),
     ("monitor", Monitor::DOCS),
 ];

@@ -1,6 +1,7 @@
 //! Meaning and rules: no async, no clock, no I/O. Time, randomness and stored facts come in as arguments.
 
 pub mod agency;
+pub mod cause;
 pub mod day;
 pub mod delivery;
 pub mod directory;
@@ -12,6 +13,7 @@ pub mod fold;
 pub mod id;
 pub mod policy;
 pub mod reason;
+pub mod retention;
 pub mod retry;
 pub mod role;
 pub mod search;

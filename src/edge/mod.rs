@@ -13,6 +13,7 @@ mod measured;
 pub mod monitor;
 pub mod operator;
 pub mod rates;
+pub mod retention;
 pub mod server;
 pub mod status;
 pub mod submission;

@@ -18,6 +18,7 @@ use super::{
     grpc_status::typed_answer,
     intake::Intake,
     operator::Operators,
+    retention::Retentions,
     status::Statuses,
     submission::Submissions,
     tls::Acceptor,
@@ -28,7 +29,8 @@ use crate::{
     rpc::{
         audit_service_server::AuditServiceServer, delivery_service_server::DeliveryServiceServer,
         directory_service_server::DirectoryServiceServer, operator_service_server::OperatorServiceServer,
-        status_service_server::StatusServiceServer, submission_service_server::SubmissionServiceServer,
+        retention_service_server::RetentionServiceServer, status_service_server::StatusServiceServer,
+        submission_service_server::SubmissionServiceServer,
     },
 };
 
@@ -101,6 +103,7 @@ pub async fn serve_with(
     let statuses = StatusServiceServer::new(Statuses::new(Arc::clone(&hub), intake, bounds));
     let audits = AuditServiceServer::new(Audit(Arc::clone(&hub)));
     let operators = OperatorServiceServer::new(Operators(Arc::clone(&hub)));
+    let retentions = RetentionServiceServer::new(Retentions(Arc::clone(&hub)));
     let directories = DirectoryServiceServer::new(Directories(Arc::clone(&hub)));
     let router = Server::builder()
         .http2_keepalive_interval(Some(PING_EVERY))
@@ -122,7 +125,8 @@ pub async fn serve_with(
         .add_service(statuses.max_decoding_message_size(MAX_MESSAGE))
         .add_service(directories.max_decoding_message_size(MAX_IMPORT))
         .add_service(audits.max_decoding_message_size(MAX_MESSAGE))
-        .add_service(operators.max_decoding_message_size(MAX_MESSAGE));
+        .add_service(operators.max_decoding_message_size(MAX_MESSAGE))
+        .add_service(retentions.max_decoding_message_size(MAX_MESSAGE));
     let failed = CancellationToken::new();
     let ended = CancellationToken::new();
     hub.spawn(act_on_notices(Arc::clone(&hub), Arc::clone(&acceptor), failed.clone(), ended.clone()));

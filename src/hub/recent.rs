@@ -68,6 +68,14 @@ impl Recent {
         }
     }
 
+    /// Forgets a document whose contents were erased.
+    pub fn forget(&self, index: u64) {
+        let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(document) = entries.documents.remove(&index) {
+            entries.bytes -= document.weight();
+        }
+    }
+
     /// The document of this index.
     #[must_use]
     pub fn document(&self, index: u64) -> Option<Arc<Document>> {

@@ -106,6 +106,10 @@ impl Hub {
             let detail = format!("{digest} is no part of this document");
             return Err(Refused::because(ReasonCode::BodyMissing, detail));
         }
+        if let Some(erasure) = self.store.erasure(document)? {
+            let detail = format!("{digest} was erased, see leaf {}", erasure.leaf);
+            return Err(Refused::because(ReasonCode::ContentsErased, detail));
+        }
         let body = self.store.body(digest)?.ok_or_else(unknown)?;
         if offset > body.size {
             let detail = format!("offset: {offset}, the part has {} bytes", body.size);

@@ -1,8 +1,9 @@
 //! The unit of truth: everything that must agree, written at once or not at all.
 
 use super::records::{
-    BodyRecord, CursorRecord, DeliveryRecord, DirectoryRecord, DocumentRecord, ExpansionRecord, Head,
-    LeafRecord, MessageRecord, PairRecord, ParkedRecord, RecipientList, SentRecord,
+    ActionRecord, BodyRecord, CursorRecord, DeliveryRecord, DigestRecord, DirectoryRecord, DocumentRecord,
+    ErasureRecord, ExpansionRecord, Head, HoldRecord, LeafRecord, MessageRecord, PairRecord, ParkedRecord,
+    RecipientList, SentRecord,
 };
 use crate::tlog::Hash;
 
@@ -37,10 +38,18 @@ pub struct Commit {
     pub bodies: Vec<BodyRecord>,
     /// Saved watch cursors.
     pub cursors: Vec<CursorRecord>,
+    /// Contents that are erased, and those whose bytes are gone.
+    pub erasures: Vec<ErasureRecord>,
+    /// Legal holds that begin or end.
+    pub holds: Vec<HoldRecord>,
     /// Countings of consignments that went on, each pair once.
     pub pairs: Vec<PairRecord>,
     /// Countings of acceptances that went on, each sender once.
     pub sent: Vec<SentRecord>,
+    /// New or changed actions of operators, each once, in its state after the commit.
+    pub actions: Vec<ActionRecord>,
+    /// Days that were closed.
+    pub digests: Vec<DigestRecord>,
 }
 
 /// Why a commit did not happen, or may not have.

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::{Commit, CommitError, Store, records::*};
 use crate::{
     domain::id::{AgencyId, Digest, DocumentName},
-    proto::TransportState,
+    proto::{ActionPhase, TransportState},
     tlog::merkle::{self, Edge, Growth},
 };
 
@@ -85,6 +85,12 @@ pub mod samples {
         }
     }
 
+    /// An action in a phase.
+    pub fn action(id: u64, phase: ActionPhase) -> ActionRecord {
+        let recipients = vec!["H53".to_owned()];
+        ActionRecord { id, recipients, actor: "an".into(), phase: phase.into(), ..ActionRecord::default() }
+    }
+
     /// How far a counting is.
     pub fn pair(recipient: &str, sender: &str, number: u64, received: u64, leaf: u64) -> PairRecord {
         PairRecord { recipient: recipient.into(), sender: sender.into(), number, received, leaf }
@@ -109,10 +115,31 @@ pub mod samples {
             offset: 9,
         });
         commit.cursors.push(CursorRecord { agency: "H53.1".into(), next: 1 });
+        commit.actions = vec![action(1, ActionPhase::Active), action(2, ActionPhase::Pending)];
+        commit.holds.push(hold());
         commit.pairs.extend([pair("H53", "H53.1", 1, 1, 1), pair("H53.2", "H53.1", 1, 1, 2)]);
         commit.sent.push(SentRecord { sender: "H53.1".into(), number: 1, leaf: 0 });
         grow(Edge::empty(), &mut commit);
         commit
+    }
+
+    /// A hold on an agency.
+    pub fn hold() -> HoldRecord {
+        HoldRecord { leaf: 2, agency: "H53".into(), reason: "a case".into(), ..HoldRecord::default() }
+    }
+
+    /// Erases document 0 with its only body.
+    pub fn erasure() -> ErasureRecord {
+        let sha256 = Digest::of(b"b").to_bytes();
+        let body = BodyRecord { sha256, size: 1, pack_plus_one: 1, offset: 9 };
+        ErasureRecord {
+            document: 0,
+            leaf: 7,
+            scope: 2,
+            remove: vec![body],
+            pack: 1,
+            ..ErasureRecord::default()
+        }
     }
 
     /// Accepts document `index` and consigns it to both recipients: three leaves.
@@ -151,6 +178,8 @@ pub fn run(bench: &mut dyn Bench) {
         let mut second = samples::accept(3);
         // Somebody sends another document's envelope as an attachment.
         second.documents[0].parts.push(samples::envelope(3).sha256);
+        second.deliveries[1] = samples::delivery(3, "H53.2", TransportState::Held);
+        second.actions = vec![samples::action(2, ActionPhase::Lapsed), samples::action(4, ActionPhase::Done)];
         second.pairs.extend([samples::pair("H53", "H53.1", 2, 3, 4), samples::pair("H53", "H53.3", 1, 2, 3)]);
         second.sent.push(SentRecord { sender: "H53.1".into(), number: 2, leaf: 3 });
         edge = samples::grow(edge, &mut second);
@@ -170,12 +199,69 @@ pub fn run(bench: &mut dyn Bench) {
             ..Commit::default()
         };
         edge = samples::grow(edge, &mut settle);
+        settle.digests.push(DigestRecord {
+            day: 20_784,
+            leaf: 6,
+            start: 0,
+            end: 5,
+            agencies: vec![Bytes::from_static(b"day of H53")],
+        });
         store.commit(&settle).unwrap();
         store.idle().unwrap();
         after_all(&*store, &edge);
     }
-    let store = bench.open();
-    after_all(&*store, &edge);
+    {
+        let store = bench.open();
+        after_all(&*store, &edge);
+        erase(&*store, &mut edge);
+        being_erased(&*store);
+    }
+    {
+        let store = bench.open();
+        being_erased(&*store);
+        let removed = ErasureRecord { remove: Vec::new(), removed: true, ..samples::erasure() };
+        let lifted = HoldRecord { lifted: true, ..samples::hold() };
+        let mut commit = Commit { erasures: vec![removed], holds: vec![lifted], ..Commit::default() };
+        let documents = store.head().documents;
+        samples::grow(edge, &mut commit);
+        commit.head = Head { documents, ..store.head() };
+        store.commit(&commit).unwrap();
+        erased(&*store);
+    }
+    erased(&*bench.open());
+}
+
+fn erase(store: &dyn Store, edge: &mut Edge) {
+    assert_eq!(store.holds().unwrap(), [samples::hold()]);
+    assert_eq!((store.erasure(0).unwrap(), store.erasing(0, 9).unwrap()), (None, Vec::new()));
+    let all: Vec<_> = store.documents(0..99).unwrap().iter().map(|document| document.index).collect();
+    assert_eq!(all, [0, 3]);
+    assert_eq!(store.documents(1..3).unwrap(), []);
+    let mut commit = Commit {
+        leaves: vec![samples::leaf("erased", Some(0))],
+        erasures: vec![samples::erasure()],
+        ..Commit::default()
+    };
+    *edge = samples::grow(edge.clone(), &mut commit);
+    store.commit(&commit).unwrap();
+}
+
+fn being_erased(store: &dyn Store) {
+    assert_eq!(store.body(&Digest::of(b"b")).unwrap(), None, "not reachable from the commit on");
+    let open = store.erasing(0, 9).unwrap();
+    assert_eq!(open, [samples::erasure()]);
+    assert!(open[0].is_whole());
+    assert_eq!(store.erasing(1, 9).unwrap(), []);
+    assert_eq!(store.erasure(0).unwrap().map(|erasure| (erasure.leaf, erasure.removed)), Some((7, false)));
+    assert_eq!(store.erasure(3).unwrap(), None);
+}
+
+fn erased(store: &dyn Store) {
+    assert_eq!(store.erasing(0, 9).unwrap(), []);
+    assert_eq!(store.erasure(0).unwrap().map(|erasure| (erasure.leaf, erasure.removed)), Some((7, true)));
+    assert_eq!(store.body(&Digest::of(b"b")).unwrap(), None);
+    assert_eq!(store.holds().unwrap(), []);
+    assert_eq!(store.timeline(0, 0, 10).unwrap(), [0, 1, 2, 6, 7]);
 }
 
 fn agency(text: &str) -> AgencyId {
@@ -195,6 +281,8 @@ fn after_first(store: &dyn Store, commit: &Commit) {
     assert_eq!(store.cursor(&agency("H53.1")).unwrap(), Some(1));
     assert_eq!(store.cursor(&agency("H53")).unwrap(), None);
     assert_eq!(store.expansions().unwrap(), commit.expansions);
+    assert_eq!(store.open_actions().unwrap(), commit.actions);
+    assert_eq!(store.actions(None, 1).unwrap(), commit.actions[1..]);
 }
 
 fn after_all(store: &dyn Store, edge: &Edge) {
@@ -223,8 +311,14 @@ fn after_all(store: &dyn Store, edge: &Edge) {
     assert_eq!(store.deliveries(0, Some("H53"), 10).unwrap()[0].recipient, "H53.2");
 
     let waiting = store.waiting(None, 10).unwrap();
-    let got: Vec<_> = waiting.iter().map(|w| (w.recipient.as_str(), w.document)).collect();
-    assert_eq!(got, [("H53", 3), ("H53.2", 3), ("H53.2", 0)], "urgent first");
+    let got: Vec<_> = waiting.iter().map(|w| (w.recipient.as_str(), w.document, w.held)).collect();
+    assert_eq!(got, [("H53", 3, false), ("H53.2", 3, true), ("H53.2", 0, false)], "urgent first");
+    let ids = |actions: Vec<ActionRecord>| actions.iter().map(|action| action.id).collect::<Vec<_>>();
+    assert_eq!(ids(store.actions(None, 10).unwrap()), [4, 2, 1], "the newest first");
+    assert_eq!(ids(store.actions(Some(4), 1).unwrap()), [2]);
+    assert_eq!(ids(store.open_actions().unwrap()), [1]);
+    assert_eq!(store.action(2).unwrap(), Some(samples::action(2, ActionPhase::Lapsed)));
+    assert_eq!(store.action(3).unwrap(), None);
     assert_eq!(store.waiting(Some(&waiting[0]), 1).unwrap(), waiting[1..2]);
 
     assert_eq!(store.timeline(0, 0, 10).unwrap(), [0, 1, 2, 6]);
@@ -237,6 +331,7 @@ fn after_all(store: &dyn Store, edge: &Edge) {
         store.parked(&DocumentName::parse("H53", "later", 0).unwrap(), &agency("H53.1")).unwrap().is_empty()
     );
     counts_go_on(store);
+    days_are_closed(store);
     assert_eq!(store.body(&Digest::of(b"b")).unwrap().unwrap().offset, 9);
     assert_eq!(store.body(&Digest::of(b"c")).unwrap(), None);
 }
@@ -253,4 +348,13 @@ fn counts_go_on(store: &dyn Store) {
     assert_eq!((store.pair(&from, &to).unwrap(), store.received(&from).unwrap()), (None, None));
     assert_eq!(store.sent(&from).unwrap(), Some(SentRecord { sender: "H53.1".into(), number: 2, leaf: 3 }));
     assert_eq!(store.sent(&to).unwrap(), None);
+}
+
+fn days_are_closed(store: &dyn Store) {
+    let digest = DigestRecord { day: 20_784, leaf: 6, start: 0, end: 5, agencies: Vec::new() };
+    assert_eq!(store.digests(0, 10).unwrap(), [digest.clone()]);
+    assert_eq!(store.digests(20_784, 1).unwrap(), [digest]);
+    assert_eq!(store.digests(20_785, 10).unwrap(), []);
+    assert_eq!(store.digest_agencies(6).unwrap(), Some(vec![Bytes::from_static(b"day of H53")]));
+    assert_eq!((store.digest_agencies(5).unwrap(), store.digest_agencies(99).unwrap()), (None, None));
 }

@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
+    ops::{Bound, Range},
     sync::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU8, Ordering},
@@ -15,8 +16,8 @@ use prost::Message;
 use super::{
     Commit, CommitError, Store, StoreError, StoredLeaf, Waiting, rank,
     records::{
-        BodyRecord, DeliveryRecord, DocumentRecord, ExpansionRecord, Head, PairRecord, ParkedRecord,
-        RecipientList, SentRecord,
+        ActionRecord, BodyRecord, DeliveryRecord, DigestRecord, DocumentRecord, ErasureRecord,
+        ExpansionRecord, Head, HoldRecord, PairRecord, ParkedRecord, RecipientList, SentRecord,
     },
 };
 use crate::{
@@ -55,7 +56,8 @@ struct State {
     lists: BTreeMap<u64, RecipientList>,
     expansions: BTreeMap<u64, ExpansionRecord>,
     deliveries: BTreeMap<(u64, String), DeliveryRecord>,
-    waiting: BTreeSet<Waiting>,
+    /// By recipient, rank and document: deadline, and whether it is held.
+    waiting: BTreeMap<(String, u8, u64), (i64, bool)>,
     timelines: BTreeSet<(u64, u64)>,
     feeds: BTreeSet<(String, u64)>,
     messages: HashMap<Bytes, u64>,
@@ -63,8 +65,12 @@ struct State {
     directory: Vec<u64>,
     bodies: HashMap<Bytes, BodyRecord>,
     cursors: HashMap<String, u64>,
+    actions: BTreeMap<u64, ActionRecord>,
+    erased: BTreeMap<u64, ErasureRecord>,
+    holds: BTreeMap<u64, HoldRecord>,
     pairs: BTreeMap<(String, String), PairRecord>,
     sent: HashMap<String, SentRecord>,
+    digests: BTreeMap<u32, DigestRecord>,
     stopped: bool,
 }
 
@@ -125,7 +131,15 @@ impl State {
         let pairs = commit.pairs.into_iter();
         self.pairs.extend(pairs.map(|pair| ((pair.recipient.clone(), pair.sender.clone()), pair)));
         self.sent.extend(commit.sent.into_iter().map(|sent| (sent.sender.clone(), sent)));
+        self.digests.extend(commit.digests.into_iter().map(|digest| (digest.day, digest)));
         self.cursors.extend(commit.cursors.into_iter().map(|cursor| (cursor.agency, cursor.next)));
+        self.actions.extend(commit.actions.into_iter().map(|action| (action.id, action)));
+        for erasure in commit.erasures {
+            erasure.remove.iter().for_each(|body| drop(self.bodies.remove(&body.sha256)));
+            self.erased.insert(erasure.document, erasure);
+        }
+        self.holds.extend(commit.holds.into_iter().map(|hold| (hold.leaf, hold)));
+        self.holds.retain(|_, hold| !hold.lifted);
     }
 
     fn apply_document(&mut self, document: DocumentRecord) {
@@ -138,16 +152,11 @@ impl State {
     }
 
     fn apply_delivery(&mut self, delivery: DeliveryRecord) {
-        let waiting = Waiting {
-            recipient: delivery.recipient.clone(),
-            rank: rank(delivery.urgency),
-            document: delivery.document,
-            deadline_us: delivery.deadline_us,
-        };
-        if delivery.transport == i32::from(TransportState::Ready) {
-            self.waiting.insert(waiting);
-        } else {
-            self.waiting.remove(&waiting);
+        let key = (delivery.recipient.clone(), rank(delivery.urgency), delivery.document);
+        match delivery.transport_state() {
+            TransportState::Ready => drop(self.waiting.insert(key, (delivery.deadline_us, false))),
+            TransportState::Held => drop(self.waiting.insert(key, (delivery.deadline_us, true))),
+            _ => drop(self.waiting.remove(&key)),
         }
         self.deliveries.insert((delivery.document, delivery.recipient.clone()), delivery);
     }
@@ -239,8 +248,14 @@ impl Store for Memory {
 
     fn waiting(&self, after: Option<&Waiting>, limit: usize) -> Result<Vec<Waiting>, StoreError> {
         let state = self.state();
-        let later = state.waiting.iter().filter(|waiting| after.is_none_or(|after| *waiting > after));
-        Ok(later.take(limit).cloned().collect())
+        let after = after.map(|after| (after.recipient.clone(), after.rank, after.document));
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let waiting =
+            |((recipient, rank, document), (deadline_us, held)): (&(String, u8, u64), &(i64, bool))| {
+                let (rank, document, deadline_us, held) = (*rank, *document, *deadline_us, *held);
+                Waiting { recipient: recipient.clone(), rank, document, deadline_us, held }
+            };
+        Ok(state.waiting.range((start, Bound::Unbounded)).take(limit).map(waiting).collect())
     }
 
     fn timeline(&self, document: u64, from: u64, limit: usize) -> Result<Vec<u64>, StoreError> {
@@ -278,6 +293,39 @@ impl Store for Memory {
         Ok(self.state().cursors.get(agency.as_str()).copied())
     }
 
+    fn action(&self, id: u64) -> Result<Option<ActionRecord>, StoreError> {
+        Ok(self.state().actions.get(&id).cloned())
+    }
+
+    fn actions(&self, before: Option<u64>, limit: usize) -> Result<Vec<ActionRecord>, StoreError> {
+        let state = self.state();
+        let older = state.actions.range(..before.unwrap_or(u64::MAX)).rev();
+        Ok(older.take(limit).map(|(_, action)| action.clone()).collect())
+    }
+
+    fn open_actions(&self) -> Result<Vec<ActionRecord>, StoreError> {
+        Ok(self.state().actions.values().filter(|action| action.is_open()).cloned().collect())
+    }
+
+    fn documents(&self, leaves: Range<u64>) -> Result<Vec<DocumentRecord>, StoreError> {
+        Ok(self.state().documents.range(leaves).map(|(_, document)| document.clone()).collect())
+    }
+
+    fn erasure(&self, document: u64) -> Result<Option<ErasureRecord>, StoreError> {
+        let erased = self.state().erased.get(&document).cloned();
+        Ok(erased.map(|erasure| ErasureRecord { remove: Vec::new(), ..erasure }))
+    }
+
+    fn erasing(&self, from: u64, limit: usize) -> Result<Vec<ErasureRecord>, StoreError> {
+        let state = self.state();
+        let open = state.erased.range(from..).filter(|(_, erasure)| !erasure.removed);
+        Ok(open.take(limit).map(|(_, erasure)| erasure.clone()).collect())
+    }
+
+    fn holds(&self) -> Result<Vec<HoldRecord>, StoreError> {
+        Ok(self.state().holds.values().cloned().collect())
+    }
+
     fn pair(&self, recipient: &AgencyId, sender: &AgencyId) -> Result<Option<PairRecord>, StoreError> {
         Ok(self.state().pairs.get(&(recipient.to_string(), sender.to_string())).cloned())
     }
@@ -291,6 +339,19 @@ impl Store for Memory {
 
     fn sent(&self, sender: &AgencyId) -> Result<Option<SentRecord>, StoreError> {
         Ok(self.state().sent.get(sender.as_str()).cloned())
+    }
+
+    fn digests(&self, from_day: u32, limit: usize) -> Result<Vec<DigestRecord>, StoreError> {
+        let state = self.state();
+        let digests = state.digests.range(from_day..).map(|(_, digest)| digest);
+        let plain = digests.map(|digest| DigestRecord { agencies: Vec::new(), ..digest.clone() });
+        Ok(plain.take(limit).collect())
+    }
+
+    fn digest_agencies(&self, leaf: u64) -> Result<Option<Vec<Bytes>>, StoreError> {
+        let state = self.state();
+        let digest = state.digests.values().find(|digest| digest.leaf == leaf);
+        Ok(digest.map(|digest| digest.agencies.clone()))
     }
 
     fn directory_changes(&self) -> Result<Vec<(u64, Bytes)>, StoreError> {

@@ -12,12 +12,12 @@ pub mod search;
 pub mod witnessed;
 pub mod written;
 
-use std::fmt::Display;
+use std::{fmt::Display, ops::Range};
 
 pub use commit::{Commit, CommitError};
 use records::{
-    BodyRecord, DeliveryRecord, DocumentRecord, ExpansionRecord, Head, PairRecord, ParkedRecord,
-    RecipientList, SentRecord,
+    ActionRecord, BodyRecord, DeliveryRecord, DigestRecord, DocumentRecord, ErasureRecord, ExpansionRecord,
+    Head, HoldRecord, PairRecord, ParkedRecord, RecipientList, SentRecord,
 };
 
 use crate::{
@@ -72,6 +72,8 @@ pub struct Waiting {
     pub document: u64,
     /// Moment by which it must be taken over.
     pub deadline_us: i64,
+    /// True in state HELD: it is not offered for the time being.
+    pub held: bool,
 }
 
 /// Room on a disk, in bytes.
@@ -154,7 +156,7 @@ pub trait Store: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Vec<DeliveryRecord>, StoreError>;
 
-    /// Deliveries in state READY, of all recipients, in order, after `after`, at most `limit`.
+    /// Deliveries in state READY or HELD, of all recipients, in order, after `after`, at most `limit`.
     fn waiting(&self, after: Option<&Waiting>, limit: usize) -> Result<Vec<Waiting>, StoreError>;
 
     /// Leaf indexes of a document's timeline from `from` on, at most `limit`.
@@ -189,8 +191,36 @@ pub trait Store: Send + Sync + 'static {
     /// The counting of a sender's acceptances.
     fn sent(&self, sender: &AgencyId) -> Result<Option<SentRecord>, StoreError>;
 
+    /// Digests from a day on, in order, at most `limit`, without what they say about agencies.
+    fn digests(&self, from_day: u32, limit: usize) -> Result<Vec<DigestRecord>, StoreError>;
+
+    /// What the digest in a leaf says about agencies: serialized `AgencyDay`s.
+    fn digest_agencies(&self, leaf: u64) -> Result<Option<Vec<bytes::Bytes>>, StoreError>;
+
     /// Every directory change in order: leaf index and the serialized change.
     fn directory_changes(&self) -> Result<Vec<(u64, bytes::Bytes)>, StoreError>;
+
+    /// An operator's action.
+    fn action(&self, id: u64) -> Result<Option<ActionRecord>, StoreError>;
+
+    /// Actions older than `before` (all without it), the newest first, at most `limit`.
+    fn actions(&self, before: Option<u64>, limit: usize) -> Result<Vec<ActionRecord>, StoreError>;
+
+    /// Actions of which something is still to come, in the order in which they were asked for.
+    fn open_actions(&self) -> Result<Vec<ActionRecord>, StoreError>;
+
+    /// Documents that were accepted by these leaves, in order.
+    fn documents(&self, leaves: Range<u64>) -> Result<Vec<DocumentRecord>, StoreError>;
+
+    /// What was erased of a document.
+    fn erasure(&self, document: u64) -> Result<Option<ErasureRecord>, StoreError>;
+
+    /// Erasures whose bytes are not removed yet, in the order of documents, from the document `from` on, at most
+    /// `limit`.
+    fn erasing(&self, from: u64, limit: usize) -> Result<Vec<ErasureRecord>, StoreError>;
+
+    /// Legal holds in force, oldest first.
+    fn holds(&self) -> Result<Vec<HoldRecord>, StoreError>;
 
     /// Commits that the history index has yet to take over (0 where there is none).
     fn index_lag(&self) -> u64 {

@@ -79,10 +79,19 @@ impl Store for Gate {
         answered(payload: &Digest) -> Result<Option<u64>, StoreError>;
         parked(name: &DocumentName, recipient: &AgencyId) -> Result<Vec<ParkedRecord>, StoreError>;
         body(digest: &Digest) -> Result<Option<BodyRecord>, StoreError>;
+        documents(leaves: std::ops::Range<u64>) -> Result<Vec<DocumentRecord>, StoreError>;
+        erasure(document: u64) -> Result<Option<ErasureRecord>, StoreError>;
+        erasing(from: u64, limit: usize) -> Result<Vec<ErasureRecord>, StoreError>;
+        holds() -> Result<Vec<HoldRecord>, StoreError>;
         cursor(agency: &AgencyId) -> Result<Option<u64>, StoreError>;
+        action(id: u64) -> Result<Option<ActionRecord>, StoreError>;
+        actions(before: Option<u64>, limit: usize) -> Result<Vec<ActionRecord>, StoreError>;
+        open_actions() -> Result<Vec<ActionRecord>, StoreError>;
         pair(to: &AgencyId, from: &AgencyId) -> Result<Option<PairRecord>, StoreError>;
         received(to: &AgencyId) -> Result<Option<PairRecord>, StoreError>;
         sent(from: &AgencyId) -> Result<Option<SentRecord>, StoreError>;
+        digests(from_day: u32, limit: usize) -> Result<Vec<DigestRecord>, StoreError>;
+        digest_agencies(leaf: u64) -> Result<Option<Vec<Bytes>>, StoreError>;
         directory_changes() -> Result<Vec<(u64, Bytes)>, StoreError>;
     }
 }

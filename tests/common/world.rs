@@ -115,6 +115,7 @@ pub fn settings() -> Settings {
         max_waiting_requests: 4_096,
         max_batch_leaves: 1_024,
         recent_bytes: 64 * 1024,
+        operator: truc::hub::operate::Rules::default(),
     }
 }
 
@@ -176,6 +177,11 @@ impl World {
         let held = tokio::spawn(async move { hub.change_directory(filler).await });
         eventually("the writer is held up", async || self.gate().is_waiting()).await;
         held
+    }
+
+    /// Everything that the hub keeps on disk.
+    pub fn folder(&self) -> &Path {
+        self.dir.path()
     }
 
     pub fn gate(&self) -> &Gate {

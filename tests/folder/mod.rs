@@ -387,7 +387,12 @@ impl Made {
         let sizes: BTreeSet<u64> =
             (0..head.size).map(|leaf| store.leaf(leaf).expect("read").expect("a leaf").head.size).collect();
         let mut made = Self {
-            counts: Counts { frames: 0, leaves: head.size, documents: 9, bodies: bodies.len() as u64 },
+            counts: Counts {
+                leaves: head.size,
+                documents: 9,
+                bodies: bodies.len() as u64,
+                ..Counts::default()
+            },
             receipts: receipts(store),
             sizes: sizes.into_iter().collect(),
             dir,
@@ -437,6 +442,7 @@ impl Desk {
             max_waiting_requests: 64,
             max_batch_leaves: 64,
             recent_bytes: 1024,
+            operator: truc::hub::operate::Rules::default(),
         };
         let log = LogIdentity { origin: origin().into(), signer: signer() };
         let hub =

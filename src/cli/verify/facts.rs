@@ -130,6 +130,9 @@ pub fn sentence(facts: &Facts) -> String {
         EventKind::RecallRequested => format!("{document} was asked back from {who}"),
         EventKind::DirectoryChange => format!("the hub {hub} changed its directory"),
         EventKind::DailyDigest => format!("the hub {hub} closed a day"),
+        EventKind::LogKeyChange => {
+            format!("the log of {hub} went on with another key, signed by the old and the new one")
+        }
         EventKind::AuditQuery => format!("the hub {hub} recorded what auditors asked"),
         other => format!("{} of {document} {who}", other.as_str_name()),
     };

@@ -245,6 +245,24 @@ pub const fn entry(code: ReasonCode) -> Entry {
             "Ask about agencies of the subtree that your certificate names, or use a certificate that sees more.",
             "Chỉ được tra cứu các cơ quan thuộc phạm vi ghi trong chứng thư. Đề nghị thu hẹp điều kiện tra cứu hoặc dùng chứng thư có phạm vi rộng hơn.",
         ),
+        ReasonCode::ContentsErased => row(
+            NotFound,
+            Never,
+            "The contents are gone by the hub's retention rules. Receipts and proofs still hold; ask the sender or another recipient for the document.",
+            "Nội dung đã được xóa theo thời hạn bảo quản của Trục. Biên nhận và chứng cứ vẫn còn giá trị; đề nghị liên hệ cơ quan gửi hoặc nơi nhận khác để lấy văn bản.",
+        ),
+        ReasonCode::UnknownHold => row(
+            NotFound,
+            Never,
+            "List the holds in force with `truc retention holds` and name one of them by its leaf.",
+            "Đề nghị xem danh sách lệnh giữ còn hiệu lực bằng `truc retention holds` và ghi đúng số bản ghi của lệnh giữ.",
+        ),
+        ReasonCode::AlreadyHeld => row(
+            AlreadyExists,
+            Never,
+            "Nothing to do: it is kept already. Lift the hold that the detail names first if its reason has to change.",
+            "Không cần xử lý: nội dung đã được giữ. Nếu cần thay đổi lý do, đề nghị gỡ lệnh giữ nêu trong phần chi tiết trước.",
+        ),
         ReasonCode::ShuttingDown => row(
             Unavailable,
             Later,
@@ -256,6 +274,14 @@ pub const fn entry(code: ReasonCode) -> Entry {
             Later,
             "Send the same message again until it is answered: it takes effect only once.",
             "Đề nghị gửi lại đúng bản tin này cho đến khi có phản hồi; bản tin chỉ có hiệu lực một lần.",
+        ),
+        ReasonCode::NotCosigned => row(
+            Unavailable,
+            Later,
+            "Ask again in some seconds. If it stays so, `truc witnesses` shows which witness does not cosign; without \
+             `cosigned` the proof comes at once.",
+            "Đề nghị hỏi lại sau vài giây. Nếu vẫn chưa được, dùng `truc witnesses` để xem bên chứng kiến nào chưa ký; \
+             nếu không yêu cầu `cosigned` thì có ngay bằng chứng.",
         ),
         ReasonCode::Damaged => row(
             DataLoss,

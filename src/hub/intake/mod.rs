@@ -185,6 +185,7 @@ impl Hub {
             return Ok(Prepared::Known(leaf));
         }
         let examined = self.examine(&self.directory(), &node, &envelope)?;
+        let erasures = self.erasures.count();
         let parts::Collected { mut bodies, uploaded } =
             self.collect_parts(&node, &examined.checked.manifest.parts, inline)?;
         let encoded = Bytes::from(envelope.encode_to_vec());
@@ -202,6 +203,7 @@ impl Hub {
             bodies,
             uploaded,
             envelope_sha256,
+            erasures,
         }))))
     }
 

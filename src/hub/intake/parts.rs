@@ -83,6 +83,11 @@ impl Hub {
                 None => self.keep(bytes, digest).map(Some),
             };
         }
+        if self.erasures.is_removing(digest) {
+            // A file has its name by its digest: it must be gone before it may come back.
+            let detail = format!("{digest} was erased and is being removed: repeat the same message");
+            return Err(Refused::because(ReasonCode::Busy, detail));
+        }
         let adopted = self.payload.adopt(node, digest).map_err(|error| refused(error.into()))?;
         match adopted {
             Some(body) => Ok(Some(self.store.body(digest)?.unwrap_or(body))),

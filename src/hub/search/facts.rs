@@ -89,7 +89,10 @@ impl Reader {
         acceptance: Option<&Evidence>,
     ) -> Result<Option<Arc<Known>>, StoreError> {
         if let Some(known) = self.known.get(&document) {
-            return Ok(Some(Arc::clone(known)));
+            if known.accepted.subject.is_empty() || !self.is_erased(document)? {
+                return Ok(Some(Arc::clone(known)));
+            }
+            self.known.remove(&document);
         }
         let Some((record, info)) = self.document(document)? else { return Ok(None) };
         let legal_value = match acceptance {
@@ -112,6 +115,10 @@ impl Reader {
         Ok(Some(known))
     }
 
+    fn is_erased(&self, document: u64) -> Result<bool, StoreError> {
+        Ok(self.store.erasure(document)?.is_some_and(|erasure| erasure.is_whole()))
+    }
+
     fn acceptance(&self, document: u64) -> Result<Option<Evidence>, StoreError> {
         Ok(self.store.leaf(document)?.and_then(|stored| Evidence::decode(stored.evidence).ok()))
     }
@@ -121,6 +128,9 @@ impl Reader {
             return Ok(Some((document.record.clone(), info(&document.envelope))));
         }
         let Some(record) = self.store.document(index)? else { return Ok(None) };
+        if self.is_erased(index)? {
+            return Ok(Some((record, DocumentInfo::default())));
+        }
         let body = self.store.envelope(&record)?;
         // An envelope that can't be read hides the subject, not the evidence.
         let envelope = body.and_then(|body| self.payload.read(&body).ok());

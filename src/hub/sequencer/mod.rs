@@ -1,8 +1,11 @@
 //! The one writer. Gathers what waits, lets the rules decide each request, makes one commit, answers everyone.
 
+pub(super) mod actions;
 mod by_hand;
+mod closing;
 mod counting;
 mod draft;
+mod erase;
 mod expansion;
 mod receipt;
 mod refusals;
@@ -20,18 +23,26 @@ use std::{
 
 use tokio::sync::{broadcast, oneshot};
 
+use self::{
+    actions::{Actions, Asked, Taken},
+    counting::Received,
+    draft::Draft,
+    expansion::Expansions,
+    refusals::Refusals,
+};
 pub use self::{
     by_hand::{ByHand, Turn},
+    erase::{Erasing, Holding, Lifting},
     register::{import_of, quarantined},
     submission::for_information,
 };
-use self::{counting::Received, draft::Draft, expansion::Expansions, refusals::Refusals};
 use super::{
     LogIdentity, Notice,
     bells::Bells,
     claim::Claim,
     clock::Clock,
     dispatcher::Dispatcher,
+    erasures::Erasures,
     lanes::{self, NotTaken, Owner, Receiver, Sender},
     recent::Recent,
     refused::{Refused, stopping},
@@ -45,7 +56,10 @@ use crate::{
         reason::{Reason, ReasonCode},
     },
     proto::{self, EventKind, SignedEnvelope},
-    store::{CommitError, Store, StoreError, Waiting, records::BodyRecord},
+    store::{
+        CommitError, Store, StoreError, Waiting,
+        records::{ActionRecord, BodyRecord, ErasureRecord},
+    },
 };
 
 /// After this long without work the store may do its housekeeping.
@@ -78,6 +92,8 @@ pub struct Submission {
     pub uploaded: Vec<Digest>,
     /// Digest under which the envelope is kept.
     pub envelope_sha256: Digest,
+    /// Erasures that were known when the bodies were looked up.
+    pub erasures: u64,
 }
 
 /// More recipients for an accepted document.
@@ -142,14 +158,30 @@ pub enum Proposal {
     Receipt(Box<Report<CheckedReceipt>>),
     /// Take a business status.
     Status(Box<Report<CheckedStatus>>),
-    /// Change the directory.
-    Change(Box<proto::DirectoryChange>),
+    /// Change the directory, on this person's word.
+    Change(Box<proto::DirectoryChange>, Option<proto::Actor>),
     /// Add many agencies; a bad one does not stop the others.
-    Import(Vec<proto::Agency>),
+    Import(Vec<proto::Agency>, Option<proto::Actor>),
     /// End deliveries whose deadline passed.
     Expire(Vec<Waiting>),
+    /// Close a day with its digest.
+    Close(Box<super::daily::Closed>),
     /// Record what auditors asked.
     Note(Box<proto::AuditQueries>),
+    /// Begin what an operator asks for.
+    Act(Box<Asked>),
+    /// A second person approves an action, or somebody takes it back.
+    Judge(Box<Taken>),
+    /// Go on with actions whose time has come.
+    Wake,
+    /// Erase contents.
+    Erase(Vec<Erasing>),
+    /// Record that the bytes of erased contents are gone.
+    Removed(Vec<ErasureRecord>),
+    /// Place a legal hold.
+    Hold(Box<Holding>),
+    /// Lift one.
+    Lift(Box<Lifting>),
     /// Remember how far an agency has read.
     SaveCursor(NodeName, AgencyId, u64),
 }
@@ -164,7 +196,11 @@ impl Proposal {
             Self::Receipt(report) => &report.node,
             Self::Status(report) => &report.node,
             Self::SaveCursor(node, ..) => node,
-            Self::Change(_) | Self::Import(_) | Self::Expire(_) | Self::Note(_) => return None,
+            Self::Change(..) | Self::Import(..) | Self::Expire(_) | Self::Note(_) | Self::Close(_) => {
+                return None;
+            }
+            Self::Act(_) | Self::Judge(_) | Self::Wake => return None,
+            Self::Erase(_) | Self::Removed(_) | Self::Hold(_) | Self::Lift(_) => return None,
         };
         Some(node.clone())
     }
@@ -198,6 +234,10 @@ pub enum Answer {
     },
     /// Result of an import.
     Imported(proto::ImportAgenciesResponse),
+    /// An action as it stands now, with the proof of what was asked.
+    Acted(Box<ActionRecord>, Proof),
+    /// For each document its leaf, or why it was not erased.
+    Erased(Vec<Result<u64, Reason>>),
     /// Done.
     Done,
 }
@@ -218,10 +258,13 @@ pub struct Parts {
     pub clock: Clock,
     pub feeds: Arc<Bells>,
     pub recent: Arc<Recent>,
+    pub erasures: Arc<Erasures>,
     pub notices: broadcast::Sender<Notice>,
     pub max_waiting_requests: usize,
     pub max_batch_leaves: usize,
     pub max_recipients: usize,
+    /// When the next action goes on by itself.
+    pub actions_due: Arc<std::sync::atomic::AtomicI64>,
 }
 
 /// Handle of the writer.
@@ -235,9 +278,11 @@ impl Sequencer {
     pub fn new(parts: Parts) -> Result<(Self, ByHand), StoreError> {
         let (requests, receiver) = lanes::lanes(parts.max_waiting_requests, ROUND);
         let expansions = Expansions::load(&*parts.store)?;
+        let actions = Actions::load(&*parts.store, Arc::clone(&parts.actions_due))?;
         let writer = Writer {
             parts,
             expansions,
+            actions,
             refusals: Refusals::default(),
             received: Received::default(),
             commit_took: Duration::ZERO,
@@ -278,6 +323,7 @@ impl Sequencer {
 struct Writer {
     parts: Parts,
     expansions: Expansions,
+    actions: Actions,
     refusals: Refusals,
     received: Received,
     commit_took: Duration,
@@ -293,7 +339,7 @@ enum Next {
 }
 
 /// What a request comes to, before the commit that makes it true.
-enum Decision {
+pub enum Decision {
     /// A new leaf of this draft answers it.
     New(u64),
     /// The leaf that answered the same request before.
@@ -302,6 +348,10 @@ enum Decision {
     Refused(Vec<Reason>, u64),
     /// Import result.
     Imported(proto::ImportAgenciesResponse),
+    /// An action, and the new leaf about it.
+    Acted(Box<ActionRecord>, u64),
+    /// Leaves of erasures, or why there is none.
+    Erased(Vec<Result<u64, Reason>>),
     /// Nothing to prove.
     Done,
 }
@@ -332,10 +382,11 @@ impl Writer {
 
     /// Waits for work.
     fn next(&mut self, requests: &Receiver<Request>, rested: bool) -> Next {
-        if self.expansions.are_due() {
+        if self.expansions.are_due() || self.actions.are_running() {
             return Next::Group(requests.try_recv());
         }
-        let wait = if rested { self.expansions.longest_rest() } else { IDLE };
+        let longest = self.actions.longest_rest(self.expansions.longest_rest());
+        let wait = if rested { longest } else { IDLE };
         match requests.recv_timeout(wait) {
             Ok(Request::Stop) | Err(RecvTimeoutError::Disconnected) => Next::Stop,
             Ok(request) => Next::Group(Some(request)),
@@ -370,11 +421,12 @@ impl Writer {
                 stop = true;
                 break;
             };
-            decided.push((reply, draft.decide(proposal, &mut self.expansions)));
+            decided.push((reply, draft.decide(proposal, &mut self.expansions, &mut self.actions)));
             let room = draft.has_room(max) && decided.len() < max && self.parts.clock.monotonic() < end;
             next = room.then(|| requests.try_recv()).flatten();
         }
-        self.expansions.advance(&mut draft);
+        self.expansions.advance(&mut draft, &self.actions);
+        self.actions.advance(&mut draft, &self.expansions);
         let done = draft.finish();
         self.finish(done, decided)?;
         Ok(stop)
@@ -404,10 +456,17 @@ impl Writer {
         let accepted = std::mem::take(&mut done.accepted);
         self.parts.recent.keep(accepted, done.followed());
         let Some(commit) = &done.commit else { return };
+        for erasure in commit.erasures.iter().filter(|erasure| erasure.is_whole()) {
+            self.parts.recent.forget(erasure.document);
+        }
+        self.parts.erasures.committed(&commit.erasures, &done.ended, &commit.holds);
         if let Some(directory) = &done.directory {
             *self.parts.directory.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(directory);
         }
         self.parts.dispatcher.update(&commit.deliveries, self.parts.clock.now());
+        for (recipient, document) in &done.requeued {
+            self.parts.dispatcher.requeue(recipient, *document);
+        }
         let heard: BTreeSet<&str> =
             commit.leaves.iter().flat_map(|leaf| &leaf.feeds).map(String::as_str).collect();
         heard.into_iter().for_each(|agency| self.parts.feeds.ring(agency));

@@ -34,6 +34,10 @@ impl Draft<'_> {
                 Reason::new(ReasonCode::Conflict, format!("{name} was accepted with other content"));
             return self.reject(rejection(&submission.node, &submission.envelope, vec![conflict]));
         }
+        if self.is_gone(submission.erasures, &submission.bodies) {
+            let detail = "an attachment was erased at this moment: repeat the same message";
+            return Err(Refused::because(ReasonCode::Busy, detail));
+        }
         if let Err(reasons) = self.recheck_submission(&mut submission) {
             return self.reject(rejection(&submission.node, &submission.envelope, reasons));
         }
@@ -216,6 +220,9 @@ impl Draft<'_> {
         if document.manifest_sha256 != addition.checked.manifest_sha256.as_bytes()[..] {
             let detail = "manifest_sha256: the accepted manifest has another digest";
             return Ok(Err(Reason::new(ReasonCode::DigestMismatch, detail)));
+        }
+        if self.erasure(index)?.is_some() {
+            return Ok(Err(Reason::new(ReasonCode::ContentsErased, format!("the contents of {name}"))));
         }
         if document.deadline_us <= self.now.0 {
             let detail = format!("the delivery deadline of {name} has passed");

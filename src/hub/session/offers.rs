@@ -6,7 +6,7 @@ use prost::Message;
 
 use super::delivery_id;
 use crate::{
-    domain::id::NodeName,
+    domain::{id::NodeName, reason::ReasonCode},
     hub::{
         Hub,
         dispatcher::{Dispatcher, Lease},
@@ -15,7 +15,7 @@ use crate::{
         shares::Share,
     },
     proto::{Offer, SignedEnvelope},
-    store::StoreError,
+    store::{StoreError, records::DocumentRecord},
 };
 
 /// Offers of so many bytes are built at a time. With the one that goes beyond, an answer stays below the 4 MiB that
@@ -126,7 +126,7 @@ impl Hub {
             acceptance: Some(self.receipt_now(lease.document)?),
             attempt: lease.attempt,
             lease_until_us: lease.until.0,
-            delivery_deadline_us: document.record.deadline_us,
+            delivery_deadline_us: lease.deadline.0,
             lease_id: lease.id,
         })
     }
@@ -135,12 +135,39 @@ impl Hub {
         if let Some(document) = self.recent.document(index) {
             return Ok(document);
         }
-        let missing = |what: &str| StoreError::Damaged(format!("{what} of document {index}"));
-        let record = self.store.document(index)?.ok_or_else(|| missing("the record"))?;
-        let body = self.store.envelope(&record)?.ok_or_else(|| missing("the envelope"))?;
-        let envelope = SignedEnvelope::decode(self.payload.read(&body)?)
-            .map_err(|error| StoreError::Damaged(format!("the envelope of document {index}: {error}")))?;
-        Ok(Arc::new(recent::Document { record, envelope }))
+        let record = self.document_record(index)?;
+        self.has_contents(&record)?;
+        match self.envelope(&record) {
+            Ok(envelope) => Ok(Arc::new(recent::Document { record, envelope })),
+            // It may have been erased at this moment.
+            Err(error) => Err(self.has_contents(&record).err().unwrap_or_else(|| error.into())),
+        }
+    }
+
+    /// The record of a document, whatever was erased of it.
+    pub(in crate::hub) fn document_record(&self, index: u64) -> Result<DocumentRecord, Refused> {
+        let missing = || StoreError::Damaged(format!("the record of document {index}"));
+        Ok(self.store.document(index)?.ok_or_else(missing)?)
+    }
+
+    fn envelope(&self, record: &DocumentRecord) -> Result<SignedEnvelope, StoreError> {
+        let index = record.index;
+        let missing = || StoreError::Damaged(format!("the envelope of document {index}"));
+        let body = self.store.envelope(record)?.ok_or_else(missing)?;
+        SignedEnvelope::decode(self.payload.read(&body)?)
+            .map_err(|error| StoreError::Damaged(format!("the envelope of document {index}: {error}")))
+    }
+
+    /// `CONTENTS_ERASED` if the envelope of a document is gone by a retention rule.
+    fn has_contents(&self, record: &DocumentRecord) -> Result<(), Refused> {
+        match self.store.erasure(record.index)? {
+            Some(erasure) if erasure.is_whole() => {
+                let (id, leaf) = (&record.document_id, erasure.leaf);
+                let detail = format!("the contents of {id} were erased, see leaf {leaf}");
+                Err(Refused::because(ReasonCode::ContentsErased, detail))
+            }
+            _ => Ok(()),
+        }
     }
 }
 

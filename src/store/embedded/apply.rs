@@ -9,7 +9,7 @@ use crate::{
     proto::TransportState,
     store::{
         Commit,
-        records::{BodyRecord, DeliveryRecord, PairRecord},
+        records::{BodyRecord, DeliveryRecord, DigestRecord, ErasureRecord, PairRecord},
     },
 };
 
@@ -31,7 +31,7 @@ pub struct Place {
     pub leaf: Span,
     /// The record of the document with this index.
     pub document: Span,
-    /// The recipient list with this index.
+    /// The recipient list with this index, or what the digest that it is says about agencies.
     pub list: Span,
     /// The body record of the document's envelope, if it was written with it.
     pub envelope: Span,
@@ -76,6 +76,9 @@ pub fn places(commit: &Commit, frame: FramePosition, layout: &Layout) -> Option<
     }
     for (list, span) in commit.lists.iter().zip(&layout.lists) {
         places.get_mut(at(list.index)?)?.list = *span;
+    }
+    for (digest, span) in commit.digests.iter().zip(&layout.digests) {
+        places.get_mut(at(digest.leaf)?)?.list = *span;
     }
     Some(places.iter().map(Place::encode).collect())
 }
@@ -124,14 +127,28 @@ pub fn puts<E>(commit: &Commit, natural_taken: impl Fn(&[u8]) -> Result<bool, E>
     for body in bodies_by_digest(commit) {
         puts.push((keys::body_of(&body.sha256), Some(body.encode_to_vec())));
     }
+    for action in &commit.actions {
+        puts.push((keys::action(action.id), Some(action.encode_to_vec())));
+        puts.push((keys::open_action(action.id), action.is_open().then(Vec::new)));
+    }
     for pair in &commit.pairs {
         puts.push((keys::pair(&pair.recipient, &pair.sender), Some(pair_value(pair))));
     }
     for sent in &commit.sent {
         puts.push((keys::sent(&sent.sender), Some(sent.encode_to_vec())));
     }
+    for digest in &commit.digests {
+        let plain = DigestRecord { agencies: Vec::new(), ..*digest };
+        puts.push((keys::digest(digest.day), Some(plain.encode_to_vec())));
+    }
     for cursor in &commit.cursors {
         puts.push((keys::cursor(&cursor.agency), Some(number(cursor.next))));
+    }
+    for erasure in &commit.erasures {
+        put_erasure(&mut puts, erasure);
+    }
+    for hold in &commit.holds {
+        puts.push((keys::hold(hold.leaf), (!hold.lifted).then(|| hold.encode_to_vec())));
     }
     Ok(puts)
 }
@@ -173,13 +190,23 @@ fn put_groups<T: Ord>(puts: &mut Vec<Put>, mut leaves: Vec<(T, u64)>, key: impl 
     }
 }
 
+/// What readers need of an erasure stays; what the removal needs goes when it is done.
+fn put_erasure(puts: &mut Vec<Put>, erasure: &ErasureRecord) {
+    let lasting = ErasureRecord { remove: Vec::new(), ..erasure.clone() };
+    puts.push((keys::erased(erasure.document), Some(lasting.encode_to_vec())));
+    puts.push((keys::erasing(erasure.document), (!erasure.removed).then(|| erasure.encode_to_vec())));
+    puts.extend(erasure.remove.iter().map(|body| (keys::body_of(&body.sha256), None)));
+}
+
 fn put_delivery(puts: &mut Vec<Put>, delivery: &DeliveryRecord) {
-    let waits = delivery.transport == i32::from(TransportState::Ready);
+    let state = delivery.transport_state();
+    let held = state == TransportState::Held;
+    let waits = held || state == TransportState::Ready;
     let rank = crate::store::rank(delivery.urgency);
     puts.push((keys::delivery(delivery.document, &delivery.recipient), Some(delivery.encode_to_vec())));
     puts.push((
         keys::waiting(&delivery.recipient, rank, delivery.document),
-        waits.then(|| delivery.deadline_us.to_be_bytes().to_vec()),
+        waits.then(|| keys::waiting_value(delivery.deadline_us, held)),
     ));
 }
 

@@ -6,10 +6,13 @@
 //! further million.
 
 mod commits;
+mod days;
+mod erased;
+mod keys;
 mod projections;
 pub mod salvage;
 
-use self::{commits::Commits, projections::Projections};
+use self::{commits::Commits, erased::Erased, projections::Projections};
 use super::{EmbeddedOptions, journal, open::lock};
 use crate::{
     store::{StoreError, files::failed, payload::Payload},
@@ -80,6 +83,8 @@ pub struct Counts {
     pub documents: u64,
     /// Bodies that were read and hashed.
     pub bodies: u64,
+    /// Documents whose contents were erased, as the log says.
+    pub erased: u64,
 }
 
 /// What a check is at.
@@ -117,7 +122,9 @@ pub fn check(
         report.loss(What::JournalLayout, "journal", error);
     }
     let mut projections = Projections::open(&options.history_dir(), &mut report);
-    let mut commits = Commits::new(&journal, payload, verifier, projections.as_mut());
+    // What a later frame erased must not be looked for. Damage is told by the second reading.
+    let erased = Erased::read(&journal).unwrap_or_default();
+    let mut commits = Commits::new(&journal, payload, verifier, projections.as_mut(), erased);
     let read = journal::check(&journal, &mut |finding| {
         commits.visit(finding, &mut report);
         progress(Stage::Journal, &commits.counts);

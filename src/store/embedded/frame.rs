@@ -5,7 +5,7 @@ use prost::Message;
 
 use crate::store::{
     Commit, StoreError,
-    records::{Head, LeafRecord},
+    records::{ErasureRecord, Head, LeafRecord},
 };
 
 /// Kind (1), length (4), CRC-32C of kind and bytes (4).
@@ -35,15 +35,19 @@ pub enum Kind {
     Directory = 10,
     Body = 11,
     Cursor = 12,
+    Action = 13,
+    Erasure = 14,
+    Hold = 15,
     Pair = 20,
     Sent = 21,
+    Digest = 22,
 }
 
 impl Kind {
     /// True for the number of a kind.
     fn is_known(kind: u8) -> bool {
-        (Self::Base as u8..=Self::Cursor as u8).contains(&kind)
-            || (Self::Pair as u8..=Self::Sent as u8).contains(&kind)
+        (Self::Base as u8..=Self::Hold as u8).contains(&kind)
+            || (Self::Pair as u8..=Self::Digest as u8).contains(&kind)
     }
 }
 
@@ -58,6 +62,8 @@ pub struct Layout {
     pub lists: Vec<(u32, u32)>,
     /// Same for body records.
     pub bodies: Vec<(u32, u32)>,
+    /// Same for digests.
+    pub digests: Vec<(u32, u32)>,
 }
 
 /// The size that a commit extends, as an entry.
@@ -77,7 +83,7 @@ pub fn encode(commit: &Commit, out: &mut Vec<u8>) -> Layout {
         leaves: out.put_all(Kind::Leaf, &commit.leaves),
         documents: out.put_all(Kind::Document, &commit.documents),
         lists: out.put_all(Kind::List, &commit.lists),
-        bodies: Vec::new(),
+        ..Layout::default()
     };
     out.put_all(Kind::Expansion, &commit.expansions);
     out.put_all(Kind::Delivery, &commit.deliveries);
@@ -86,8 +92,12 @@ pub fn encode(commit: &Commit, out: &mut Vec<u8>) -> Layout {
     out.put_all(Kind::Directory, &commit.directory);
     layout.bodies = out.put_all(Kind::Body, &commit.bodies);
     out.put_all(Kind::Cursor, &commit.cursors);
+    out.put_all(Kind::Action, &commit.actions);
+    out.put_all(Kind::Erasure, &commit.erasures);
+    out.put_all(Kind::Hold, &commit.holds);
     out.put_all(Kind::Pair, &commit.pairs);
     out.put_all(Kind::Sent, &commit.sent);
+    layout.digests = out.put_all(Kind::Digest, &commit.digests);
     layout
 }
 
@@ -124,8 +134,15 @@ pub fn decode(payload: &Bytes) -> Result<(Commit, Layout), StoreError> {
                 layout.bodies.push(place);
             }
             k if k == Kind::Cursor as u8 => commit.cursors.push(message(body)?),
+            k if k == Kind::Action as u8 => commit.actions.push(message(body)?),
+            k if k == Kind::Erasure as u8 => commit.erasures.push(message(body)?),
+            k if k == Kind::Hold as u8 => commit.holds.push(message(body)?),
             k if k == Kind::Pair as u8 => commit.pairs.push(message(body)?),
             k if k == Kind::Sent as u8 => commit.sent.push(message(body)?),
+            k if k == Kind::Digest as u8 => {
+                commit.digests.push(message(body)?);
+                layout.digests.push(place);
+            }
             other => {
                 return Err(StoreError::Damaged(format!(
                     "journal entry of unknown kind {other}: written by a newer version?"
@@ -135,6 +152,19 @@ pub fn decode(payload: &Bytes) -> Result<(Commit, Layout), StoreError> {
         at += len;
     }
     Ok((commit, layout))
+}
+
+/// The erasures in a payload; its other entries are passed over.
+pub fn erasures(payload: &Bytes) -> Result<Vec<ErasureRecord>, StoreError> {
+    let (mut found, mut at) = (Vec::new(), 0);
+    while let Some([kind, l0, l1, l2, l3]) = payload.get(at..).and_then(|rest| rest.first_chunk().copied()) {
+        if kind == Kind::Erasure as u8 {
+            let (_, body, _) = entry_at(payload, at)?;
+            found.push(message(body)?);
+        }
+        at += ENTRY_HEADER + u32::from_le_bytes([l0, l1, l2, l3]) as usize;
+    }
+    Ok(found)
 }
 
 /// Decodes one entry that was read on its own.

@@ -1,6 +1,6 @@
 //! Reads: numbers and small records from the index, leaves and documents from the journal by their place.
 
-use std::io;
+use std::{io, ops::Range};
 
 use bytes::Bytes;
 use prost::Message;
@@ -19,8 +19,8 @@ use crate::{
     store::{
         Commit, CommitError, Space, Store, StoreError, StoredLeaf, Waiting, files,
         records::{
-            BodyRecord, DeliveryRecord, DocumentRecord, ExpansionRecord, Head, PairRecord, ParkedRecord,
-            RecipientList, SentRecord,
+            ActionRecord, BodyRecord, DeliveryRecord, DigestRecord, DocumentRecord, ErasureRecord,
+            ExpansionRecord, Head, HoldRecord, PairRecord, ParkedRecord, RecipientList, SentRecord,
         },
     },
     tlog::{Hash, merkle},
@@ -279,6 +279,24 @@ impl Store for Embedded {
         self.index_number(&keys::cursor(agency.as_str()))
     }
 
+    fn action(&self, id: u64) -> Result<Option<ActionRecord>, StoreError> {
+        self.shared.get(&keys::action(id))?.map(|value| decode(&value)).transpose()
+    }
+
+    fn actions(&self, before: Option<u64>, limit: usize) -> Result<Vec<ActionRecord>, StoreError> {
+        let prefix = keys::all_actions();
+        let from = before.map_or_else(|| prefix.clone(), |before| successor(keys::action(before)));
+        self.records(&from, &prefix, limit)
+    }
+
+    fn open_actions(&self) -> Result<Vec<ActionRecord>, StoreError> {
+        let prefix = keys::all_open_actions();
+        let missing = |id: u64| StoreError::Damaged(format!("the record of action {id} is missing"));
+        let entries = self.shared.scan(&prefix, &prefix, usize::MAX)?;
+        let ids = entries.iter().filter_map(|(key, _)| keys::last_number(key));
+        ids.map(|id| self.action(id)?.ok_or_else(|| missing(id))).collect()
+    }
+
     fn pair(&self, recipient: &AgencyId, sender: &AgencyId) -> Result<Option<PairRecord>, StoreError> {
         let key = keys::pair(recipient.as_str(), sender.as_str());
         self.shared.get(&key)?.map(|value| decode_pair(&key, &value)).transpose()
@@ -296,11 +314,39 @@ impl Store for Embedded {
         self.shared.get(&keys::sent(sender.as_str()))?.map(|value| decode(&value)).transpose()
     }
 
+    fn digests(&self, from_day: u32, limit: usize) -> Result<Vec<DigestRecord>, StoreError> {
+        self.records(&keys::digest(from_day), &keys::all_digests(), limit)
+    }
+
+    fn digest_agencies(&self, leaf: u64) -> Result<Option<Vec<Bytes>>, StoreError> {
+        let Some(digest) = self.beside::<DigestRecord>(leaf, |place| place.list)? else { return Ok(None) };
+        same_index("digest", leaf, digest.leaf)?;
+        Ok(Some(digest.agencies))
+    }
+
     fn directory_changes(&self) -> Result<Vec<(u64, Bytes)>, StoreError> {
         let prefix = keys::all_directory();
         let entries = self.shared.scan(&prefix, &prefix, usize::MAX)?;
         let leaves = entries.iter().filter_map(|(key, _)| keys::last_number(key));
         leaves.map(|leaf| Ok((leaf, self.directory_change(leaf)?))).collect()
+    }
+
+    fn documents(&self, leaves: Range<u64>) -> Result<Vec<DocumentRecord>, StoreError> {
+        let leaves = leaves.start..leaves.end.min(self.shared.head().size);
+        leaves.filter_map(|leaf| self.document(leaf).transpose()).collect()
+    }
+
+    fn erasure(&self, document: u64) -> Result<Option<ErasureRecord>, StoreError> {
+        self.shared.get(&keys::erased(document))?.map(|value| decode(&value)).transpose()
+    }
+
+    fn erasing(&self, from: u64, limit: usize) -> Result<Vec<ErasureRecord>, StoreError> {
+        self.records(&keys::erasing(from), &keys::all_erasing(), limit)
+    }
+
+    fn holds(&self) -> Result<Vec<HoldRecord>, StoreError> {
+        let prefix = keys::all_holds();
+        self.records(&prefix, &prefix, usize::MAX)
     }
 
     fn index_lag(&self) -> u64 {

@@ -9,10 +9,12 @@
 //! ```
 //! `<node>` is the hash of the node's name: no text of a peer becomes part of a path.
 
+mod erase;
 mod pack;
 mod reader;
 mod sweep;
 mod upload;
+mod walk;
 
 use std::{
     fs::{self, File},
@@ -23,7 +25,14 @@ use std::{
 
 use bytes::Bytes;
 
-pub use self::{pack::MAX_PACKED, reader::BodyReader, sweep::Swept, upload::Upload};
+pub use self::{
+    erase::{Condemned, PackRemoval},
+    pack::MAX_PACKED,
+    reader::BodyReader,
+    sweep::Swept,
+    upload::Upload,
+    walk::PackPlace,
+};
 use self::{pack::Packs, upload::Claims};
 use super::{
     StoreError,

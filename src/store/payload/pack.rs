@@ -13,6 +13,7 @@ use std::{
 
 use bytes::Bytes;
 
+use super::walk::PackPlace;
 use crate::{
     domain::id::Digest,
     store::{
@@ -27,7 +28,8 @@ use crate::{
 pub const MAX_PACKED: usize = 16 << 20;
 
 const EXTENSION: &str = "pack";
-const BLOCK: usize = 64;
+/// Entries begin at multiples of it, and so long is a header.
+pub(super) const BLOCK: usize = 64;
 const MAGIC: [u8; 4] = *b"TRP1";
 const CRC_AT: usize = BLOCK - 4;
 /// Packs that stay open for reading.
@@ -121,6 +123,26 @@ impl Packs {
         self.open.get(number)
     }
 
+    /// Where the next entry goes: everything that was put lies before it.
+    pub fn end(&self) -> io::Result<PackPlace> {
+        let head = files::lock(&self.head);
+        let offset = match head.file {
+            Some(_) => head.end,
+            None if head.number == 0 => 0,
+            None => self.path(head.number).metadata()?.len(),
+        };
+        Ok(PackPlace { pack: head.number, offset })
+    }
+
+    /// The first pack with this number or a larger one.
+    pub fn at_or_behind(&self, number: u32) -> io::Result<Option<u32>> {
+        Ok(files::numbered(&self.dir, EXTENSION)?.into_iter().find(|there| *there >= number))
+    }
+
+    pub fn path(&self, number: u32) -> PathBuf {
+        files::numbered_path(&self.dir, number, EXTENSION)
+    }
+
     /// The current pack, or a new one if this entry does not fit any more.
     fn file_for(&self, head: &mut Head, len: u64) -> io::Result<Arc<File>> {
         if head.file.is_none() && head.number > 0 {
@@ -153,7 +175,8 @@ impl Packs {
     }
 }
 
-fn encode(digest: &Digest, bytes: &[u8]) -> Vec<u8> {
+/// Header and bytes of an entry, padded.
+pub(super) fn encode(digest: &Digest, bytes: &[u8]) -> Vec<u8> {
     let mut entry = Vec::with_capacity(BLOCK + bytes.len().next_multiple_of(BLOCK));
     entry.extend(header(digest, bytes.len()));
     entry.extend_from_slice(bytes);
@@ -162,7 +185,7 @@ fn encode(digest: &Digest, bytes: &[u8]) -> Vec<u8> {
 }
 
 /// Magic, length, digest and the header's CRC-32C.
-fn header(digest: &Digest, len: usize) -> [u8; BLOCK] {
+pub(super) fn header(digest: &Digest, len: usize) -> [u8; BLOCK] {
     let mut block = [0; BLOCK];
     block[..4].copy_from_slice(&MAGIC);
     // At most MAX_PACKED.
@@ -171,6 +194,16 @@ fn header(digest: &Digest, len: usize) -> [u8; BLOCK] {
     let crc = crc32c::crc32c(&block[..CRC_AT]);
     block[CRC_AT..].copy_from_slice(&crc.to_le_bytes());
     block
+}
+
+/// Digest and length that a header names; `None` if these bytes are no header.
+pub(super) fn parse_header(block: &[u8]) -> Option<(Digest, u64)> {
+    let (magic, len) = (block.get(..4)?, block.get(4..8)?);
+    let (digest, crc) = (block.get(8..40)?, block.get(CRC_AT..BLOCK)?);
+    let len = u32::from_le_bytes(len.try_into().ok()?);
+    let fits =
+        magic == MAGIC && len as usize <= MAX_PACKED && crc32c::crc32c(&block[..CRC_AT]).to_le_bytes() == crc;
+    fits.then(|| Some((Digest::from_slice(digest)?, len.into()))).flatten()
 }
 
 #[cfg(test)]

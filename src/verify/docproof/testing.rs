@@ -19,9 +19,12 @@ use crate::{
     proto::{self, directory_change::Change, *},
     tlog::{
         checkpoint::Checkpoint,
-        merkle::{Edge, Growth, NodeReader, leaf_hash, root, several_hashes, stored_index},
+        keys::Handover,
+        merkle::{Edge, Growth, NodeReader, inclusion_path, leaf_hash, root, several_hashes, stored_index},
         note::{Signer, Verifier},
+        proof::TlogProof,
     },
+    verify::log_keys,
 };
 
 pub const ORIGIN: &str = "hub.test/log";
@@ -151,7 +154,18 @@ impl Log {
             envelope: Some(self.envelope.clone()),
             leaves: indexes.iter().map(leaf).collect(),
             hashes: hashes.iter().map(|hash| Bytes::copy_from_slice(hash)).collect(),
+            ..DocProof::default()
         }
+    }
+
+    /// The log goes on with another key; the proof of that.
+    pub fn hand_over(&mut self, new: &Signer) -> String {
+        let index = self.leaves.len() as u64;
+        let leaf = log_keys::testing::leaf(ORIGIN, &Handover::sign(&hub(), new, index));
+        self.leaves.push(leaf.clone());
+        let path = inclusion_path(index, index + 1, &self.stored()).unwrap().unwrap();
+        let checkpoint = self.head().sign(&hub());
+        TlogProof { extra: Some(leaf.to_vec()), index, path, checkpoint }.encode()
     }
 
     pub fn stored(&self) -> Stored {

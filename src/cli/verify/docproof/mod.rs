@@ -18,7 +18,7 @@ use crate::{
         files::{self, FileError},
         receipt_files,
     },
-    tlog::note::Verifier,
+    tlog::{note::Verifier, policy::Policy},
     verify::docproof::{self, DocProofError, MAGIC, MAX_FILE, Proven},
 };
 
@@ -113,6 +113,7 @@ pub fn read_trust(path: &Path) -> Result<Vec<Verifier>, FileError> {
 pub fn run(
     path: &Path,
     trusted: &[Verifier],
+    policy: Option<&Policy>,
     language: Language,
     pdf: Option<&Path>,
     output: &Output,
@@ -121,7 +122,7 @@ pub fn run(
     if trusted.is_empty() {
         return Err(no_trust(&file));
     }
-    let outcome = docproof::docproof(&file, trusted);
+    let outcome = docproof::docproof_by(&file, trusted, policy);
     let certificate = match (pdf, &outcome) {
         (Some(pdf), Ok(proven)) => Some(print(proven, language, path, pdf)?),
         _ => None,
