@@ -22,6 +22,7 @@ mod moment;
 mod monitoring;
 mod output;
 pub mod overview;
+mod paper;
 pub mod ping;
 pub mod pki;
 pub mod presence;
