@@ -65,7 +65,7 @@ pub struct Args {
     /// Which witnesses have to have cosigned, and how many (C2SP tlog-policy). Its logs are trusted too.
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
-    /// Language of the verdict, for a .docproof file, an export, and for what a policy proves.
+    /// Language of the verdict, for a .docproof or completeness file, an export, and for what a policy proves.
     #[arg(long, value_enum, default_value_t)]
     lang: docproof::Language,
     /// For an export: a checkpoint that you hold, which the export has to be of.

@@ -46,10 +46,10 @@ pub struct Commit {
     pub pairs: Vec<PairRecord>,
     /// Countings of acceptances that went on, each sender once.
     pub sent: Vec<SentRecord>,
-    /// Days that were closed.
-    pub digests: Vec<DigestRecord>,
     /// New or changed actions of operators, each once, in its state after the commit.
     pub actions: Vec<ActionRecord>,
+    /// Days that were closed.
+    pub digests: Vec<DigestRecord>,
 }
 
 /// Why a commit did not happen, or may not have.

@@ -17,7 +17,7 @@ use std::{fmt::Display, ops::Range};
 pub use commit::{Commit, CommitError};
 use records::{
     ActionRecord, BodyRecord, DeliveryRecord, DigestRecord, DocumentRecord, ErasureRecord, ExpansionRecord,
-        Head, HoldRecord, PairRecord, ParkedRecord, RecipientList, SentRecord,
+    Head, HoldRecord, PairRecord, ParkedRecord, RecipientList, SentRecord,
 };
 
 use crate::{

@@ -151,7 +151,6 @@ impl<'a> Draft<'a> {
             Proposal::Import(agencies, actor) => self.import(&agencies, actor.as_ref()),
             Proposal::Expire(waiting) => Ok(self.expire(&waiting)),
             Proposal::Note(queries) => self.note(&queries),
-            Proposal::Close(closed) => self.close_day(&closed),
             Proposal::Act(asked) => actions.ask(self, *asked),
             Proposal::Judge(taken) => actions.judge(self, &taken),
             Proposal::Wake => Ok(actions.wake(self)),
@@ -159,6 +158,7 @@ impl<'a> Draft<'a> {
             Proposal::Removed(erasures) => Ok(self.removed(erasures)),
             Proposal::Hold(holding) => self.hold(*holding),
             Proposal::Lift(lifting) => self.lift(*lifting),
+            Proposal::Close(closed) => self.close_day(&closed),
             Proposal::SaveCursor(_, agency, next) => {
                 self.commit.cursors.push(CursorRecord { agency: agency.to_string(), next });
                 Ok(Decision::Done)

@@ -196,8 +196,10 @@ impl Proposal {
             Self::Receipt(report) => &report.node,
             Self::Status(report) => &report.node,
             Self::SaveCursor(node, ..) => node,
-            Self::Change(..) | Self::Import(..) | Self::Expire(_) | Self::Note(_) => return None,
-            Self::Close(_) | Self::Act(_) | Self::Judge(_) | Self::Wake => return None,
+            Self::Change(..) | Self::Import(..) | Self::Expire(_) | Self::Note(_) | Self::Close(_) => {
+                return None;
+            }
+            Self::Act(_) | Self::Judge(_) | Self::Wake => return None,
             Self::Erase(_) | Self::Removed(_) | Self::Hold(_) | Self::Lift(_) => return None,
         };
         Some(node.clone())

@@ -325,7 +325,7 @@ fn cut(key: &[u8]) -> Option<usize> {
         NAME | FEED | PAIR => text(1),
         TIMELINE | DELIVERY => within(1 + 8),
         WAITING => within(text(1)? + 1),
-        EXPANSION | DIRECTORY | DIGEST | ACTION | OPEN | ERASING | HOLD => within(1),
+        EXPANSION | DIRECTORY | ACTION | OPEN | ERASING | HOLD | DIGEST => within(1),
         PARKED => text(text(text(1)?)? + 8),
         _ => None,
     }

@@ -19,8 +19,8 @@ use crate::{
     store::{
         Commit, CommitError, Space, Store, StoreError, StoredLeaf, Waiting, files,
         records::{
-    ActionRecord, BodyRecord, DeliveryRecord, DigestRecord, DocumentRecord, ErasureRecord, ExpansionRecord,
-        Head, HoldRecord, PairRecord, ParkedRecord, RecipientList, SentRecord,
+            ActionRecord, BodyRecord, DeliveryRecord, DigestRecord, DocumentRecord, ErasureRecord,
+            ExpansionRecord, Head, HoldRecord, PairRecord, ParkedRecord, RecipientList, SentRecord,
         },
     },
     tlog::{Hash, merkle},

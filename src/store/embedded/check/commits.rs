@@ -55,10 +55,10 @@ pub struct Commits<'a> {
     /// The checkpoint that was verified last.
     checkpoint: String,
     good_bodies: HashSet<Digest>,
-    days: Days,
     erased: Erased,
     /// Sequence of the frame that is looked at.
     seq: u64,
+    days: Days,
 }
 
 /// Where the journal ends.
@@ -103,9 +103,9 @@ impl<'a> Commits<'a> {
             documents: 0,
             checkpoint: String::new(),
             good_bodies: HashSet::new(),
-            days: Days::new(),
             erased,
             seq: 0,
+            days: Days::new(),
         }
     }
 
