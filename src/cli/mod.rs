@@ -101,6 +101,7 @@ commands! {
     Verify => verify,
     Directory => directory,
     Overview => overview,
+    Console => console,
     Why => why,
     Queue => queue,
     Action => action,

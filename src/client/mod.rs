@@ -95,6 +95,8 @@ impl Client {
         audit: AuditServiceClient;
         /// What the hub holds and does.
         operator: OperatorServiceClient;
+        /// Signing in to the web console.
+        console: ConsoleServiceClient;
         /// What is erased when, and what may not be.
         retention: RetentionServiceClient;
         /// Signing in to the web console.

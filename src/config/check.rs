@@ -34,8 +34,8 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
     files(&mut found, config);
     bounds(&mut found, config);
     log_http(&mut found, config);
-    retention(&mut found, config);
     console(&mut found, config);
+    retention(&mut found, config);
     witness::log_witnesses(&mut found, config);
     witness::witness(&mut found, config);
     monitor(&mut found, config);

@@ -3,7 +3,7 @@
 use super::words::Lang;
 use crate::{
     edge::caller::{Identity, Role},
-    proto::{AgencyState, EventKind, Level, TransportState},
+    proto::{ActionKind, ActionPhase, AgencyState, EventKind, Level, TransportState, WhyOwner},
 };
 
 /// How something stands, for its colour. Never the only sign: words always stand beside it.
@@ -52,6 +52,14 @@ pub(crate) fn event(lang: Lang, event: EventKind) -> &'static str {
         E::DirectoryChange => ("Thay đổi danh bạ", "Directory change"),
         E::StatusRecorded => ("Trạng thái chỉ ghi nhận", "Status recorded only"),
         E::AuditQuery => ("Tra cứu của kiểm tra viên", "Auditors' questions"),
+        E::AdminAction => ("Thao tác của cán bộ vận hành", "Action of an operator"),
+        E::PayloadErased => ("Đã xóa nội dung theo thời hạn lưu", "Content erased"),
+        E::LegalHold => ("Giữ nội dung theo yêu cầu", "Content kept on order"),
+        E::DailyDigest => ("Tổng hợp trong ngày", "Digest of a day"),
+        E::LogKeyChange => ("Đổi khóa nhật ký", "Key of the log changed"),
+        E::DeliveryHeld => ("Tạm giữ", "Held"),
+        E::DeliveryReleased => ("Thôi giữ", "Released"),
+        E::DeliveryCancelled => ("Đã hủy gửi", "Cancelled"),
         other => return other.as_str_name(),
     };
     lang.pick(vi, en)
@@ -71,7 +79,7 @@ pub(crate) fn event_tone(event: EventKind) -> Tone {
         | E::RelayFailure
         | E::ConsignmentNotificationFailure
         | E::ReportRejection => Tone::Bad,
-        E::RecallRequested | E::StatusParked => Tone::Waits,
+        E::RecallRequested | E::StatusParked | E::DeliveryHeld => Tone::Waits,
         _ => Tone::Plain,
     }
 }
@@ -158,4 +166,83 @@ pub(crate) fn identity(lang: Lang, identity: &Identity) -> String {
         Role::ScopedAuditor(_, agency) => format!("{role} {name} ({agency})"),
         _ => format!("{role} {name}"),
     }
+}
+
+/// What an operator does.
+pub(crate) fn action(lang: Lang, kind: ActionKind) -> &'static str {
+    let (vi, en) = match kind {
+        ActionKind::Hold => ("Tạm giữ", "Hold"),
+        ActionKind::Release => ("Thôi giữ", "Release"),
+        ActionKind::Requeue => ("Chào lại ngay", "Offer again now"),
+        ActionKind::Redirect => ("Chuyển nơi nhận", "Redirect"),
+        ActionKind::Cancel => ("Hủy gửi", "Cancel"),
+        ActionKind::Expire => ("Kết thúc hạn ngay", "Expire now"),
+        ActionKind::Resend => ("Gửi lại", "Resend"),
+        other => return other.as_str_name(),
+    };
+    lang.pick(vi, en)
+}
+
+/// What that means.
+pub(crate) fn action_hint(lang: Lang, kind: ActionKind) -> &'static str {
+    let (vi, en) = match kind {
+        ActionKind::Hold => (
+            "Không chào cho nơi nhận đến hết thời gian đã chọn. Hạn bàn giao vẫn tính.",
+            "Not offered until the end that you choose. The deadline goes on.",
+        ),
+        ActionKind::Release => ("Bỏ tạm giữ, văn bản lại được chào.", "Ends a hold: it is offered again."),
+        ActionKind::Requeue => (
+            "Bỏ thời gian nghỉ giữa các lần chào, chào lại ngay.",
+            "Ends leases and pauses: it is offered again now.",
+        ),
+        ActionKind::Redirect => (
+            "Gửi sang cơ quan khác thay cho nơi nhận này. Hoàn tác được trong thời gian chờ.",
+            "Goes to another agency instead. Can be undone within the window.",
+        ),
+        ActionKind::Cancel => (
+            "Đưa ra khỏi hàng chờ. Hoàn tác được trong thời gian chờ.",
+            "Out of the queue. Can be undone within the window.",
+        ),
+        ActionKind::Expire => (
+            "Coi như đã quá hạn bàn giao. Hoàn tác được trong thời gian chờ.",
+            "As if the deadline had passed. Can be undone within the window.",
+        ),
+        ActionKind::Resend => (
+            "Văn bản đã quá hạn hoặc đã hủy được chờ bàn giao lại.",
+            "What expired or was cancelled waits again.",
+        ),
+        other => return other.as_str_name(),
+    };
+    lang.pick(vi, en)
+}
+
+/// How far an action is.
+pub(crate) fn phase(lang: Lang, phase: ActionPhase) -> (&'static str, Tone) {
+    use ActionPhase as P;
+    let (vi, en, tone) = match phase {
+        P::Pending => ("Chờ người thứ hai phê duyệt", "Waits for a second person", Tone::Waits),
+        P::Applying => ("Đang áp dụng", "Being applied", Tone::Waits),
+        P::Waiting => ("Chờ có hiệu lực, hoàn tác được", "Takes effect soon, can be undone", Tone::Waits),
+        P::Active => ("Đang giữ", "In force", Tone::Waits),
+        P::Effecting => ("Đang có hiệu lực", "Taking effect", Tone::Waits),
+        P::Undoing => ("Đang hoàn tác", "Being undone", Tone::Waits),
+        P::Done => ("Đã xong", "Done", Tone::Good),
+        P::Undone => ("Đã hoàn tác", "Undone", Tone::Plain),
+        P::Lapsed => ("Không được phê duyệt kịp", "Lapsed", Tone::Plain),
+        other => return (other.as_str_name(), Tone::Plain),
+    };
+    (lang.pick(vi, en), tone)
+}
+
+/// Who must act.
+pub(crate) fn owner(lang: Lang, owner: WhyOwner) -> &'static str {
+    let (vi, en) = match owner {
+        WhyOwner::Nobody | WhyOwner::Unspecified => ("Không ai phải làm gì", "Nobody: it goes on by itself"),
+        WhyOwner::Recipient => ("Nơi nhận", "The recipient"),
+        WhyOwner::Sender => ("Nơi gửi", "The sender"),
+        WhyOwner::Operator => ("Cán bộ vận hành", "The operator"),
+        WhyOwner::Security => ("Cán bộ an toàn thông tin", "The security officer"),
+        WhyOwner::Registrar => ("Cán bộ quản lý danh bạ", "The registrar"),
+    };
+    lang.pick(vi, en)
 }

@@ -90,9 +90,11 @@ fn menu(lang: Lang, words: &'static Words, role: &Role, here: &str) -> Vec<NavIt
     let all = [
         ("/", words.nav_overview, "o"),
         ("/documents", words.nav_documents, "d"),
+        ("/queues", words.nav_queues, "q"),
         ("/agencies", words.nav_agencies, "a"),
         ("/nodes", words.nav_nodes, "n"),
         ("/changes", words.nav_changes, "c"),
+        ("/actions", words.nav_actions, "t"),
         ("/health", words.nav_health, "h"),
         ("/help", words.nav_help, "?"),
     ];

@@ -1,5 +1,6 @@
 //! The pages. Each handler asks a handle of the hub, and shows what it answers.
 
+mod actions;
 mod agencies;
 mod changes;
 mod document;
@@ -9,6 +10,7 @@ mod health;
 mod help;
 mod nodes;
 mod overview;
+mod queues;
 mod settings;
 mod sign_in;
 
@@ -32,6 +34,13 @@ pub(crate) fn router() -> Router<Arc<Desk>> {
         .route("/agencies", get(agencies::page))
         .route("/agency", get(agencies::one))
         .route("/changes", get(changes::page))
+        .route("/queues", get(queues::page))
+        .route("/queue", get(queues::one))
+        .route("/act", get(actions::form).post(actions::act))
+        .route("/act/preview", post(actions::preview))
+        .route("/actions", get(actions::page))
+        .route("/action/approve", post(actions::approve))
+        .route("/action/undo", post(actions::undo))
         .route("/nodes", get(nodes::page))
         .route("/health", get(health::page))
         .route("/help", get(help::page))

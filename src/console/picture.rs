@@ -11,8 +11,8 @@ use crate::{
 /// Recipients in one picture.
 pub(crate) const MAX_ROWS: usize = 25;
 
-const LEFT: usize = 260;
-const STEP: usize = 108;
+const LEFT: usize = 220;
+const STEP: usize = 94;
 const TOP: usize = 46;
 const HIGH: usize = 54;
 const STAGES: usize = 8;
@@ -170,7 +170,7 @@ fn row(
     let end = way.failed.map_or(last, |(stage, ..)| stage.max(last));
     Row {
         y: TOP + at * HIGH + HIGH / 2,
-        label: shortened(who.title(), 32),
+        label: shortened(who.title(), 28),
         told: format!("{}: {state_name} {}", who.title(), labels::status(lang, state.status_code))
             .trim_end()
             .into(),

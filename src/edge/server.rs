@@ -105,8 +105,8 @@ pub async fn serve_with(
     let statuses = StatusServiceServer::new(Statuses::new(Arc::clone(&hub), intake, bounds));
     let audits = AuditServiceServer::new(Audit(Arc::clone(&hub)));
     let operators = OperatorServiceServer::new(Operators(Arc::clone(&hub)));
-    let retentions = RetentionServiceServer::new(Retentions(Arc::clone(&hub)));
     let consoles = ConsoleServiceServer::new(Consoles(Arc::clone(&hub)));
+    let retentions = RetentionServiceServer::new(Retentions(Arc::clone(&hub)));
     let directories = DirectoryServiceServer::new(Directories(Arc::clone(&hub)));
     let router = Server::builder()
         .http2_keepalive_interval(Some(PING_EVERY))

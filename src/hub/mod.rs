@@ -199,12 +199,12 @@ pub struct Hub {
     witness: std::sync::OnceLock<Arc<witness::Witness>>,
     /// What auditors asked and the log does not hold yet.
     trace: Arc<search::trace::Trace>,
+    /// Links by which people sign in to the console.
+    sign_ins: sign_in::SignIns,
     /// When the next action of an operator goes on by itself.
     actions_due: Arc<std::sync::atomic::AtomicI64>,
     /// How often each operator acts.
     paces: operate::Paces,
-    /// Links by which people sign in to the console.
-    sign_ins: sign_in::SignIns,
     /// Who is connected, and who was last heard of when.
     presence: Arc<presence::Presence>,
     /// Open two-way sessions.
@@ -309,9 +309,9 @@ impl Hub {
             witnesses: std::sync::OnceLock::new(),
             witness: std::sync::OnceLock::new(),
             trace: Arc::default(),
+            sign_ins: sign_in::SignIns::default(),
             actions_due,
             paces: operate::Paces::default(),
-            sign_ins: sign_in::SignIns::default(),
             sessions: std::sync::atomic::AtomicUsize::new(0),
             stopping: CancellationToken::new(),
             tasks: TaskTracker::new(),

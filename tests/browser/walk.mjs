@@ -58,6 +58,7 @@ async function open(name, options, signIn) {
   });
   page.on("pageerror", (error) => fail(name, `script: ${error}`));
   page.on("requestfailed", (request) => {
+    // A page that is left ends its live connection and what it was loading.
     if (!/ERR_ABORTED/.test(request.failure()?.errorText ?? "")) fail(name, `${request.url()}: ${request.failure()?.errorText}`);
   });
   page.on("response", async (response) => {
@@ -207,6 +208,49 @@ async function instant() {
   await context.close();
 }
 
+// An action from its form to its undoing: previewed, done, in the list, taken back.
+async function actions() {
+  for (const lang of ["vi", "en"]) {
+    const name = `actions-${lang}`;
+    const { context, page } = await open(name, { viewport: SIZES.desktop }, byLink("operator"));
+    await page.goto(`${origin}/${lang}/queue?agency=000.04.23.H38`);
+    await page.locator(".actions a.button").click();
+    await page.waitForURL(/\/act\?/);
+    await page.locator("input[value=ACTION_KIND_HOLD]").check();
+    await page.locator("#hours").selectOption("4");
+    await page.locator("#reason").fill(lang === "vi" ? "Nâng cấp hệ thống <b>của xã</b>" : "The commune's system is being renewed");
+    await page.locator("main form button.main").click();
+    await page.waitForURL(/\/act\/preview$/);
+    await look(name, page, "preview");
+    await shot(page, `preview-${lang}`);
+    await picture(page, `preview-${lang}`);
+    await page.locator("main form button.main").click();
+    await page.waitForURL(/\/actions\?id=/);
+    await look(name, page, "action");
+    await shot(page, `action-${lang}`);
+    await page.locator("#undo-reason").fill("Xong sớm");
+    await page.locator("form[action$='/action/undo'] button").click();
+    await page.waitForURL(/\/actions\?id=/);
+    await page.goto(`${origin}/${lang}/actions`);
+    if (await page.locator("tbody tr").count() === 0) fail(name, "the list of actions is empty");
+    await look(name, page, "actions");
+    await shot(page, `actions-${lang}`);
+    await picture(page, `actions-${lang}`);
+    await context.close();
+  }
+}
+
+// The connection for live changes stands, and a change arrives by itself.
+async function live() {
+  const { context, page } = await open("live", { viewport: SIZES.desktop }, byLink("operator"));
+  await page.goto(`${origin}/vi/actions`);
+  await page.locator("#live.on").waitFor();
+  const rows = await page.locator("tbody tr").count();
+  execFileSync(truc, ["action", "hold", "--agency", "000.04.23.H38", "--reason", "kiểm thử", "--until", "1h", "--json", ...hub, "--as", "operator"], { encoding: "utf8" });
+  await page.waitForFunction((rows) => document.querySelectorAll("tbody tr").length > rows, rows);
+  await context.close();
+}
+
 async function themes() {
   const { context, page } = await open("themes", { viewport: SIZES.desktop, colorScheme: "light" }, byLink("operator"));
   await page.goto(`${origin}/vi/help`);
@@ -248,6 +292,8 @@ try {
   const measured = await walk();
   await documents();
   await instant();
+  await actions();
+  await live();
   await themes();
   await certificates();
   const { context, page } = await open("keyboard", { viewport: SIZES.desktop }, byLink("operator"));

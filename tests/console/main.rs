@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod actions;
 mod browser;
 #[path = "../rig/mod.rs"]
 mod rig;

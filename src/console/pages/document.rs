@@ -25,9 +25,11 @@ use crate::{
         directory::Directory,
         reason::{ReasonCode, entry},
     },
+    edge::caller::Role,
     proto::{
         EventKind, Evidence, EvidenceRow, GetTimelineRequest, GetTimelineResponse, LegalValue, Receipt,
-        RecipientState, SearchFilter, SearchRequest, TransportState,
+        RecipientState, SearchFilter, SearchRequest, TransportState, WhyRecipient, WhyRequest, WhyResponse,
+        WhyTotals,
     },
 };
 
@@ -53,6 +55,9 @@ struct DocumentPage<'a> {
     page: Page<'a>,
     head: Head,
     roll: Vec<(String, &'static str, Tone)>,
+    told: String,
+    why: Vec<WhyRow>,
+    act: Option<String>,
     picture: Timeline,
     recipients: Vec<RecipientRow>,
     shown: String,
@@ -90,6 +95,17 @@ struct RecipientRow {
     deadline: String,
 }
 
+/// Why one recipient does not have it.
+struct WhyRow {
+    who: Who,
+    says: String,
+    owner: &'static str,
+    since: String,
+    next: String,
+    help: String,
+    act: String,
+}
+
 struct EventRow {
     index: u64,
     at: String,
@@ -120,6 +136,7 @@ pub(crate) async fn page(
             (more.events, more.next_page_token)
         }
     };
+    let why = why(&desk, &signed, &here).await?;
     let row = desk.hub.search(&reader, here.acceptance()).await?.rows.into_iter().next().unwrap_or_default();
     let mut states: Vec<&RecipientState> = timeline.recipients.iter().collect();
     // What needs somebody's attention stands first.
@@ -132,6 +149,13 @@ pub(crate) async fn page(
     Ok(render(&DocumentPage {
         page: Page::new(&signed.visitor, &title, "/documents"),
         roll: roll(lang, &timeline),
+        told: why.as_ref().and_then(|why| why.totals).map_or_else(String::new, |totals| told(lang, &totals)),
+        why: why
+            .iter()
+            .flat_map(|why| &why.recipients)
+            .map(|one| why_row(lang, &directory, &here, one))
+            .collect(),
+        act: matches!(signed.caller.identity.role, Role::Operator(_)).then(|| here.act(lang, "")),
         picture,
         recipients: shown.iter().map(|state| recipient(lang, &directory, state)).collect(),
         shown: format!(
@@ -153,7 +177,49 @@ pub(crate) async fn page(
     }))
 }
 
+/// Why it waits; for those who may see queues.
+async fn why(desk: &Arc<Desk>, signed: &Signed, here: &Asked) -> Result<Option<WhyResponse>, Trouble> {
+    if signed.caller.require_watcher().is_err() {
+        return Ok(None);
+    }
+    let request = WhyRequest {
+        document_id: here.id.clone(),
+        sender: here.sender.clone(),
+        revision: here.revision,
+        page_size: MAX_ROWS as u32,
+        ..WhyRequest::default()
+    };
+    Ok(Some(desk.hub.why(request).await?))
+}
+
+/// "61 / 63 recipients have it; missing 2".
+fn told(lang: Lang, totals: &WhyTotals) -> String {
+    let words = lang.words();
+    let number = |value| format::number(lang, value);
+    let missing = totals.recipients.saturating_sub(totals.delivered);
+    let have = format!("{} / {} {}", number(totals.delivered), number(totals.recipients), words.delivered_of);
+    if missing == 0 { have } else { format!("{have}; {} {}", words.why_missing, number(missing)) }
+}
+
+fn why_row(lang: Lang, directory: &Directory, here: &Asked, one: &WhyRecipient) -> WhyRow {
+    WhyRow {
+        who: Who::of(lang, directory, &one.recipient),
+        says: lang.pick(&one.says_vi, &one.says_en).clone(),
+        owner: labels::owner(lang, one.owner()),
+        since: format::moment(lang, one.since_us),
+        next: format::moment(lang, one.next_us),
+        help: lang.pick(&one.help_vi, &one.help_en).clone(),
+        act: here.act(lang, &one.recipient),
+    }
+}
+
 impl Asked {
+    /// Form of an action on this document, or on one recipient of it.
+    fn act(&self, lang: Lang, recipient: &str) -> String {
+        let path = self.path(lang, "", 0).replacen("/document?", "/act?", 1);
+        if recipient.is_empty() { path } else { format!("{path}&agency={}", format::url(recipient)) }
+    }
+
     fn first_page(&self) -> GetTimelineRequest {
         GetTimelineRequest {
             document_id: self.id.clone(),

@@ -19,11 +19,28 @@ use crate::{
         visitor::Signed,
         words::{Lang, Words},
     },
-    proto::{GetFlowsRequest, GetFlowsResponse, GetOverviewResponse, HandoverTimes, SearchRequest},
+    proto::{
+        EventKind, GetFlowsRequest, GetFlowsResponse, GetOverviewResponse, HandoverTimes, SearchFilter,
+        SearchRequest,
+    },
 };
 
 /// Events at the foot of the page.
 const NEWEST: u32 = 12;
+/// What is worth a line there.
+const EVENTS: [EventKind; 11] = [
+    EventKind::SubmissionAcceptance,
+    EventKind::SubmissionRejection,
+    EventKind::ContentHandover,
+    EventKind::ContentHandoverFailure,
+    EventKind::ContentConsignmentFailure,
+    EventKind::ConsignmentAcceptance,
+    EventKind::ConsignmentRejection,
+    EventKind::BusinessStatus,
+    EventKind::RecallRequested,
+    EventKind::AdminAction,
+    EventKind::DeliveryCancelled,
+];
 
 #[derive(Template)]
 #[template(path = "overview.html")]
@@ -54,7 +71,8 @@ pub(crate) async fn page(State(desk): State<Arc<Desk>>, signed: Signed) -> Resul
     signed.caller.require_watcher()?;
     let lang = signed.visitor.lang;
     let seen = desk.hub.overview().await?;
-    let request = SearchRequest { page_size: NEWEST, ..SearchRequest::default() };
+    let filter = SearchFilter { events: EVENTS.map(i32::from).to_vec(), ..SearchFilter::default() };
+    let request = SearchRequest { filter: Some(filter), page_size: NEWEST, ..SearchRequest::default() };
     let newest = desk.hub.search(&signed.caller.reader()?, request).await?;
     let words = lang.words();
     let flows = flows(&desk).await;
@@ -92,8 +110,8 @@ fn facts(lang: Lang, words: &Words, seen: &GetOverviewResponse) -> Vec<Fact> {
     };
     vec![
         fact(words.documents_held, seen.documents, "/documents"),
-        fact(words.waiting_now, seen.waiting, ""),
-        fact(words.leased_now, seen.leased, ""),
+        fact(words.waiting_now, seen.waiting, "/queues"),
+        fact(words.leased_now, seen.leased, "/queues"),
         fact(words.sessions_now, seen.sessions.into(), "/nodes"),
     ]
 }
