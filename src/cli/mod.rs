@@ -105,7 +105,6 @@ commands! {
     Why => why,
     Queue => queue,
     Action => action,
-    Console => console,
     Sessions => sessions,
     Nodes => nodes,
     Contacts => contacts,

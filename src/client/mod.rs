@@ -99,8 +99,6 @@ impl Client {
         console: ConsoleServiceClient;
         /// What is erased when, and what may not be.
         retention: RetentionServiceClient;
-        /// Signing in to the web console.
-        console: ConsoleServiceClient;
     }
 }
 

@@ -52,6 +52,7 @@ pub(crate) async fn bundle(
         document_id: asked.id.clone(),
         sender: asked.sender.clone(),
         revision: asked.revision,
+        cosigned: false,
     };
     let mut pages = desk.hub.bundle(request).await?;
     let (mut proof, mut bytes) = (DocProof::default(), 0);
