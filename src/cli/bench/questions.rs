@@ -217,7 +217,7 @@ impl Asking {
     async fn prove(&mut self, kept: bool) -> Result<(), Failure> {
         let index = self.chance(self.leaves);
         let since = Instant::now();
-        let request = GetProofRequest { index, tree_size: 0, cosigned: false };
+        let request = GetProofRequest { index, ..GetProofRequest::default() };
         let receipt = self.auditor.audit().get_proof(request).await?.into_inner().receipt;
         self.took("proof", "inclusion", since, kept);
         let proven = verify::receipt(&receipt.unwrap_or_default(), &self.verifier);
