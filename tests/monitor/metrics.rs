@@ -3,7 +3,6 @@
 use std::{collections::BTreeSet, path::Path};
 
 use tonic::Code;
-use truc::proto::*;
 
 use crate::{
     door::{ask, ask_for},

@@ -80,8 +80,8 @@ impl Monitor {
 }
 
 fn wants_open_metrics(headers: &HeaderMap) -> bool {
-    let accepts = headers.get_all(ACCEPT).iter().filter_map(|accept| accept.to_str().ok());
-    accepts.into_iter().any(|accept| accept.contains("application/openmetrics-text"))
+    let mut accepts = headers.get_all(ACCEPT).iter().filter_map(|accept| accept.to_str().ok());
+    accepts.any(|accept| accept.contains("application/openmetrics-text"))
 }
 
 /// What is told, as it was seen at one moment.
@@ -155,9 +155,8 @@ impl Seen {
 
     fn calls(&self, page: &mut Page<'_>) -> fmt::Result {
         let methods = self.acceptor.calls().methods();
-        let label = |name: &'static str| (name, name);
-        let (service, name) = (label("service").0, label("method").0);
-        let labels = |at: usize| [(service, methods[at].service.as_str()), (name, methods[at].name.as_str())];
+        let labels =
+            |at: usize| [("service", methods[at].service.as_str()), ("method", methods[at].name.as_str())];
         let all = || 0..methods.len();
         let started = all().map(|at| (labels(at), methods[at].started.get() as f64));
         page.counters("truc_rpc_started", "Calls begun", None, started)?;

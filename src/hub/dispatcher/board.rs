@@ -428,7 +428,7 @@ impl Board {
     }
 
     /// Deliveries out of the ready queues, and how many of these are held.
-    pub fn away(&self) -> (usize, usize) {
+    pub fn unready(&self) -> (usize, usize) {
         (self.away, self.held)
     }
 
