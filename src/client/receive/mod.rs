@@ -158,14 +158,19 @@ impl Desk {
         let envelope = opened.envelope.encode_to_vec();
         let acceptance = opened.acceptance.as_ref().map(Message::encode_to_vec).unwrap_or_default();
         let verifier = format!("{}\n", self.terms.verifier);
+        let log_keys = self.terms.announced.log_keys.clone();
         blocking(move || {
             let folder = Folder::open(&root, &name, &sha256)?;
-            folder.put(&[
+            let mut files: Vec<(&str, &[u8])> = vec![
                 (folder::ENVELOPE, &envelope),
                 (folder::MANIFEST, &readable),
                 (folder::ACCEPTANCE, &acceptance),
                 (folder::VERIFIER, verifier.as_bytes()),
-            ])?;
+            ];
+            if !log_keys.is_empty() {
+                files.push((folder::LOG_KEYS, log_keys.as_bytes()));
+            }
+            folder.put(&files)?;
             Ok(folder)
         })
         .await
