@@ -132,6 +132,9 @@ impl Hub {
             let queued = self.steps.begin_at("queue", digest, accepted);
             drop(queued.map(|step| step.to(lease.recipient.as_str())));
         }
+        if document.record.test {
+            self.presence.test_offered(lease.document, &lease.recipient);
+        }
         Ok(Offer {
             delivery_id: delivery_id(lease.document, &lease.recipient),
             recipient: lease.recipient.to_string(),
