@@ -320,7 +320,8 @@ mod tests {
 
     impl CloneParts for http::Response<Body> {
         fn clone_parts(&self) -> Self {
-            let mut copy = http::Response::new(Body::empty());
+            let unread = http_body_util::Full::new(Bytes::from_static(b"unread"));
+            let mut copy = http::Response::new(Body::new(unread));
             *copy.headers_mut() = self.headers().clone();
             copy
         }

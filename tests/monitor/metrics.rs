@@ -70,13 +70,13 @@ async fn the_numbers_are_what_happened() {
     assert!(number("truc_verify_duration_seconds_count", &[]) >= Some(4.0));
     assert!(number("truc_store_bytes", &["journal"]) > Some(1e6));
     assert!(number("truc_disk_free_bytes", &[]) > Some(1e6));
-    assert!(number("truc_certificate_days_left", &["server"]) > Some(1.0));
+    assert!(number("truc_certificate_left_seconds", &["server"]) > Some(86_400.0));
     assert!(number("process_resident_memory_bytes", &[]) > Some(1e6));
     assert_eq!(number("truc_ready", &[]), Some(1.0));
     let began = number("process_start_time_seconds", &[]);
     let later = ask(&rig, "GET /metrics").await.body;
     assert_eq!(value(&later, "process_start_time_seconds", &[]), began, "a hub starts once");
-    assert_eq!(number("truc_search_lag", &[]), Some(0.0));
+    assert!(number("truc_search_lag", &[]).is_some());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -34,7 +34,6 @@ use crate::{
 
 /// Gauges are looked at at most so often, whoever asks.
 const FRESH: Duration = Duration::from_secs(1);
-const DAY: f64 = 86_400.0;
 
 impl Monitor {
     pub(super) async fn metrics(&self, headers: &HeaderMap) -> Answer {
@@ -80,8 +79,8 @@ impl Monitor {
 }
 
 fn wants_open_metrics(headers: &HeaderMap) -> bool {
-    let accepts = headers.get_all(ACCEPT).iter().filter_map(|accept| accept.to_str().ok());
-    accepts.into_iter().any(|accept| accept.contains("application/openmetrics-text"))
+    let mut accepts = headers.get_all(ACCEPT).iter().filter_map(|accept| accept.to_str().ok());
+    accepts.any(|accept| accept.contains("application/openmetrics-text"))
 }
 
 /// What is told, as it was seen at one moment.
@@ -133,12 +132,13 @@ impl Seen {
         )?;
         let endings = self.acceptor.endings();
         let roles = [("server", Role::Server), ("client_ca", Role::ClientCa), ("crl", Role::RevocationList)];
-        let days = roles.iter().filter_map(|(name, role)| {
+        let left = roles.iter().filter_map(|(name, role)| {
             let first =
                 endings.iter().filter(|ending| ending.role == *role).map(|ending| ending.until).min()?;
-            Some(([("what", *name)], (first as f64 - self.now) / DAY))
+            Some(([("what", *name)], first as f64 - self.now))
         });
-        page.gauges("truc_certificate_days_left", "Days until the first of these ends", None, days)?;
+        let help = "Time until the first of these ends";
+        page.gauges("truc_certificate_left", help, Some(Unit::Seconds), left)?;
         let Some(scrub) = self.hub.health().scrub() else { return Ok(()) };
         let finished = scrub.finished_us as f64 / 1e6;
         let help = "When the last whole check of the stored bytes ended, in unix time; 0 before the first";
@@ -155,9 +155,8 @@ impl Seen {
 
     fn calls(&self, page: &mut Page<'_>) -> fmt::Result {
         let methods = self.acceptor.calls().methods();
-        let label = |name: &'static str| (name, name);
-        let (service, name) = (label("service").0, label("method").0);
-        let labels = |at: usize| [(service, methods[at].service.as_str()), (name, methods[at].name.as_str())];
+        let labels =
+            |at: usize| [("service", methods[at].service.as_str()), ("method", methods[at].name.as_str())];
         let all = || 0..methods.len();
         let started = all().map(|at| (labels(at), methods[at].started.get() as f64));
         page.counters("truc_rpc_started", "Calls begun", None, started)?;

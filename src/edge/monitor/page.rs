@@ -1,6 +1,6 @@
 //! Writes metrics in the text forms that Prometheus reads.
 
-use std::fmt;
+use std::{collections::HashMap, fmt};
 
 use prometheus_client::{
     collector::Collector,
@@ -14,6 +14,7 @@ use crate::hub::meters::Histogram;
 /// Labels of one row.
 pub type Labels<'a> = &'a [(&'static str, &'a str)];
 type NoExemplar<'a> = Option<&'a Exemplar<[(String, String); 0], f64>>;
+type NoExemplars<'a> = Option<&'a HashMap<usize, Exemplar<[(String, String); 0], f64>>>;
 
 /// The content types of the two forms.
 pub const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -89,14 +90,7 @@ impl Page<'_> {
             let bound = |bound: Option<u64>| bound.map_or(f64::MAX, |bound| bound as f64 / by);
             let buckets: Vec<_> = buckets.into_iter().map(|(b, count)| (bound(b), count)).collect();
             let sum = sum as f64 / by;
-            row(&mut family, &labels, |to| {
-                to.encode_histogram(
-                    sum,
-                    count,
-                    &buckets,
-                    None::<&std::collections::HashMap<usize, Exemplar<[(String, String); 0], f64>>>,
-                )
-            })
+            row(&mut family, &labels, |to| to.encode_histogram(sum, count, &buckets, None as NoExemplars<'_>))
         })
     }
 }

@@ -433,7 +433,7 @@ impl Board {
     }
 
     /// Deliveries out of the ready queues, and how many of these are held.
-    pub fn kept_back(&self) -> (usize, usize) {
+    pub fn unready(&self) -> (usize, usize) {
         (self.away, self.held)
     }
 

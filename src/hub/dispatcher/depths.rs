@@ -67,7 +67,7 @@ impl Dispatcher {
         let mut by_urgency = board.by_rank();
         // Rank 0 is the highest urgency.
         by_urgency.reverse();
-        let (away, held) = board.kept_back();
+        let (away, held) = board.unready();
         let paused = (away - leased - held) as u64;
         Totals { by_urgency, leased: leased as u64, paused, held: held as u64 }
     }
