@@ -6,6 +6,7 @@ pub mod audit;
 pub mod bench;
 pub mod config;
 mod connection;
+pub mod console;
 pub mod demo;
 pub mod directory;
 mod events;
@@ -96,6 +97,7 @@ commands! {
     Verify => verify,
     Directory => directory,
     Overview => overview,
+    Console => console,
     Why => why,
     Queue => queue,
     Action => action,

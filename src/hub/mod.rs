@@ -27,6 +27,7 @@ pub mod search;
 mod sequencer;
 pub mod session;
 pub mod shares;
+pub mod sign_in;
 mod sweeper;
 mod sync;
 mod tiles;
@@ -191,6 +192,8 @@ pub struct Hub {
     witness: std::sync::OnceLock<Arc<witness::Witness>>,
     /// What auditors asked and the log does not hold yet.
     trace: Arc<search::trace::Trace>,
+    /// Links by which people sign in to the console.
+    sign_ins: sign_in::SignIns,
     /// When the next action of an operator goes on by itself.
     actions_due: Arc<std::sync::atomic::AtomicI64>,
     /// How often each operator acts.
@@ -293,6 +296,7 @@ impl Hub {
             witnesses: std::sync::OnceLock::new(),
             witness: std::sync::OnceLock::new(),
             trace: Arc::default(),
+            sign_ins: sign_in::SignIns::default(),
             actions_due,
             paces: operate::Paces::default(),
             sessions: std::sync::atomic::AtomicUsize::new(0),
