@@ -20,6 +20,7 @@ pub mod log;
 mod moment;
 mod output;
 pub mod overview;
+pub mod ping;
 pub mod pki;
 pub mod presence;
 pub mod queue;
@@ -105,6 +106,7 @@ commands! {
     Nodes => nodes,
     Contacts => contacts,
     Flows => flows,
+    Ping => ping,
     Retention => retention,
     Witnesses => witnesses,
     Keygen => keygen,

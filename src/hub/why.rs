@@ -156,7 +156,7 @@ impl Hub {
                 let has_it = delivery.transport_state() == TransportState::HandedOver
                     && delivery.status_code != REJECTED;
                 if request.all || !has_it {
-                    found.push(self.line(&directory, document, delivery)?);
+                    found.push(self.line(&directory, delivery)?);
                 }
             }
             if page.len() < PAGE {
@@ -176,7 +176,7 @@ impl Hub {
             None => AgencyId::parse(recipient)?,
         };
         if let Some(delivery) = self.store.delivery(document.index, &id)? {
-            return self.line(&directory, document, &delivery);
+            return self.line(&directory, &delivery);
         }
         if self.pending(document.index)?.iter().any(|pending| pending == id.as_str()) {
             return Ok(expanding(&directory, id.as_str()));
@@ -185,14 +185,9 @@ impl Hub {
         Err(Refused::because(ReasonCode::NotARecipient, detail))
     }
 
-    fn line(
-        &self,
-        directory: &Directory,
-        document: &DocumentRecord,
-        delivery: &DeliveryRecord,
-    ) -> Result<WhyRecipient, Refused> {
+    fn line(&self, directory: &Directory, delivery: &DeliveryRecord) -> Result<WhyRecipient, Refused> {
         let finding = match delivery.transport_state() {
-            TransportState::Ready => self.why_ready(directory, document, delivery),
+            TransportState::Ready => self.why_ready(directory, delivery),
             TransportState::Held => self.why_held(delivery)?,
             _ => self.why_ended(delivery)?,
         };
@@ -240,12 +235,7 @@ impl Hub {
     }
 
     /// What stands between a delivery and its recipient, the first that has to go.
-    fn why_ready(
-        &self,
-        directory: &Directory,
-        document: &DocumentRecord,
-        delivery: &DeliveryRecord,
-    ) -> Finding {
+    fn why_ready(&self, directory: &Directory, delivery: &DeliveryRecord) -> Finding {
         let now = self.clock.now();
         if delivery.deadline_us <= now.0 {
             return Finding::new(WhyCause::DeadlinePassed).since(delivery.deadline_us);
@@ -270,7 +260,7 @@ impl Hub {
             }
             Some(Standing::Paused { until }) => Finding::new(WhyCause::Paused).about(&nodes).next(until.0),
             _ if self.dispatcher.is_listened(&recipient) => Finding::new(WhyCause::InLine).about(&nodes),
-            _ => self.why_away(directory, &recipient, nodes).since(document.accepted_at_us),
+            _ => self.why_away(directory, &recipient, nodes),
         };
         Finding { attempts, ..finding }
     }
@@ -279,7 +269,12 @@ impl Hub {
         match directory.agency(recipient).map(|agency| agency.state) {
             Some(AgencyState::Suspended) => Finding::new(WhyCause::AgencySuspended),
             Some(AgencyState::Closed) => Finding::new(WhyCause::AgencyClosed),
-            _ => Finding::new(WhyCause::NodeAway).about(nodes),
+            _ => {
+                // Of who received before the start nothing is known: then it is so since the start at least.
+                let (_, last) = self.receiving(directory, recipient);
+                let since = if last == 0 { self.presence.started().0 } else { last };
+                Finding::new(WhyCause::NodeAway).about(nodes).since(since)
+            }
         }
     }
 }
