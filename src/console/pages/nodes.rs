@@ -121,7 +121,7 @@ pub(crate) async fn page(
 }
 
 fn session_row(lang: Lang, session: &SessionInfo, now_us: i64) -> SessionRow {
-    let traffic = session.offered.clone().unwrap_or_default();
+    let traffic = session.offered.unwrap_or_default();
     SessionRow {
         node: session.node.clone(),
         address: session.address.clone(),
@@ -165,8 +165,7 @@ fn node_row(lang: Lang, node: &NodeContact, now_us: i64) -> NodeRow {
         (_, true) => (words.node_connected, Tone::Good),
         _ => (words.node_away, Tone::Waits),
     };
-    let (taken, sent) =
-        (node.answered.clone().unwrap_or_default(), node.submitted.clone().unwrap_or_default());
+    let (taken, sent) = (node.answered.unwrap_or_default(), node.submitted.unwrap_or_default());
     NodeRow {
         node: node.node.clone(),
         state,
