@@ -260,23 +260,17 @@ impl Hub {
             Some(Standing::Paused { until }) => {
                 Finding::new(WhyCause::Paused).about(nodes.join(", ")).next(until.0)
             }
-            _ => self.why_unoffered(directory, document, &recipient, &nodes),
+            _ => self.why_unoffered(directory, &recipient, &nodes),
         };
         Finding { attempts, ..finding }
     }
 
     /// It is ready: either somebody receives and it stands in line, or nobody does.
-    fn why_unoffered(
-        &self,
-        directory: &Directory,
-        document: &DocumentRecord,
-        recipient: &AgencyId,
-        nodes: &[String],
-    ) -> Finding {
+    fn why_unoffered(&self, directory: &Directory, recipient: &AgencyId, nodes: &[String]) -> Finding {
         let contact = self.agency_contact(recipient).unwrap_or_default();
         if !contact.receiving.is_empty() {
-            let since = contact.receiving_since_us.max(document.accepted_at_us);
-            return Finding::new(WhyCause::InLine).about(contact.receiving.join(", ")).since(since);
+            let finding = Finding::new(WhyCause::InLine).about(contact.receiving.join(", "));
+            return finding.since(contact.receiving_since_us);
         }
         // Nobody received since the start, and before it nothing is known.
         let last =

@@ -255,12 +255,6 @@ impl Dispatcher {
         let _ = self.tests.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
     }
 
-    /// One that began before the start was not counted, and is not counted off.
-    fn count_test(&self, more: bool, less: bool) {
-        let next = |tests: usize| Some((tests + usize::from(more)).saturating_sub(usize::from(less)));
-        let _ = self.tests.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
-    }
-
     fn board(&self) -> MutexGuard<'_, Board> {
         self.board.lock().unwrap_or_else(PoisonError::into_inner)
     }
