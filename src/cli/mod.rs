@@ -19,6 +19,7 @@ pub mod log;
 mod moment;
 mod output;
 pub mod overview;
+pub mod ping;
 pub mod pki;
 pub mod presence;
 pub mod queue;
@@ -103,6 +104,7 @@ commands! {
     Nodes => nodes,
     Contacts => contacts,
     Flows => flows,
+    Ping => ping,
     Retention => retention,
     Witnesses => witnesses,
     Keygen => keygen,

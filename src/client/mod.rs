@@ -12,6 +12,7 @@ pub mod export;
 pub mod folder;
 pub mod mirror;
 mod patience;
+pub mod ping;
 pub mod readable;
 pub mod receive;
 pub mod refusal;

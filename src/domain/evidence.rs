@@ -53,6 +53,9 @@ pub trait Tell: Sized {
     /// How the signatures were judged.
     #[must_use]
     fn judged(self, verdict: Verdict) -> Self;
+    /// Whether it is about a test document.
+    #[must_use]
+    fn tested(self, test: bool) -> Self;
 }
 
 impl Tell for Evidence {
@@ -92,6 +95,11 @@ impl Tell for Evidence {
 
     fn judged(mut self, verdict: Verdict) -> Self {
         self.verdict = Some(verdict);
+        self
+    }
+
+    fn tested(mut self, test: bool) -> Self {
+        self.test = test;
         self
     }
 }

@@ -75,6 +75,12 @@ impl Hub {
         Ok(receiver)
     }
 
+    /// The cursor behind everything that is there.
+    #[must_use]
+    pub fn newest_cursor(&self) -> String {
+        cursor(self.store.head().size)
+    }
+
     /// Remembers how far an agency has read.
     pub async fn save_cursor(&self, node: &NodeName, agency: &str, cursor: &str) -> Result<(), Refused> {
         let agency = AgencyId::parse(agency)?;

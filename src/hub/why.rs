@@ -156,7 +156,7 @@ impl Hub {
                 let has_it = delivery.transport_state() == TransportState::HandedOver
                     && delivery.status_code != REJECTED;
                 if request.all || !has_it {
-                    found.push(self.line(&directory, document, delivery)?);
+                    found.push(self.line(&directory, delivery)?);
                 }
             }
             if page.len() < PAGE {
@@ -176,7 +176,7 @@ impl Hub {
             None => AgencyId::parse(recipient)?,
         };
         if let Some(delivery) = self.store.delivery(document.index, &id)? {
-            return self.line(&directory, document, &delivery);
+            return self.line(&directory, &delivery);
         }
         if self.pending(document.index)?.iter().any(|pending| pending == id.as_str()) {
             return Ok(expanding(&directory, id.as_str()));
@@ -185,14 +185,9 @@ impl Hub {
         Err(Refused::because(ReasonCode::NotARecipient, detail))
     }
 
-    fn line(
-        &self,
-        directory: &Directory,
-        document: &DocumentRecord,
-        delivery: &DeliveryRecord,
-    ) -> Result<WhyRecipient, Refused> {
+    fn line(&self, directory: &Directory, delivery: &DeliveryRecord) -> Result<WhyRecipient, Refused> {
         let finding = match delivery.transport_state() {
-            TransportState::Ready => self.why_ready(directory, document, delivery),
+            TransportState::Ready => self.why_ready(directory, delivery),
             TransportState::Held => self.why_held(delivery)?,
             _ => self.why_ended(delivery)?,
         };
@@ -240,12 +235,7 @@ impl Hub {
     }
 
     /// What stands between a delivery and its recipient, the first that has to go.
-    fn why_ready(
-        &self,
-        directory: &Directory,
-        document: &DocumentRecord,
-        delivery: &DeliveryRecord,
-    ) -> Finding {
+    fn why_ready(&self, directory: &Directory, delivery: &DeliveryRecord) -> Finding {
         let now = self.clock.now();
         if delivery.deadline_us <= now.0 {
             return Finding::new(WhyCause::DeadlinePassed).since(delivery.deadline_us);
@@ -270,23 +260,17 @@ impl Hub {
             Some(Standing::Paused { until }) => {
                 Finding::new(WhyCause::Paused).about(nodes.join(", ")).next(until.0)
             }
-            _ => self.why_unoffered(directory, document, &recipient, &nodes),
+            _ => self.why_unoffered(directory, &recipient, &nodes),
         };
         Finding { attempts, ..finding }
     }
 
     /// It is ready: either somebody receives and it stands in line, or nobody does.
-    fn why_unoffered(
-        &self,
-        directory: &Directory,
-        document: &DocumentRecord,
-        recipient: &AgencyId,
-        nodes: &[String],
-    ) -> Finding {
+    fn why_unoffered(&self, directory: &Directory, recipient: &AgencyId, nodes: &[String]) -> Finding {
         let contact = self.agency_contact(recipient).unwrap_or_default();
         if !contact.receiving.is_empty() {
-            let since = contact.receiving_since_us.max(document.accepted_at_us);
-            return Finding::new(WhyCause::InLine).about(contact.receiving.join(", ")).since(since);
+            let finding = Finding::new(WhyCause::InLine).about(contact.receiving.join(", "));
+            return finding.since(contact.receiving_since_us);
         }
         // Nobody received since the start, and before it nothing is known.
         let last =

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use prost::Message as _;
 use truc::{
-    domain::reason::ReasonCode,
+    domain::{id::AgencyId, reason::ReasonCode},
     hub::refused::Refused,
     proto::{directory_change::Change, *},
     store::memory::Fault,
@@ -362,6 +362,12 @@ async fn why_names_the_real_cause(world: World) {
     eventually("the session stands", async || cause(TAN_HOA).await.0 == WhyCause::InLine).await;
     drop(session);
     eventually("the session is gone", async || cause(TAN_HOA).await.0 == WhyCause::NodeAway).await;
+    let left = world.clock.now().0;
+    eventually("its end is told", async || world.why("d1", TAN_HOA).await.since_us == left).await;
+    let contact = || world.hub().agency_contact(&AgencyId::parse(TAN_HOA).unwrap()).unwrap();
+    eventually("nobody receives", async || contact().receiving.is_empty()).await;
+    world.clock.advance_us(MINUTE);
+    eventually("it is so since then", async || world.why("d1", TAN_HOA).await.since_us == left).await;
     world.change(set_state(TAN_HOA, AgencyState::Suspended)).await;
     assert_eq!(cause(TAN_HOA).await, (WhyCause::AgencySuspended, WhyOwner::Registrar));
     let hands = world.keys.of(TAN_LAP).clone();

@@ -218,28 +218,31 @@ impl Board {
         self.numbers.get(recipient).copied()
     }
 
-    pub fn add(&mut self, recipient: Recipient, rank: u8, document: u64, deadline: Timestamp) {
+    /// False when it waits already.
+    pub fn add(&mut self, recipient: Recipient, rank: u8, document: u64, deadline: Timestamp) -> bool {
         if self.queues[recipient].holds(Place::new(rank, document)) {
             let away = self.queues[recipient].away.get(&document);
             if away.is_some_and(|away| away.standing == Standing::Held) {
                 self.set(recipient, document, Standing::Ready, 0);
             }
-            return;
+            return false;
         }
         self.deadlines.insert((deadline, key(recipient, document)));
         let entry = Entry { deadline, attempts: 0 };
         self.put(recipient, document, Away { entry, rank, standing: Standing::Ready });
+        true
     }
 
-    /// Not offered from now on; a lease ends.
-    pub fn hold(&mut self, recipient: Recipient, rank: u8, document: u64, deadline: Timestamp) {
+    /// Not offered from now on; a lease ends. False when it waited already.
+    pub fn hold(&mut self, recipient: Recipient, rank: u8, document: u64, deadline: Timestamp) -> bool {
         if self.queues[recipient].holds(Place::new(rank, document)) {
             self.set(recipient, document, Standing::Held, 0);
-            return;
+            return false;
         }
         self.deadlines.insert((deadline, key(recipient, document)));
         let entry = Entry { deadline, attempts: 0 };
         self.put(recipient, document, Away { entry, rank, standing: Standing::Held });
+        true
     }
 
     /// Documents from this one on that are not in the ready queue.
@@ -257,9 +260,11 @@ impl Board {
         ends
     }
 
-    pub fn remove(&mut self, recipient: Recipient, document: u64) {
-        let Some(gone) = self.take(recipient, document) else { return };
+    /// False when it did not wait.
+    pub fn remove(&mut self, recipient: Recipient, document: u64) -> bool {
+        let Some(gone) = self.take(recipient, document) else { return false };
         self.deadlines.remove(&(gone.entry.deadline, key(recipient, document)));
+        true
     }
 
     /// What goes out next to this recipient: rank, then age.

@@ -6,7 +6,10 @@ mod board;
 use std::{
     cmp::Reverse,
     collections::BinaryHeap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 pub use self::board::{After, Seen};
@@ -64,6 +67,8 @@ pub enum Standing {
 /// Handle of the queues.
 pub struct Dispatcher {
     board: Mutex<Board>,
+    /// Deliveries of test documents that wait, of those that began since the start.
+    tests: AtomicUsize,
     bells: Arc<Bells>,
     lease_us: i64,
 }
@@ -90,7 +95,7 @@ impl Dispatcher {
             }
         }
         board.fill(found);
-        Ok(Self { board: Mutex::new(board), bells, lease_us })
+        Ok(Self { board: Mutex::new(board), tests: AtomicUsize::new(0), bells, lease_us })
     }
 
     /// Takes over what a commit changed, and wakes the sessions concerned.
@@ -99,10 +104,17 @@ impl Dispatcher {
         for delivery in deliveries {
             let Ok(recipient) = board.number(&delivery.recipient) else { continue };
             let (document, deadline) = (delivery.document, Timestamp(delivery.deadline_us));
-            match delivery.transport_state() {
-                TransportState::Ready => board.add(recipient, rank(delivery.urgency), document, deadline),
-                TransportState::Held => board.hold(recipient, rank(delivery.urgency), document, deadline),
-                _ => board.remove(recipient, document),
+            let (more, less) = match delivery.transport_state() {
+                TransportState::Ready => {
+                    (board.add(recipient, rank(delivery.urgency), document, deadline), false)
+                }
+                TransportState::Held => {
+                    (board.hold(recipient, rank(delivery.urgency), document, deadline), false)
+                }
+                _ => (false, board.remove(recipient, document)),
+            };
+            if delivery.test {
+                self.count_test(more, less);
             }
         }
         board.tick(now);
@@ -195,9 +207,10 @@ impl Dispatcher {
         self.board().waiting_for(recipient)
     }
 
-    /// Deliveries that wait, and how many of them are leased.
+    /// Deliveries that wait, those of test documents left out, and how many of all are leased.
     pub fn counts(&self) -> (usize, usize) {
-        self.board().counts()
+        let (waiting, leased) = self.board().counts();
+        (waiting.saturating_sub(self.tests.load(Ordering::Relaxed)), leased)
     }
 
     /// Ends leases and pauses of what waits for this recipient, of one document or of all: it can be offered at once.
@@ -233,6 +246,12 @@ impl Dispatcher {
         let Some(number) = board.known(recipient) else { return (page, None) };
         let next = board.look_at(number, after, max, &mut |_, seen| page.push(seen));
         (page, next)
+    }
+
+    /// One that began before the start was not counted, and is not counted off.
+    fn count_test(&self, more: bool, less: bool) {
+        let next = |tests: usize| Some((tests + usize::from(more)).saturating_sub(usize::from(less)));
+        let _ = self.tests.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
     }
 
     fn board(&self) -> MutexGuard<'_, Board> {
@@ -419,7 +438,12 @@ mod tests {
         };
         let waiting = waiting.into_iter().map(&mut fill).collect();
         board.fill(waiting);
-        let after = Dispatcher { board: Mutex::new(board), bells: Arc::default(), lease_us: 1_000 };
+        let after = Dispatcher {
+            board: Mutex::new(board),
+            tests: AtomicUsize::new(0),
+            bells: Arc::default(),
+            lease_us: 1_000,
+        };
         assert_eq!(after.counts(), before.counts());
         let due = |d: &Dispatcher| {
             let mut due = d.tick(Timestamp(300_000), 5_000);

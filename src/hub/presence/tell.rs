@@ -121,6 +121,20 @@ impl Hub {
         })
     }
 
+    /// Whether somebody receives for an agency now, and when somebody last did; 0 for never since the start.
+    #[must_use]
+    pub fn receiving(&self, directory: &Directory, agency: &AgencyId) -> (bool, i64) {
+        let mut left = self.presence.known_agency(agency).map_or(0, |line| line.left.us());
+        for node in directory.nodes_of(agency) {
+            let Some(line) = self.presence.known_node(&node.name) else { continue };
+            if line.receives_since(agency).is_some() {
+                return (true, self.clock.now().0);
+            }
+            left = left.max(line.left_all.us());
+        }
+        (false, left)
+    }
+
     /// Whether anybody takes an agency's documents; `None` for one that the directory does not know.
     #[must_use]
     pub fn agency_contact(&self, agency: &AgencyId) -> Option<AgencyContact> {

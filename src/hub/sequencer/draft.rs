@@ -250,6 +250,7 @@ impl<'a> Draft<'a> {
             evidence = evidence.about(name, &Digest([0; 32]));
             evidence.manifest_sha256 = bytes::Bytes::new();
         }
+        evidence.test = rejection.claim.test;
         evidence.message_sha256 = rejection.message.to_bytes();
         let (leaf, _) = self.add_leaf(&spoken(evidence, &rejection), None, Vec::new())?;
         self.refusals.remember(&rejection, leaf);
@@ -290,9 +291,11 @@ impl<'a> Draft<'a> {
         self.accepted.push(recent::Document { record: document.clone(), envelope });
         self.bytes += 512 + document.parts.len() * 100;
         self.documents.insert(name, document.index);
-        let natural =
-            (document.sender.clone(), document.year, document.number.clone(), document.notation.clone());
-        self.naturals.entry(natural).or_insert(document.index);
+        if !document.test {
+            let natural =
+                (document.sender.clone(), document.year, document.number.clone(), document.notation.clone());
+            self.naturals.entry(natural).or_insert(document.index);
+        }
         self.commit.documents.push(document);
     }
 
@@ -388,7 +391,8 @@ impl<'a> Draft<'a> {
         self.commit.base_size = base_size;
         let mut head = self.store.head();
         if self.growth.size() > base_size {
-            head = sign_head(self.parts, &self.growth, head.documents + self.commit.documents.len() as u64);
+            let documents = self.commit.documents.iter().filter(|document| !document.test).count() as u64;
+            head = sign_head(self.parts, &self.growth, head.documents + documents);
         }
         self.commit.head = head;
         self.commit.nodes = self.growth.nodes().to_vec();

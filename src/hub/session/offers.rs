@@ -119,6 +119,9 @@ impl Hub {
 
     fn offer(&self, lease: &Lease) -> Result<Offer, Refused> {
         let document = self.document(lease.document)?;
+        if document.record.test {
+            self.presence.test_offered(lease.document, &lease.recipient);
+        }
         Ok(Offer {
             delivery_id: delivery_id(lease.document, &lease.recipient),
             recipient: lease.recipient.to_string(),

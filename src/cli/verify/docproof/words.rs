@@ -81,6 +81,7 @@ impl Words {
     /// What is proven, one sentence a point.
     pub fn proven(&self, proven: &Proven) -> Vec<String> {
         let mut points = vec![self.acceptance(proven)];
+        points.extend(self.test(proven));
         points.extend(self.parts(proven));
         points.extend(proven.signatures.iter().map(|signed| self.signature(signed, proven)));
         points.extend(self.legal_value(proven));
@@ -114,6 +115,15 @@ impl Words {
             "Lúc {at} (giờ Việt Nam, theo đồng hồ của trục), trục {hub} đã tiếp nhận từ {sender} văn bản có trích yếu \
              \"{subject}\". Mã băm SHA-256 của nội dung bên gửi đã ký: {digest} (bản ghi số {leaf}).",
         )
+    }
+
+    fn test(&self, proven: &Proven) -> Option<String> {
+        let words = say!(
+            self,
+            "The sender marked it as a test of the connection: it is no document, whatever stands in it.",
+            "Bên gửi đã đánh dấu đây là gói kiểm tra kết nối: không phải là văn bản, dù ghi nội dung gì.",
+        );
+        proven.manifest.test.then_some(words)
     }
 
     fn parts(&self, proven: &Proven) -> Vec<String> {

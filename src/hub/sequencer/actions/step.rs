@@ -231,7 +231,7 @@ fn about(
 ) -> Result<Evidence, Refused> {
     let name = DocumentName::parse(&document.sender, &document.document_id, document.revision)?;
     let manifest = Digest::from_slice(&document.manifest_sha256).unwrap_or(Digest([0; 32]));
-    let evidence = draft.event(moved.event)?.about(&name, &manifest).to(recipient);
+    let evidence = draft.event(moved.event)?.about(&name, &manifest).to(recipient).tested(document.test);
     let mut evidence = by(evidence.after(&delivery.last_leaf_hash), record);
     evidence.submission_time_us = document.accepted_at_us;
     evidence.delivery_deadline_us = delivery.deadline_us;
