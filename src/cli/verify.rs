@@ -80,6 +80,9 @@ impl Args {
     /// Runs the command.
     pub async fn run(self, output: &Output) -> Result<(), Failure> {
         let given = Given::read(&self)?;
+        if completeness::is_one(&self.path)? {
+            return completeness::run(&self.path, &given.keys, self.lang, output);
+        }
         if docproof::is_one(&self.path)? {
             return docproof::run(&self.path, &given.keys, given.policy.as_ref(), self.lang, output);
         }
