@@ -217,7 +217,7 @@ mod tests {
 
     impl Observer for Notes {
         fn follows(&self, document: &Digest) -> bool {
-            document.as_bytes()[0] % 2 == 0
+            document.as_bytes()[0].is_multiple_of(2)
         }
 
         fn step(&self, step: Step) {

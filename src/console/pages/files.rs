@@ -76,7 +76,7 @@ pub(crate) async fn bundle(
     }
     proof.leaves.sort_by_key(|leaf| leaf.index);
     let name = bundle_name(&asked.id);
-    Ok(file(&name, docproof::encode(&proof).into()))
+    Ok(file(&name, docproof::encode(&proof)))
 }
 
 /// Name of a bundle's file: letters and digits only.
