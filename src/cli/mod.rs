@@ -7,6 +7,7 @@ pub mod backup;
 pub mod bench;
 pub mod config;
 mod connection;
+pub mod console;
 pub mod demo;
 pub mod directory;
 mod events;
@@ -21,6 +22,7 @@ mod moment;
 mod monitoring;
 mod output;
 pub mod overview;
+mod paper;
 pub mod ping;
 pub mod pki;
 pub mod presence;
@@ -99,6 +101,7 @@ commands! {
     Verify => verify,
     Directory => directory,
     Overview => overview,
+    Console => console,
     Why => why,
     Queue => queue,
     Action => action,

@@ -34,6 +34,7 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
     files(&mut found, config);
     bounds(&mut found, config);
     log_http(&mut found, config);
+    console(&mut found, config);
     retention(&mut found, config);
     witness::log_witnesses(&mut found, config);
     witness::witness(&mut found, config);
@@ -160,6 +161,24 @@ fn telemetry(found: &mut Findings, config: &Config) {
     found.unless(telemetry.sample_percent <= 100, "telemetry.sample_percent", percent, "write 0 to 100");
 }
 
+fn console(found: &mut Findings, config: &Config) {
+    let Some(address) = config.console.address else { return };
+    let taken = [Some(config.listen.address), config.log_http.address, config.monitor.address];
+    found.unless(
+        address.port() == 0 || !taken.contains(&Some(address)),
+        "console.address",
+        "the same as another door's",
+        "choose another port",
+    );
+    let url = &config.console.url;
+    found.unless(
+        url.is_empty() || url.starts_with("https://"),
+        "console.url",
+        &format!("{url:?} is not an address that begins with https://"),
+        "write something like \"https://truc.example.gov.vn\", or \"\"",
+    );
+}
+
 fn bounds(found: &mut Findings, config: &Config) {
     let (tls, limits, submission) = (&config.tls, &config.limits, &config.submission);
     let (delivery, store) = (&config.delivery, &config.store);
@@ -169,6 +188,7 @@ fn bounds(found: &mut Findings, config: &Config) {
         ("tls.max_connections_of_caller", tls.max_connections_of_caller as u64),
         ("tls.max_connections_of_address", tls.max_connections_of_address as u64),
         ("log_http.max_connections", config.log_http.max_connections as u64),
+        ("console.max_connections", config.console.max_connections as u64),
         ("monitor.max_connections", config.monitor.max_connections as u64),
         ("limits.node_messages", limits.node_messages.into()),
         ("limits.node_bytes", limits.node_bytes),
@@ -193,6 +213,8 @@ fn bounds(found: &mut Findings, config: &Config) {
     let durations = [
         ("tls.reload_every", tls.reload_every),
         ("tls.handshake_timeout", tls.handshake_timeout),
+        ("console.session_idle", config.console.session_idle),
+        ("console.session_life", config.console.session_life),
         ("limits.patience", limits.patience),
         ("limits.connection_age", limits.connection_age),
         ("limits.connection_grace", limits.connection_grace),

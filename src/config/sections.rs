@@ -65,6 +65,8 @@ section! {
         log: Log = Log::default();
         /// The log for tools that nobody here wrote: C2SP tlog-tiles over HTTPS, read-only, without client certificates.
         log_http: LogHttp = LogHttp::default();
+        /// The web console for operators and auditors.
+        console: Console = Console::default();
         /// This hub as a witness of other logs (C2SP tlog-witness): it cosigns their heads, as long as each continues the last.
         witness: Witness = Witness::default();
         /// How much of the hub one caller, and all together, may use.
@@ -175,6 +177,26 @@ section! {
         plain: bool = false;
         /// Connections at a time; one address never has more than are left for all others.
         max_connections: usize = 512;
+    }
+}
+
+section! {
+    /// `[console]`
+    Console {
+        /// Address and port, such as "0.0.0.0:7445". "" keeps the console closed. It has the hub's certificate, and asks
+        /// browsers for a client certificate that they need not have: `truc console login` prints a link instead.
+        #[serde(with = "human::address")]
+        address: Option<SocketAddr> = None;
+        /// Where people reach it, such as "https://truc.example.gov.vn"; "" where that is the hub's host and this port.
+        url: String = String::new();
+        /// A session that is not used for so long ends.
+        #[serde(with = "human::duration")]
+        session_idle: Duration = HOUR / 2;
+        /// Every session ends after this time.
+        #[serde(with = "human::duration")]
+        session_life: Duration = 12 * HOUR;
+        /// Connections at a time; one address never has more than are left for all others.
+        max_connections: usize = 256;
     }
 }
 
@@ -397,6 +419,7 @@ pub(super) const SECTIONS: &[(&str, Docs)] = &[
     ("tls", Tls::DOCS),
     ("log", Log::DOCS),
     ("log_http", LogHttp::DOCS),
+    ("console", Console::DOCS),
     ("witness", Witness::DOCS),
     ("limits", Limits::DOCS),
     ("submission", Submission::DOCS),

@@ -3,6 +3,7 @@
 pub mod audit;
 pub mod bounds;
 pub mod caller;
+pub mod console;
 pub mod delivery;
 pub mod directory;
 pub mod gate;

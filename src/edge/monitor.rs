@@ -113,6 +113,8 @@ impl Monitor {
 }
 
 impl Door for Monitor {
+    type Body = Full<Bytes>;
+
     async fn answer(&self, request: Request<Incoming>) -> Answer {
         match *request.method() {
             Method::GET => self.get(request.uri().path(), request.headers()).await,

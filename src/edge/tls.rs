@@ -3,6 +3,7 @@
 mod handshakes;
 mod live;
 mod places;
+mod shown;
 mod source;
 
 use std::{
@@ -21,6 +22,7 @@ use live::Live;
 pub(super) use places::network;
 use places::{Place, Places};
 use rustls::{ServerConfig, pki_types::UnixTime};
+pub use shown::Shown;
 pub use source::{Ending, Role, TlsError, TlsSource};
 use source::{Files, Loaded};
 use tokio::{
@@ -141,6 +143,17 @@ impl Acceptor {
     #[must_use]
     pub fn without_client_certificates(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.loaded.load().open)
+    }
+
+    /// The same for doors where a caller may show a certificate and need not.
+    #[must_use]
+    pub fn asking_for_certificates(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.loaded.load().asking)
+    }
+
+    /// Who showed this certificate, if the newest files still trust it.
+    pub fn identify(&self, shown: &Shown) -> Result<Identity, Reason> {
+        shown.identify(&*self.loaded.load().verifier, UnixTime::now())
     }
 
     /// Cuts the connections of this identity; returns how many.

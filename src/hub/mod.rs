@@ -29,6 +29,7 @@ pub mod search;
 mod sequencer;
 pub mod session;
 pub mod shares;
+pub mod sign_in;
 pub mod steps;
 mod sweeper;
 mod sync;
@@ -198,6 +199,8 @@ pub struct Hub {
     witness: std::sync::OnceLock<Arc<witness::Witness>>,
     /// What auditors asked and the log does not hold yet.
     trace: Arc<search::trace::Trace>,
+    /// Links by which people sign in to the console.
+    sign_ins: sign_in::SignIns,
     /// When the next action of an operator goes on by itself.
     actions_due: Arc<std::sync::atomic::AtomicI64>,
     /// How often each operator acts.
@@ -306,6 +309,7 @@ impl Hub {
             witnesses: std::sync::OnceLock::new(),
             witness: std::sync::OnceLock::new(),
             trace: Arc::default(),
+            sign_ins: sign_in::SignIns::default(),
             actions_due,
             paces: operate::Paces::default(),
             sessions: std::sync::atomic::AtomicUsize::new(0),

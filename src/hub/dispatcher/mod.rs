@@ -249,11 +249,6 @@ impl Dispatcher {
         (page, next)
     }
 
-    /// Whether anybody listens for this agency now: a session, or a fetch that waits.
-    pub fn is_listened(&self, agency: &AgencyId) -> bool {
-        self.bells.is_heard(agency)
-    }
-
     /// One that began before the start was not counted, and is not counted off.
     fn count_test(&self, more: bool, less: bool) {
         let next = |tests: usize| Some((tests + usize::from(more)).saturating_sub(usize::from(less)));
