@@ -257,8 +257,10 @@ fn python_agrees(town: &Town, code: i32, gaps: &[&str]) {
     let mut named: Vec<&str> =
         said["gaps"].as_array().unwrap().iter().map(|gap| gap["code"].as_str().unwrap()).collect();
     let mut expected = gaps.to_vec();
-    (named.sort_unstable(), expected.sort_unstable());
-    (named.dedup(), expected.dedup());
+    named.sort_unstable();
+    expected.sort_unstable();
+    named.dedup();
+    expected.dedup();
     assert_eq!(named, expected);
 }
 
