@@ -17,6 +17,7 @@ const FILES: &[&str] = &[
     "truc/v1/audit.proto",
     "truc/v1/operator.proto",
     "truc/v1/retention.proto",
+    "truc/v1/integrity.proto",
 ];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

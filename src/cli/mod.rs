@@ -12,6 +12,7 @@ mod failure;
 pub mod files;
 pub mod fsck;
 pub mod hub_process;
+pub mod integrity;
 pub mod keygen;
 pub mod log;
 mod moment;
@@ -90,6 +91,7 @@ commands! {
     Directory => directory,
     Overview => overview,
     Retention => retention,
+    Integrity => integrity,
     Keygen => keygen,
     Log => log,
     Pki => pki,

@@ -233,7 +233,7 @@ async fn build(config: &Config, file: &Path) -> Result<(Arc<Hub>, Started), Fail
         config.log.key.display()
     );
     let settings = settings(config)?;
-    let retention = retention(config);
+    let (retention, scrub_rate) = (retention(config), config.scrub.rate);
     let history_dir = store_options(config).history_dir();
     let config = config.clone();
     let opened = tokio::task::spawn_blocking(move || open_store(&config)).await;
@@ -252,6 +252,7 @@ async fn build(config: &Config, file: &Path) -> Result<(Arc<Hub>, Started), Fail
     let following = following.map_err(|error| Failure::new(Exit::File, error))?;
     following.map_err(|error| Failure::new(Exit::File, error).with_help(DAMAGED))?;
     hub.retain(retention);
+    hub.scrub_at(scrub_rate);
     let leaves = hub.size();
     Ok((hub, Started { leaves, replayed: opened.replayed, rebuilt: opened.rebuilt }))
 }

@@ -34,7 +34,7 @@ use tonic::transport::Channel;
 
 use crate::rpc::{
     audit_service_client::AuditServiceClient, delivery_service_client::DeliveryServiceClient,
-    directory_service_client::DirectoryServiceClient, operator_service_client::OperatorServiceClient,
+    directory_service_client::DirectoryServiceClient, integrity_service_client::IntegrityServiceClient, operator_service_client::OperatorServiceClient,
     retention_service_client::RetentionServiceClient, status_service_client::StatusServiceClient,
     submission_service_client::SubmissionServiceClient,
 };
@@ -92,6 +92,8 @@ impl Client {
         audit: AuditServiceClient;
         /// What the hub holds and does.
         operator: OperatorServiceClient;
+        /// Damage that the hub has found in its store.
+        integrity: IntegrityServiceClient;
         /// What is erased when, and what may not be.
         retention: RetentionServiceClient;
     }

@@ -102,7 +102,9 @@ impl Hub {
 struct Bundle {
     hub: Arc<Hub>,
     head: Head,
+    /// `None` where it was erased: the evidence of that is among the leaves.
     envelope: Option<SignedEnvelope>,
+    head_told: bool,
     document: u64,
     /// Where the timeline goes on; `None` at its end.
     next: Option<u64>,
@@ -126,23 +128,29 @@ impl Bundle {
             ..GetTimelineRequest::default()
         };
         let index = hub.find(&name)?;
-        let document = hub.document(index)?;
+        let record = hub.document_record(index)?;
+        let envelope = match hub.document(index) {
+            Ok(document) => Some(document.envelope.clone()),
+            Err(refused) if refused.code() == ReasonCode::ContentsErased => None,
+            Err(refused) => return Err(refused),
+        };
         let head = hub.store.head();
         if index >= head.size {
             let detail = "the document is being accepted at this moment: ask again";
             return Err(Refused::because(ReasonCode::Busy, detail));
         }
-        let keys = keys_of(&document.envelope);
+        let keys = envelope.iter().flat_map(keys_of).collect();
         Ok(Self {
             hub,
             head,
-            envelope: Some(document.envelope.clone()),
+            envelope,
+            head_told: false,
             document: index,
             next: Some(0),
             found: Vec::new(),
             told: BTreeSet::new(),
-            agencies: HashSet::from([document.record.sender.clone()]),
-            keys: keys.collect(),
+            agencies: HashSet::from([record.sender]),
+            keys,
             others: None,
             hashes: None,
         })
@@ -180,13 +188,13 @@ impl Bundle {
 
     /// The next page; `None` at the end.
     fn page(&mut self) -> Result<Option<GetBundleResponse>, Refused> {
-        let page = match self.envelope.take() {
-            Some(envelope) => Some(Page::Head(BundleHead {
+        let page = match std::mem::replace(&mut self.head_told, true) {
+            false => Some(Page::Head(BundleHead {
                 verifier_key: self.hub.log.verifier().to_string(),
                 checkpoint: self.head.checkpoint.clone(),
-                envelope: Some(envelope),
+                envelope: self.envelope.take(),
             })),
-            None => match self.leaves()? {
+            true => match self.leaves()? {
                 leaves if leaves.is_empty() => self.next_hashes()?,
                 leaves => Some(Page::Leaves(BundleLeaves { leaves })),
             },

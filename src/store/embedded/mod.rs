@@ -11,8 +11,10 @@ mod frame;
 pub mod index;
 pub mod journal;
 mod keys;
+mod mend;
 mod open;
 mod query;
+mod scrub;
 
 use std::{
     io,
@@ -79,6 +81,7 @@ pub struct Embedded {
     reader: JournalReader,
     shared: Shared,
     payload: Arc<Payload>,
+    scrubber: scrub::Scrubber,
     dir: PathBuf,
     _lock: Arc<std::fs::File>,
 }

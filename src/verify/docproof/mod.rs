@@ -6,6 +6,7 @@
 //! description for other implementations.
 
 mod course;
+mod erased;
 mod file;
 mod keys;
 mod story;
@@ -19,6 +20,7 @@ use std::{collections::BTreeMap, fmt};
 use bytes::Bytes;
 
 pub use course::{Course, End, Step};
+pub use erased::Erased;
 pub use file::{MAGIC, MAX_FILE, decode, encode};
 pub use keys::{KeyStory, Signed};
 
@@ -94,8 +96,10 @@ pub struct Proven {
     pub verifier: Verifier,
     /// The head that everything is proven in.
     pub checkpoint: Checkpoint,
-    /// The document as its sender signed it.
+    /// The document as its sender signed it; only its names where the envelope [was erased](Proven::is_whole_erased).
     pub manifest: Manifest,
+    /// Contents that the hub erased, by the file's evidence.
+    pub erased: Vec<Erased>,
     /// Its acceptance by the hub.
     pub acceptance: Facts,
     /// Signatures on the envelope, each judged anew.
@@ -112,9 +116,17 @@ pub struct Proven {
     pub keys: Vec<KeyStory>,
     /// Leaves in the file.
     pub leaves: usize,
+    envelope_is_here: bool,
 }
 
 impl Proven {
+    /// True if the envelope was erased and is not in the file: subject, attachments and the signatures on it are known by
+    /// their digests alone.
+    #[must_use]
+    pub fn is_whole_erased(&self) -> bool {
+        !self.envelope_is_here
+    }
+
     /// Recipients that the hub accepted the document for and whose course is not in the file.
     #[must_use]
     pub fn missing(&self) -> u64 {
@@ -146,13 +158,14 @@ pub fn docproof(file: &Bytes, trusted: &[Verifier]) -> Result<Proven, DocProofEr
     let verifier = file::trusted_key(&proof.verifier_key, trusted)?;
     let checkpoint = file::open_checkpoint(&proof.checkpoint, verifier)?;
     let facts = file::included(&proof, &checkpoint)?;
-    let envelope = proof.envelope.as_ref().ok_or_else(|| Place::Envelope.problem("is missing"))?;
-    let story = story::read(envelope, &facts)?;
+    let story = story::read(proof.envelope.as_ref(), &facts)?;
     let keys = keys::judge_all(&story, &facts)?;
     Ok(Proven {
         verifier: verifier.clone(),
         checkpoint,
+        envelope_is_here: proof.envelope.is_some(),
         manifest: story.manifest,
+        erased: story.erased,
         acceptance: story.acceptance.clone(),
         signatures: keys.of_envelope,
         signatures_checked: keys.checked,

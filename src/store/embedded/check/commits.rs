@@ -2,6 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    ops::Range,
     path::Path,
 };
 
@@ -10,7 +11,6 @@ use prost::Message;
 
 use super::{
     Counts, Erased, Report, What,
-    projections::Projections,
     salvage::{name, touched},
 };
 use crate::{
@@ -23,7 +23,8 @@ use crate::{
     store::{
         Commit,
         embedded::{
-            apply, frame,
+            apply::{self, PLACE},
+            frame,
             journal::{Finding as Found, Frame, Kind},
             open::grow,
         },
@@ -41,7 +42,7 @@ pub struct Commits<'a> {
     journal: &'a Path,
     payload: &'a Payload,
     verifier: Option<&'a Verifier>,
-    projections: Option<&'a mut Projections>,
+    projections: Option<&'a mut dyn Known>,
     pub counts: Counts,
     end: End,
     /// Right edge of the tree after the last frame; `None` when it is not known.
@@ -55,6 +56,30 @@ pub struct Commits<'a> {
     erased: Erased,
     /// Sequence of the frame that is looked at.
     seq: u64,
+}
+
+/// What the journal means, as somebody else keeps it.
+pub trait Known {
+    /// Leaves that it knows.
+    fn size(&self) -> u64;
+
+    /// Right edge of a tree, as the stored hashes give it.
+    fn edge(&self, size: u64) -> Option<Edge>;
+
+    /// Where a body lies.
+    fn body(&self, sha256: &[u8]) -> Option<BodyRecord>;
+
+    /// Documents accepted by these leaves.
+    fn names(&self, leaves: Range<u64>) -> Option<String>;
+
+    /// Holds what a commit adds against the arrays.
+    fn compare_arrays(
+        &mut self,
+        seq: u64,
+        commit: &Commit,
+        places: &[[u8; PLACE]],
+        nodes: Option<&[Hash]>,
+    );
 }
 
 /// Where the journal ends.
@@ -84,7 +109,7 @@ impl<'a> Commits<'a> {
         journal: &'a Path,
         payload: &'a Payload,
         verifier: Option<&'a Verifier>,
-        projections: Option<&'a mut Projections>,
+        projections: Option<&'a mut dyn Known>,
         erased: Erased,
     ) -> Self {
         Self {
@@ -102,6 +127,27 @@ impl<'a> Commits<'a> {
             erased,
             seq: 0,
         }
+    }
+
+    /// Goes on in the middle: behind a commit with this many leaves and documents.
+    pub fn resume(&mut self, size: u64, documents: u64) {
+        (self.end.size, self.documents) = (size, documents);
+        self.edge = self.projections.as_deref().and_then(|known| known.edge(size));
+    }
+
+    /// What was erased, as far as it concerns the next frame.
+    pub fn set_erased(&mut self, erased: Erased) {
+        self.erased = erased;
+    }
+
+    /// True if this is what it knows of erasures.
+    pub fn erased_is(&self, erased: &Erased) -> bool {
+        self.erased == *erased
+    }
+
+    /// Leaves and documents up to here.
+    pub fn reached(&self) -> (u64, u64) {
+        (self.end.size, self.documents)
     }
 
     pub fn visit(&mut self, found: Found<'_>, report: &mut Report<'_>) {
@@ -129,7 +175,7 @@ impl<'a> Commits<'a> {
     pub fn finish(mut self, report: &mut Report<'_>) -> (Counts, End) {
         self.end.gap = self.gap;
         let size = self.end.size;
-        let known = self.projections.as_deref().map_or(0, Projections::size);
+        let known = self.projections.as_deref().map_or(0, |known| known.size());
         if self.gap && known > size {
             self.tell_lost(size, known, report);
         }
