@@ -15,6 +15,8 @@ const FILES: &[&str] = &[
     "truc/v1/search.proto",
     "truc/v1/completeness.proto",
     "truc/v1/audit.proto",
+    "truc/v1/presence.proto",
+    "truc/v1/flows.proto",
     "truc/v1/operator.proto",
     "truc/v1/retention.proto",
     "truc/v1/integrity.proto",

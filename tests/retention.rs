@@ -68,7 +68,9 @@ async fn contents_go_and_everything_still_verifies() {
     fs::write(&config, faster).unwrap();
     rig.hub.restart().await.unwrap();
     rig.removed().await;
-    for (mark, stays) in [("MARK-AAAA", false), ("MARK-BBBB", false), ("MARK-CCCC-P", false), ("MARK-DDDD", true)] {
+    for (mark, stays) in
+        [("MARK-AAAA", false), ("MARK-BBBB", false), ("MARK-CCCC-P", false), ("MARK-DDDD", true)]
+    {
         assert_eq!(rig.holds(mark), stays, "{mark}");
     }
     assert!(rig.holds("MARK-CCCC-S"), "the subject of the report stays with its envelope");
@@ -148,7 +150,11 @@ async fn everyone_gets_the_word(rig: &Rig, sent: &[Sent]) {
         }
     }
     for (word, rows) in [("MARK-AAAA-S", 0), ("MARK-DDDD-S", 1)] {
-        let found = rig.truc(&["audit", "search", "--subject", word, "--event", "submission-acceptance"], Some("auditor"), 0);
+        let found = rig.truc(
+            &["audit", "search", "--subject", word, "--event", "submission-acceptance"],
+            Some("auditor"),
+            0,
+        );
         assert_eq!(found["rows"].as_array().unwrap().len(), rows, "{word}: {found}");
     }
 }
@@ -157,7 +163,10 @@ async fn the_proofs_hold(rig: &Rig, sent: &[Sent]) {
     fs::write(rig.path("acceptance.receipt"), sent[0].acceptance.encode_to_vec()).unwrap();
     for file in ["old.docproof", "report.docproof"] {
         let answer = rig.truc(&["verify", file, "--trust", "trusted.keys"], None, 0);
-        assert_eq!((&answer["verdict"], &answer["facts"]["erased"]), (&"PROVEN".into(), &Value::Array(Vec::new())));
+        assert_eq!(
+            (&answer["verdict"], &answer["facts"]["erased"]),
+            (&"PROVEN".into(), &Value::Array(Vec::new()))
+        );
     }
     rig.truc(&["audit", "bundle", "invite-1", "-o", "new.docproof"], Some("auditor"), 0);
     rig.truc(&["audit", "bundle", "report-3", "-o", "newer.docproof"], Some("auditor"), 0);
@@ -165,7 +174,10 @@ async fn the_proofs_hold(rig: &Rig, sent: &[Sent]) {
     let answer = rig.truc(&["verify", "new.docproof", "--trust", "trusted.keys"], None, 0);
     assert_eq!(answer["verdict"], "PROVEN");
     let erased = &answer["facts"]["erased"][0];
-    assert_eq!((&erased["policy"], erased["parts_sha256"].as_array().unwrap().len()), (&"invitations".into(), 2));
+    assert_eq!(
+        (&erased["policy"], erased["parts_sha256"].as_array().unwrap().len()),
+        (&"invitations".into(), 2)
+    );
     let envelope = Digest::of(&sent[0].request.envelope.as_ref().unwrap().encode_to_vec());
     assert_eq!(erased["envelope_sha256"], envelope.to_string());
     assert_eq!(answer["facts"]["counts"]["taken_over"], 1);
@@ -187,7 +199,8 @@ fn python_agrees(rig: &Rig) {
     for (file, erased) in [("old.docproof", 0), ("new.docproof", 1), ("newer.docproof", 1)] {
         let mut command = Command::new("python3");
         command.env("PYTHONDONTWRITEBYTECODE", "1").env("PYTHONUTF8", "1").arg(&script);
-        let output = command.arg(rig.path(file)).arg("--trust").arg(rig.path("trusted.keys")).output().unwrap();
+        let output =
+            command.arg(rig.path(file)).arg("--trust").arg(rig.path("trusted.keys")).output().unwrap();
         let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
         let count = answer["erased"].as_array().map(Vec::len);
         assert_eq!((&answer["verdict"], count), (&"PROVEN".into(), Some(erased)), "{file}: {answer}");

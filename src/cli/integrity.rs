@@ -87,7 +87,8 @@ impl Integrity {
             text += &format!("and {} more findings\n", self.more);
         }
         if self.bytes_per_second == 0 {
-            return text + "The hub does not read its store again by itself: see [scrub] in its configuration.";
+            return text
+                + "The hub does not read its store again by itself: see [scrub] in its configuration.";
         }
         if !self.problem.is_empty() {
             text += &format!("It does not go on: {}\n", self.problem);

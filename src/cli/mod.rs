@@ -10,6 +10,7 @@ pub mod directory;
 mod events;
 mod failure;
 pub mod files;
+pub mod flows;
 pub mod fsck;
 pub mod hub_process;
 pub mod integrity;
@@ -19,6 +20,7 @@ mod moment;
 mod output;
 pub mod overview;
 pub mod pki;
+pub mod presence;
 pub mod rebuild;
 pub mod receipt;
 pub mod receipt_files;
@@ -40,6 +42,7 @@ use clap::Parser;
 pub use connection::Connection;
 pub use failure::{Exit, Failure};
 pub use output::Output;
+use presence::{contacts, nodes, sessions};
 
 /// Hub through which agencies exchange signed documents, with a proof in every acknowledgement.
 #[derive(Debug, Parser)]
@@ -92,6 +95,10 @@ commands! {
     Overview => overview,
     Retention => retention,
     Integrity => integrity,
+    Sessions => sessions,
+    Nodes => nodes,
+    Contacts => contacts,
+    Flows => flows,
     Keygen => keygen,
     Log => log,
     Pki => pki,

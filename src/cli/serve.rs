@@ -253,6 +253,7 @@ async fn build(config: &Config, file: &Path) -> Result<(Arc<Hub>, Started), Fail
     following.map_err(|error| Failure::new(Exit::File, error).with_help(DAMAGED))?;
     hub.retain(retention);
     hub.scrub_at(scrub_rate);
+    hub.count_flows().map_err(|error| Failure::new(Exit::File, error))?;
     let leaves = hub.size();
     Ok((hub, Started { leaves, replayed: opened.replayed, rebuilt: opened.rebuilt }))
 }

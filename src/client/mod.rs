@@ -34,9 +34,9 @@ use tonic::transport::Channel;
 
 use crate::rpc::{
     audit_service_client::AuditServiceClient, delivery_service_client::DeliveryServiceClient,
-    directory_service_client::DirectoryServiceClient, integrity_service_client::IntegrityServiceClient, operator_service_client::OperatorServiceClient,
-    retention_service_client::RetentionServiceClient, status_service_client::StatusServiceClient,
-    submission_service_client::SubmissionServiceClient,
+    directory_service_client::DirectoryServiceClient, integrity_service_client::IntegrityServiceClient,
+    operator_service_client::OperatorServiceClient, retention_service_client::RetentionServiceClient,
+    status_service_client::StatusServiceClient, submission_service_client::SubmissionServiceClient,
 };
 
 /// Largest message in either direction, the same as the hub's: envelope and inline parts fit with room.

@@ -1,6 +1,7 @@
 //! Meaning and rules: no async, no clock, no I/O. Time, randomness and stored facts come in as arguments.
 
 pub mod agency;
+pub mod day;
 pub mod delivery;
 pub mod directory;
 pub mod directory_import;

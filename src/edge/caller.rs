@@ -12,8 +12,9 @@ use crate::{
         id::{AgencyId, NodeName, shorten},
         reason::{Reason, ReasonCode},
         role::Duty,
+        time::Timestamp,
     },
-    hub::search::Reader,
+    hub::{presence::Peer, search::Reader},
     proto::Actor,
 };
 
@@ -114,6 +115,8 @@ pub struct PeerInfo {
     pub address: SocketAddr,
     /// Who it is, or why the certificate names nobody: such a connection gets this reason for every call.
     pub identity: Result<Identity, Reason>,
+    /// Last second of the certificate's life, since 1970; `None` when it can't be read.
+    pub certificate_until: Option<i64>,
 }
 
 /// The caller of one request.
@@ -123,6 +126,8 @@ pub struct Caller {
     pub identity: Identity,
     /// From where.
     pub address: SocketAddr,
+    /// Last second of the certificate's life.
+    pub certificate_until: Option<i64>,
 }
 
 impl Caller {
@@ -131,7 +136,15 @@ impl Caller {
         let Some(peer) = request.extensions().get::<PeerInfo>() else {
             return Err(refused("this connection has no client certificate"));
         };
-        Ok(Self { identity: peer.identity.clone()?, address: peer.address })
+        let PeerInfo { address, certificate_until, .. } = *peer;
+        Ok(Self { identity: peer.identity.clone()?, address, certificate_until })
+    }
+
+    /// The connection, as the hub notes it.
+    #[must_use]
+    pub fn peer(&self) -> Peer {
+        let until = self.certificate_until.map(|seconds| Timestamp(seconds.saturating_mul(1_000_000)));
+        Peer { address: Some(self.address), certificate_until: until }
     }
 
     /// The node's name, or `ROLE_REQUIRED`.
@@ -271,7 +284,11 @@ mod tests {
         let scoped = read(&["urn:truc:auditor:thanh-tra:below:000.00.31.H53"]).expect("role");
         let agency = AgencyId::parse("000.00.31.H53").expect("legal");
         assert_eq!(scoped.role, Role::ScopedAuditor("thanh-tra".into(), agency.clone()));
-        let caller = Caller { identity: scoped, address: "192.0.2.1:4000".parse().expect("address") };
+        let caller = Caller {
+            identity: scoped,
+            address: "192.0.2.1:4000".parse().expect("address"),
+            certificate_until: None,
+        };
         assert_eq!(caller.require_reader().expect_err("all").code, ReasonCode::OutsideScope);
         let reader = caller.reader().expect("a reader");
         assert_eq!((reader.name.as_str(), reader.recorded, reader.scope), ("thanh-tra", true, Some(agency)));
@@ -310,8 +327,12 @@ mod tests {
     fn helpers_let_only_their_role_pass() {
         let address = "192.0.2.1:4000".parse().expect("address");
         let caller = |urn: &str| {
-            Caller::from_request(&request(PeerInfo { address, identity: Identity::from_urn(urn) }))
-                .expect("a caller")
+            Caller::from_request(&request(PeerInfo {
+                address,
+                identity: Identity::from_urn(urn),
+                certificate_until: None,
+            }))
+            .expect("a caller")
         };
         let (node, operator, auditor) = (caller("node:a"), caller("operator:b"), caller("auditor:c"));
         assert_eq!(node.require_node().expect("node").as_str(), "a");
@@ -335,7 +356,7 @@ mod tests {
         let duties = [Duty::Operator, Duty::Security, Duty::Registrar, Duty::Viewer];
         for duty in duties {
             let identity = Identity::from_urn(&format!("{}:x", duty.name())).expect("a role");
-            let caller = Caller { identity, address };
+            let caller = Caller { identity, address, certificate_until: None };
             for needed in duties {
                 let passed = caller.require_duty(needed);
                 assert_eq!(passed.is_ok(), needed == duty);
@@ -354,7 +375,7 @@ mod tests {
     fn a_connection_without_identity_calls_nothing() {
         assert!(Caller::from_request(&tonic::Request::new(())).is_err());
         let address = "192.0.2.1:4000".parse().expect("address");
-        let nobody = PeerInfo { address, identity: Err(refused("no SAN")) };
+        let nobody = PeerInfo { address, identity: Err(refused("no SAN")), certificate_until: None };
         assert_eq!(Caller::from_request(&request(nobody)).expect_err("nobody").detail, "no SAN");
     }
 }

@@ -8,6 +8,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::{
     bounds::Bounds,
+    caller::Caller,
     grpc_status::{refuse, status, stream_refusal, typed},
     intake::{Intake, Turned},
     shares::Shares,
@@ -74,14 +75,15 @@ impl DeliveryService for Deliveries {
         &self,
         request: Request<Streaming<DeliverRequest>>,
     ) -> Result<Response<Self::DeliverStream>, Status> {
-        let node = node(&request)?;
+        let node = node(&self.hub, &request)?;
+        let peer = Caller::from_request(&request).map_err(refuse)?.peer();
         let share = self.sessions.take(&node).map_err(refuse)?;
         let mut steps = request.into_inner();
         let first = steps.message().await?.and_then(|first| first.step);
         let Some(deliver_request::Step::Hello(hello)) = first else {
             return Err(refuse(Reason::new(ReasonCode::Malformed, "the first message must be `hello`")));
         };
-        let session = self.hub.open_session_with(&node, &hello.agencies, self.patience);
+        let session = self.hub.open_session_with(&node, &hello.agencies, self.patience, peer);
         let Session { agencies, commands, events } = session.map_err(|refused| status(&refused))?;
         let welcome = Welcome {
             agencies: agencies.iter().map(ToString::to_string).collect(),
@@ -100,7 +102,7 @@ impl DeliveryService for Deliveries {
     }
 
     async fn fetch(&self, request: Request<FetchRequest>) -> Result<Response<FetchResponse>, Status> {
-        let node = node(&request)?;
+        let node = node(&self.hub, &request)?;
         let _until_the_end = self.fetches.take(&node).map_err(refuse)?;
         let FetchRequest { agencies, max, wait_us } = request.into_inner();
         let wait = Duration::from_micros(u64::try_from(wait_us).unwrap_or(0));
@@ -112,7 +114,7 @@ impl DeliveryService for Deliveries {
         &self,
         request: Request<AcknowledgeRequest>,
     ) -> Result<Response<AcknowledgeResponse>, Status> {
-        let node = node(&request)?;
+        let node = node(&self.hub, &request)?;
         let envelope = required(request.into_inner().envelope)?;
         let envelope = self.intake.admit(&node, envelope, 0).map_err(Turned::status)?;
         let outcome = self.hub.acknowledge(&node, envelope).await;
@@ -121,7 +123,7 @@ impl DeliveryService for Deliveries {
     }
 
     async fn release(&self, request: Request<ReleaseRequest>) -> Result<Response<ReleaseResponse>, Status> {
-        let node = node(&request)?;
+        let node = node(&self.hub, &request)?;
         let ReleaseRequest { delivery_id, lease_id } = request.into_inner();
         self.hub.release(&node, &delivery_id, lease_id).map_err(|refused| status(&refused))?;
         Ok(Response::new(ReleaseResponse {}))
@@ -131,7 +133,7 @@ impl DeliveryService for Deliveries {
         &self,
         request: Request<ExtendLeaseRequest>,
     ) -> Result<Response<ExtendLeaseResponse>, Status> {
-        let node = node(&request)?;
+        let node = node(&self.hub, &request)?;
         let ExtendLeaseRequest { delivery_id, lease_id } = request.into_inner();
         let lease_until_us =
             self.hub.extend_lease(&node, &delivery_id, lease_id).map_err(|refused| status(&refused))?;
@@ -142,7 +144,7 @@ impl DeliveryService for Deliveries {
         &self,
         request: Request<DownloadRequest>,
     ) -> Result<Response<Self::DownloadStream>, Status> {
-        let node = node(&request)?;
+        let node = node(&self.hub, &request)?;
         let DownloadRequest { delivery_id, sha256, offset } = request.into_inner();
         let digest = digest_field(&sha256, "sha256").map_err(|refused| status(&refused))?;
         let share = self.downloads.take(&node).map_err(refuse)?;

@@ -26,6 +26,38 @@ impl OperatorService for Operators {
         watcher(&request)?;
         answer(self.0.overview().await)
     }
+
+    async fn list_sessions(
+        &self,
+        request: Request<ListSessionsRequest>,
+    ) -> Result<Response<ListSessionsResponse>, Status> {
+        watcher(&request)?;
+        answer(self.0.list_sessions(request.get_ref()))
+    }
+
+    async fn list_node_contacts(
+        &self,
+        request: Request<ListNodeContactsRequest>,
+    ) -> Result<Response<ListNodeContactsResponse>, Status> {
+        watcher(&request)?;
+        answer(self.0.list_node_contacts(request.get_ref()))
+    }
+
+    async fn list_agency_contacts(
+        &self,
+        request: Request<ListAgencyContactsRequest>,
+    ) -> Result<Response<ListAgencyContactsResponse>, Status> {
+        watcher(&request)?;
+        answer(self.0.list_agency_contacts(request.get_ref()))
+    }
+
+    async fn get_flows(
+        &self,
+        request: Request<GetFlowsRequest>,
+    ) -> Result<Response<GetFlowsResponse>, Status> {
+        watcher(&request)?;
+        answer(self.0.flows(request.get_ref()).await)
+    }
 }
 
 fn answer<T>(outcome: Result<T, Refused>) -> Result<Response<T>, Status> {

@@ -29,9 +29,9 @@ use crate::{
     proto::DESCRIPTORS,
     rpc::{
         audit_service_server::AuditServiceServer, delivery_service_server::DeliveryServiceServer,
-        directory_service_server::DirectoryServiceServer, integrity_service_server::IntegrityServiceServer, operator_service_server::OperatorServiceServer,
-        retention_service_server::RetentionServiceServer, status_service_server::StatusServiceServer,
-        submission_service_server::SubmissionServiceServer,
+        directory_service_server::DirectoryServiceServer, integrity_service_server::IntegrityServiceServer,
+        operator_service_server::OperatorServiceServer, retention_service_server::RetentionServiceServer,
+        status_service_server::StatusServiceServer, submission_service_server::SubmissionServiceServer,
     },
 };
 

@@ -46,7 +46,7 @@ impl StatusService for Statuses {
     type WatchStream = Pin<Box<dyn Stream<Item = Result<WatchResponse, Status>> + Send>>;
 
     async fn report(&self, request: Request<ReportRequest>) -> Result<Response<ReportResponse>, Status> {
-        let node = node(&request)?;
+        let node = node(&self.hub, &request)?;
         let envelope = required(request.into_inner().envelope)?;
         let envelope = self.intake.admit(&node, envelope, 0).map_err(Turned::status)?;
         let outcome = self.hub.report_status(&node, envelope).await;
@@ -55,7 +55,7 @@ impl StatusService for Statuses {
     }
 
     async fn watch(&self, request: Request<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
-        let node = node(&request)?;
+        let node = node(&self.hub, &request)?;
         let WatchRequest { agency, cursor, once } = request.into_inner();
         let share = self.watches.take(&node).map_err(refuse)?;
         let until = if once { Until::Now } else { Until::Stopped };
@@ -72,7 +72,7 @@ impl StatusService for Statuses {
         &self,
         request: Request<SaveCursorRequest>,
     ) -> Result<Response<SaveCursorResponse>, Status> {
-        let node = node(&request)?;
+        let node = node(&self.hub, &request)?;
         let SaveCursorRequest { agency, cursor } = request.into_inner();
         self.hub.save_cursor(&node, &agency, &cursor).await.map_err(|refused| status(&refused))?;
         Ok(Response::new(SaveCursorResponse {}))

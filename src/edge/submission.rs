@@ -75,7 +75,7 @@ impl SubmissionService for Submissions {
     }
 
     async fn submit(&self, request: Request<SubmitRequest>) -> Result<Response<SubmitResponse>, Status> {
-        let node = node(&request)?;
+        let node = node(&self.hub, &request)?;
         let accepted = submit(&self.hub, &self.intake, &node, request.into_inner()).await;
         Ok(respond(accepted.map_err(Turned::status)?))
     }
@@ -84,7 +84,7 @@ impl SubmissionService for Submissions {
         &self,
         request: Request<Streaming<SubmitStreamRequest>>,
     ) -> Result<Response<Self::SubmitStreamStream>, Status> {
-        let node = node(&request)?;
+        let node = node(&self.hub, &request)?;
         let stream = SubmitStream {
             hub: Arc::clone(&self.hub),
             intake: self.intake.clone(),
@@ -97,7 +97,7 @@ impl SubmissionService for Submissions {
     }
 
     async fn validate(&self, request: Request<SubmitRequest>) -> Result<Response<ValidateResponse>, Status> {
-        let node = node(&request)?;
+        let node = node(&self.hub, &request)?;
         let envelope = required(request.into_inner().envelope)?;
         let envelope = self.intake.admit(&node, envelope, 0).map_err(Turned::status)?;
         let valid = self.hub.validate(&node, envelope).await.map_err(|refused| status(&refused))?;
@@ -108,7 +108,7 @@ impl SubmissionService for Submissions {
         &self,
         request: Request<AddRecipientsRequest>,
     ) -> Result<Response<SubmitResponse>, Status> {
-        let node = node(&request)?;
+        let node = node(&self.hub, &request)?;
         let envelope = required(request.into_inner().envelope)?;
         let envelope = self.intake.admit(&node, envelope, 0).map_err(Turned::status)?;
         let outcome = self.hub.add_recipients(&node, envelope).await;
@@ -119,7 +119,7 @@ impl SubmissionService for Submissions {
         &self,
         request: Request<Streaming<UploadRequest>>,
     ) -> Result<Response<UploadResponse>, Status> {
-        let node = node(&request)?;
+        let node = node(&self.hub, &request)?;
         let _until_the_end = self.uploads.take(&node).map_err(refuse)?;
         let mut steps = request.into_inner();
         let Some(upload_request::Step::Begin(begin)) = steps.message().await?.and_then(|first| first.step)
@@ -145,17 +145,19 @@ impl SubmissionService for Submissions {
         &self,
         request: Request<QueryUploadRequest>,
     ) -> Result<Response<UploadResponse>, Status> {
-        let node = node(&request)?;
+        let node = node(&self.hub, &request)?;
         let digest = digest_field(&request.get_ref().sha256, "sha256").map_err(|refused| status(&refused))?;
         let held = self.hub.query_upload(&node, digest).await.map_err(|refused| status(&refused))?;
         Ok(Response::new(held))
     }
 }
 
-/// The calling node.
-pub fn node<T>(request: &Request<T>) -> Result<NodeName, Status> {
+/// The calling node; the hub notes that it called.
+pub fn node<T>(hub: &Hub, request: &Request<T>) -> Result<NodeName, Status> {
     let caller = Caller::from_request(request).map_err(refuse)?;
-    caller.require_node().cloned().map_err(refuse)
+    let node = caller.require_node().map_err(refuse)?;
+    hub.presence().heard(&hub.directory(), node, caller.peer());
+    Ok(node.clone())
 }
 
 /// An envelope that must be there.

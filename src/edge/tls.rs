@@ -228,7 +228,10 @@ impl Acceptor {
             _ => Err(Reason::new(ReasonCode::RoleRequired, "this connection has no client certificate")),
         };
         place.belongs_to(&self.places, &identity)?;
-        let connection = self.live.admit(stream, PeerInfo { address, identity }, place);
+        let leaf = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+        let certificate_until = leaf.and_then(|leaf| live::not_after(leaf));
+        let peer = PeerInfo { address, identity, certificate_until };
+        let connection = self.live.admit(stream, peer, place);
         // A reload judges what is registered; this connection may have come too late for that.
         let newest = self.loaded.load_full();
         if !Arc::ptr_eq(&loaded, &newest) && connection.entry().refused_by(&newest, UnixTime::now()) {

@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
+use prost::Message;
+
 use super::{
     Hub,
+    claim::Claim,
     intake::{Accepted, refuse_what_no_leaf_holds},
     refused::Refused,
     sequencer::{Proposal, Report},
@@ -23,7 +26,11 @@ impl Hub {
         node: &NodeName,
         envelope: SignedEnvelope,
     ) -> Result<Accepted, Refused> {
-        self.take(EventKind::ReportRejection, node, envelope, Self::prepare_receipt).await
+        let (bytes, agency) = (envelope.encoded_len() as u64, Claim::of(&envelope).agency);
+        let accepted = self.take(EventKind::ReportRejection, node, envelope, Self::prepare_receipt).await?;
+        self.presence.answered(node, bytes);
+        self.heard_from(node, agency);
+        Ok(accepted)
     }
 
     /// Takes a business status.
@@ -32,7 +39,17 @@ impl Hub {
         node: &NodeName,
         envelope: SignedEnvelope,
     ) -> Result<Accepted, Refused> {
-        self.take(EventKind::ReportRejection, node, envelope, Self::prepare_status).await
+        let agency = Claim::of(&envelope).agency;
+        let accepted = self.take(EventKind::ReportRejection, node, envelope, Self::prepare_status).await?;
+        self.heard_from(node, agency);
+        Ok(accepted)
+    }
+
+    /// The agency of a signed message that was taken. Its receipt, not its claim, is the proof of that.
+    pub(super) fn heard_from(&self, node: &NodeName, agency: Option<AgencyId>) {
+        if let Some(agency) = agency {
+            self.presence.signed(node, &agency);
+        }
     }
 
     fn prepare_receipt(&self, node: NodeName, envelope: SignedEnvelope) -> Result<Proposal, Refused> {

@@ -80,7 +80,9 @@ impl Hub {
         let (hub, name) = (Arc::clone(self), delivery_id.to_owned());
         let reader = blocking(move || hub.open_part(&name, document, &recipient, &digest, offset)).await??;
         let (sender, receiver) = mpsc::channel(AHEAD);
-        self.tasks.spawn(stream(reader, sender, self.stopping.clone()));
+        let (presence, node) = (Arc::clone(&self.presence), node.clone());
+        let counted = move |bytes| presence.downloaded(&node, bytes);
+        self.tasks.spawn(stream(reader, sender, self.stopping.clone(), counted));
         Ok(receiver)
     }
 
@@ -122,6 +124,7 @@ async fn stream(
     mut reader: BodyReader,
     sender: mpsc::Sender<Result<Bytes, Refused>>,
     stopping: CancellationToken,
+    counted: impl Fn(u64) + Send,
 ) {
     loop {
         let read = blocking(move || {
@@ -141,6 +144,7 @@ async fn stream(
         };
         let Some(chunk) = chunk else { return };
         let failed = chunk.is_err();
+        counted(chunk.as_ref().map_or(0, |chunk| chunk.len() as u64));
         let sent = stopping.run_until_cancelled(sender.send(chunk)).await;
         if failed || !matches!(sent, Some(Ok(()))) {
             return;

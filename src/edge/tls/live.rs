@@ -55,7 +55,7 @@ impl Live {
             .iter()
             .map(|certificate| certificate.clone().into_owned())
             .collect();
-        let not_after = chain.first().and_then(|leaf| not_after(leaf)).unwrap_or(i64::MIN);
+        let not_after = peer.certificate_until.unwrap_or(i64::MIN);
         let entry = Arc::new(Entry { peer, chain, not_after, cut: CancellationToken::new() });
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         self.lock().insert(id, entry.clone());
@@ -101,7 +101,8 @@ impl Entry {
     }
 }
 
-fn not_after(leaf: &CertificateDer<'_>) -> Option<i64> {
+/// Last second of a certificate's life, since 1970.
+pub(super) fn not_after(leaf: &CertificateDer<'_>) -> Option<i64> {
     let (_, certificate) = X509Certificate::from_der(leaf).ok()?;
     Some(certificate.validity().not_after.timestamp())
 }

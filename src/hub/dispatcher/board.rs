@@ -252,6 +252,12 @@ impl Board {
         })
     }
 
+    /// Deliveries that wait for a recipient.
+    pub fn waiting_for(&self, recipient: &AgencyId) -> usize {
+        let queue = self.known(recipient).map(|number| &self.queues[number]);
+        queue.map_or(0, |queue| queue.ready.len() + queue.away.len())
+    }
+
     /// Deliveries that wait, and how many of them are leased.
     pub fn counts(&self) -> (usize, usize) {
         (self.deadlines.len(), self.leased)

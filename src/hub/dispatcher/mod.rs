@@ -181,6 +181,11 @@ impl Dispatcher {
         self.board().standing(recipient, document)
     }
 
+    /// Deliveries that wait for a recipient.
+    pub fn waiting_for(&self, recipient: &AgencyId) -> usize {
+        self.board().waiting_for(recipient)
+    }
+
     /// Deliveries that wait, and how many of them are leased.
     pub fn counts(&self) -> (usize, usize) {
         self.board().counts()

@@ -73,12 +73,20 @@ impl Hub {
     ) -> Result<Accepted, Refused> {
         let (hub, owner, signed) = (Arc::clone(self), node.clone(), envelope.clone());
         let prepared = self.workers.run(node, move || hub.prepare(owner, signed, &inline)).await?;
+        let sender = match &prepared {
+            Ok(Prepared::New(Proposal::Submit(submission))) => Some(submission.sender_and_bytes()),
+            _ => None,
+        };
         let uploaded = match &prepared {
             Ok(Prepared::New(Proposal::Submit(submission))) => submission.uploaded.clone(),
             _ => Vec::new(),
         };
         let accepted = self.conclude(EventKind::SubmissionRejection, node, &envelope, prepared).await?;
         self.release_uploads(node, uploaded);
+        if let Some((sender, bytes)) = sender.filter(|_| !accepted.repeat) {
+            self.presence.submitted(node, bytes);
+            self.heard_from(node, Some(sender));
+        }
         Ok(accepted)
     }
 
@@ -292,6 +300,15 @@ impl Hub {
         let as_of = directory.version();
         let addition = Addition { as_of, node, envelope, judgement, recipients, checked };
         Ok(Proposal::Add(Box::new(addition)))
+    }
+}
+
+impl Submission {
+    /// Who sends, and how much with all parts.
+    fn sender_and_bytes(&self) -> (AgencyId, u64) {
+        let parts = self.checked.manifest.parts.iter().map(|part| part.size);
+        let bytes = parts.fold(self.envelope.encoded_len() as u64, u64::saturating_add);
+        (self.checked.name.sender.clone(), bytes)
     }
 }
 

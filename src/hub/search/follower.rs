@@ -113,11 +113,11 @@ struct Work {
     moved: watch::Sender<u64>,
 }
 
-/// Lets every other thread go first: traffic may take all there is, the index follows in what is left.
-fn give_way() {
+/// Lets every other thread go first: traffic may take all there is, who follows the log works in what is left.
+pub fn give_way() {
     #[cfg(target_os = "linux")]
     if let Err(error) = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICE) {
-        tracing::debug!(%error, "the search index works as eagerly as everybody else");
+        tracing::debug!(%error, "a follower of the log works as eagerly as everybody else");
     }
 }
 

@@ -12,7 +12,7 @@ use std::{path::Path, sync::Arc};
 
 use prost::Message;
 
-pub(super) use self::follower::Follower;
+pub(super) use self::follower::{Follower, give_way};
 pub use self::scope::{Reader, Scope};
 use self::trace::Question;
 use super::{

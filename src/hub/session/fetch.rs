@@ -2,10 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
+use prost::Message;
+
 use super::offers::Held;
 use crate::{
     domain::id::NodeName,
-    hub::{Hub, refused::Refused},
+    hub::{Hub, presence::Scope, refused::Refused},
     proto::Offer,
 };
 
@@ -26,15 +28,21 @@ impl Hub {
     ) -> Result<Vec<Offer>, Refused> {
         let max = (max as usize).clamp(1, MAX_FETCH);
         let end = tokio::time::Instant::now() + wait.min(MAX_FETCH_WAIT);
-        let listening = self.dispatcher.listen(&self.agencies_of(node, agencies)?);
+        let named = self.agencies_of(node, agencies)?;
+        let listening = self.dispatcher.listen(&named);
+        let scope = if agencies.is_empty() { Scope::All } else { Scope::Only(named.into()) };
+        let fetching = self.presence.fetch(node, scope);
         loop {
             // Asked each time: the directory may change during the wait.
             let agencies = self.agencies_of(node, agencies)?;
-            let mut held = Held::new(self);
-            held.leases = self.dispatcher.lease(&agencies, max, self.clock.now());
-            if !held.leases.is_empty() {
-                let offers = self.offers(node, held.leases.clone()).await?;
-                held.leases.clear();
+            let leases = self.dispatcher.lease(&agencies, max, self.clock.now());
+            if !leases.is_empty() {
+                let mut held = Held::new(self);
+                held.take(&leases);
+                let offers = self.offers(node, leases.clone()).await?;
+                held.let_go();
+                let bytes = offers.iter().map(Offer::encoded_len).sum::<usize>();
+                fetching.offered(&leases[..offers.len().min(leases.len())], bytes as u64);
                 return Ok(offers);
             }
             tokio::select! {

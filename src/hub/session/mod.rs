@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use super::{
     Hub,
     intake::Accepted,
+    presence::Peer,
     refused::{Refused, stopping},
 };
 use crate::{
@@ -91,7 +92,7 @@ pub struct Session {
 impl Hub {
     /// Opens a session for `agencies`, or for all agencies of the node when there are none.
     pub fn open_session(self: &Arc<Self>, node: &NodeName, agencies: &[String]) -> Result<Session, Refused> {
-        self.open_session_with(node, agencies, PATIENCE)
+        self.open_session_with(node, agencies, PATIENCE, Peer::default())
     }
 
     /// [`Hub::open_session`] for a client that may leave what the hub says unread for so long: then the session ends.
@@ -100,6 +101,7 @@ impl Hub {
         node: &NodeName,
         agencies: &[String],
         patience: Duration,
+        peer: Peer,
     ) -> Result<Session, Refused> {
         if self.stopping.is_cancelled() {
             return Err(stopping());
@@ -108,8 +110,8 @@ impl Hub {
         let (commands, command_receiver) = mpsc::channel(COMMANDS);
         // One place more, for the last word.
         let (event_sender, events) = mpsc::channel(EVENTS + 1);
-        let worker =
-            worker::Worker::new(self, node, &agencies, worker::Voice::new(self, event_sender, patience));
+        let voice = worker::Voice::new(self, event_sender, patience);
+        let worker = worker::Worker::new(self, node, &agencies, peer, voice);
         self.tasks.spawn(worker.run(command_receiver));
         Ok(Session { agencies, commands, events })
     }

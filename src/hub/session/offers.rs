@@ -1,6 +1,6 @@
 //! From leases to offers.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use prost::Message;
 
@@ -25,23 +25,48 @@ const MAX_BYTES: usize = 3 << 19;
 /// Leases in somebody's hand. Those that still live when it is dropped go back into the queue at once.
 pub(super) struct Held {
     dispatcher: Arc<Dispatcher>,
-    pub leases: Vec<Lease>,
+    leases: Arc<Mutex<Vec<Lease>>>,
 }
 
 impl Held {
     pub fn new(hub: &Hub) -> Self {
-        Self { dispatcher: Arc::clone(&hub.dispatcher), leases: Vec::new() }
+        Self { dispatcher: Arc::clone(&hub.dispatcher), leases: Arc::default() }
+    }
+
+    /// For those who look at it from outside.
+    pub fn shared(&self) -> Arc<Mutex<Vec<Lease>>> {
+        Arc::clone(&self.leases)
+    }
+
+    /// Leases taken, ended ones among them.
+    pub fn len(&self) -> usize {
+        self.leases().len()
+    }
+
+    /// Takes more.
+    pub fn take(&mut self, leases: &[Lease]) {
+        self.leases().extend_from_slice(leases);
+    }
+
+    /// Lets go of them: somebody else sees to their end.
+    pub fn let_go(&mut self) {
+        self.leases().clear();
     }
 
     /// Forgets leases that ended.
     pub fn forget_ended(&mut self) {
-        self.dispatcher.retain_held(&mut self.leases);
+        self.dispatcher.retain_held(&mut self.leases());
+    }
+
+    fn leases(&self) -> MutexGuard<'_, Vec<Lease>> {
+        self.leases.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.dispatcher.give_back(&self.leases);
+        let leases = std::mem::take(&mut *self.leases());
+        self.dispatcher.give_back(&leases);
     }
 }
 

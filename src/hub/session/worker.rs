@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use prost::Message;
 use tokio::{
     sync::mpsc::{self, error::TrySendError},
     task::JoinSet,
@@ -21,6 +22,7 @@ use crate::{
     hub::{
         Hub,
         bells::Listening,
+        presence::{Peer, Standing},
         refused::{Refused, unread},
     },
     proto::SignedEnvelope,
@@ -53,12 +55,16 @@ pub(super) struct Worker {
     voice: Voice,
     credit: u32,
     held: Held,
+    /// Its place among those that stand.
+    standing: Standing,
     /// No offer before this moment: there is no room for any.
     again: Option<Instant>,
 }
 
 impl Worker {
-    pub fn new(hub: &Arc<Hub>, node: &NodeName, agencies: &[AgencyId], voice: Voice) -> Self {
+    pub fn new(hub: &Arc<Hub>, node: &NodeName, agencies: &[AgencyId], peer: Peer, voice: Voice) -> Self {
+        let held = Held::new(hub);
+        let standing = hub.presence.session(node, peer, agencies, held.shared());
         Self {
             hub: Arc::clone(hub),
             node: node.clone(),
@@ -66,7 +72,8 @@ impl Worker {
             directory_version: None,
             voice,
             credit: 0,
-            held: Held::new(hub),
+            held,
+            standing,
             again: None,
         }
     }
@@ -131,6 +138,7 @@ impl Worker {
         match command {
             Command::Credit(more) => {
                 self.credit = self.credit.saturating_add(more).min(self.hub.settings.max_credit);
+                self.standing.credit(self.credit);
                 Ok(())
             }
             Command::Acknowledge(envelope) => {
@@ -175,7 +183,7 @@ impl Worker {
             if leases.is_empty() {
                 return Ok(());
             }
-            self.held.leases.extend_from_slice(&leases);
+            self.held.take(&leases);
             let offers = match self.hub.offers(&self.node, leases).await {
                 Err(refused) if refused.code() == ReasonCode::Busy => {
                     // Others do not read: this one looks again soon, and hears its client meanwhile.
@@ -186,6 +194,8 @@ impl Worker {
             };
             for offer in offers {
                 self.credit -= 1;
+                self.standing.credit(self.credit);
+                self.standing.offered(offer.encoded_len() as u64);
                 self.voice.say(Event::Offer(Box::new(offer))).await?;
             }
         }
@@ -196,10 +206,10 @@ impl Worker {
     /// credit; ended leases are forgotten when that is reached.
     fn room(&mut self) -> usize {
         let most = self.hub.settings.max_credit as usize * 2;
-        if self.held.leases.len() >= most {
+        if self.held.len() >= most {
             self.held.forget_ended();
         }
-        let room = most - self.held.leases.len().min(most);
+        let room = most - self.held.len().min(most);
         OFFERS_AT_ONCE.min(self.credit as usize).min(room)
     }
 

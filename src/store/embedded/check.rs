@@ -10,11 +10,11 @@ mod erased;
 mod projections;
 pub mod salvage;
 
+use self::projections::Projections;
 pub(super) use self::{
     commits::{Commits, Known},
     erased::Erased,
 };
-use self::projections::Projections;
 use super::{EmbeddedOptions, journal, open::lock};
 use crate::{
     store::{StoreError, files::failed, payload::Payload},

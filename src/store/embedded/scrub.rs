@@ -147,7 +147,8 @@ impl Embedded {
             }
             _ => None,
         };
-        let mut erased = commit.as_ref().map(|commit| self.erased_of(commit)).transpose()?.unwrap_or_default();
+        let mut erased =
+            commit.as_ref().map(|commit| self.erased_of(commit)).transpose()?.unwrap_or_default();
         loop {
             let mut findings = Vec::new();
             let mut sink = |finding| findings.push(finding);
@@ -234,27 +235,24 @@ impl Known for Live<'_> {
 
     fn names(&self, leaves: Range<u64>) -> Option<String> {
         let mut names = Names::default();
-        let place = |leaf: u64| self.shared.leaves.get(leaf).ok().flatten().map(|place| Place::decode(&place));
+        let place =
+            |leaf: u64| self.shared.leaves.get(leaf).ok().flatten().map(|place| Place::decode(&place));
         let documents = leaves.take(MAX_LOST).filter(|leaf| place(*leaf).is_some_and(|p| p.document.1 > 0));
         documents.for_each(|leaf| names.add(&format!("the document of leaf {leaf}"), "an agency", 0));
         names.text()
     }
 
-    fn compare_arrays(
-        &mut self,
-        _seq: u64,
-        commit: &Commit,
-        places: &[[u8; PLACE]],
-        nodes: Option<&[Hash]>,
-    ) {
+    fn compare_arrays(&mut self, _seq: u64, commit: &Commit, places: &[[u8; PLACE]], nodes: Option<&[Hash]>) {
         let Shared { leaves, nodes: hashes, .. } = self.shared;
         for (right, index) in places.iter().zip(commit.base_size..) {
-            if leaves.get(index).ok().flatten() != Some(*right) && leaves.append_at(index, &[*right]).is_ok() {
+            if leaves.get(index).ok().flatten() != Some(*right) && leaves.append_at(index, &[*right]).is_ok()
+            {
                 self.mended.push(("leaves", index));
             }
         }
         for (right, index) in nodes.unwrap_or_default().iter().zip(merkle::stored_count(commit.base_size)..) {
-            if hashes.get(index).ok().flatten() != Some(*right) && hashes.append_at(index, &[*right]).is_ok() {
+            if hashes.get(index).ok().flatten() != Some(*right) && hashes.append_at(index, &[*right]).is_ok()
+            {
                 self.mended.push(("nodes", index));
             }
         }

@@ -149,7 +149,8 @@ impl SearchIndex {
     /// Has the index made again at the next start: a full block never changes, and files of the engine keep what was
     /// overwritten. For words that must not stand on the disk any more.
     pub fn make_again(&self) -> Result<(), StoreError> {
-        files::replace_file(&self.again, b"").map_err(failed("noting that the search index is to be made again"))
+        files::replace_file(&self.again, b"")
+            .map_err(failed("noting that the search index is to be made again"))
     }
 
     /// True after [`make_again`](Self::make_again), until the next start.

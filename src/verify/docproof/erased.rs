@@ -54,7 +54,11 @@ impl Erased {
 
     /// Compares it with an envelope that is still there.
     pub fn fits(&self, manifest: &Manifest, envelope: &SignedEnvelope) -> Result<(), String> {
-        let same = manifest.parts.iter().map(|part| &part.sha256[..]).eq(self.parts.iter().map(|part| &part.as_bytes()[..]));
+        let same = manifest
+            .parts
+            .iter()
+            .map(|part| &part.sha256[..])
+            .eq(self.parts.iter().map(|part| &part.as_bytes()[..]));
         let whole = Digest::of(&envelope.encode_to_vec());
         if !same || self.operation != manifest.operation || self.envelope.is_some_and(|said| said != whole) {
             return Err("says that other contents were erased than the document has".into());

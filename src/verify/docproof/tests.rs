@@ -5,8 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use prost::Message;
 use proptest::prelude::*;
+use prost::Message;
 
 use super::{testing::*, *};
 use crate::{

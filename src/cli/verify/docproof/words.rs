@@ -117,7 +117,8 @@ impl Words {
     }
 
     fn erased(&self, erased: &Erased) -> String {
-        let (at, leaf, rule, count) = (vietnam_time(erased.at), erased.leaf, &erased.policy, erased.parts.len());
+        let (at, leaf, rule, count) =
+            (vietnam_time(erased.at), erased.leaf, &erased.policy, erased.parts.len());
         let digests: Vec<_> = erased.parts.iter().map(Digest::to_string).collect();
         let digests = if digests.is_empty() { "-".to_owned() } else { digests.join(", ") };
         match erased.envelope {

@@ -73,13 +73,7 @@ pub trait Known {
     fn names(&self, leaves: Range<u64>) -> Option<String>;
 
     /// Holds what a commit adds against the arrays.
-    fn compare_arrays(
-        &mut self,
-        seq: u64,
-        commit: &Commit,
-        places: &[[u8; PLACE]],
-        nodes: Option<&[Hash]>,
-    );
+    fn compare_arrays(&mut self, seq: u64, commit: &Commit, places: &[[u8; PLACE]], nodes: Option<&[Hash]>);
 }
 
 /// Where the journal ends.

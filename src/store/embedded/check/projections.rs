@@ -211,13 +211,7 @@ impl Known for Projections {
         read.ok().and_then(|()| names.text())
     }
 
-    fn compare_arrays(
-        &mut self,
-        seq: u64,
-        commit: &Commit,
-        places: &[[u8; PLACE]],
-        nodes: Option<&[Hash]>,
-    ) {
+    fn compare_arrays(&mut self, seq: u64, commit: &Commit, places: &[[u8; PLACE]], nodes: Option<&[Hash]>) {
         if !self.covers(seq) {
             return;
         }
