@@ -21,7 +21,7 @@ use crate::{
 /// Bytes of one step; bodies come on top of it, those of one commit at a time.
 const STEP: u64 = 1 << 20;
 /// The first step comes so long after the start.
-const FIRST: Duration = Duration::from_secs(10);
+const FIRST: Duration = Duration::from_secs(5);
 /// Rest after a step that failed, and between two rounds at least.
 const PAUSE: Duration = Duration::from_secs(60);
 /// Findings that are remembered; more are counted.
@@ -45,19 +45,18 @@ struct State {
     frames: u64,
     of_frames: u64,
     problem: String,
+    /// The condition was raised here.
+    raised: bool,
 }
 
 #[derive(Clone, Default)]
 struct Found {
     findings: Vec<Finding>,
     more: u64,
-    /// Findings that nothing but a copy makes good.
-    losses: u64,
 }
 
 impl Found {
     fn add(&mut self, finding: Finding) {
-        self.losses += u64::from(finding.severity == Severity::Loss);
         if self.findings.len() < MAX_FOUND {
             self.findings.push(finding);
         } else {
@@ -72,6 +71,19 @@ impl State {
         let known = |finding: &&Finding| !self.now.findings.iter().any(|now| now.place == finding.place);
         let before = self.before.findings.iter().filter(known);
         self.now.findings.iter().chain(before).filter(|finding| finding.severity == Severity::Loss).collect()
+    }
+
+    /// The first damage that stands, in one sentence, and how many places there are.
+    fn cause(&self) -> (Option<String>, u64) {
+        let standing = self.standing();
+        let more = match standing.len() {
+            0 | 1 => String::new(),
+            count => format!(" and {} more places", count - 1),
+        };
+        let first = standing.first();
+        let cause =
+            first.map(|first| format!("{} {}: {}{more}", first.what.as_str(), first.place, first.detail));
+        (cause, standing.len() as u64)
     }
 
     fn end_round(&mut self, now_us: i64) {
@@ -127,16 +139,13 @@ impl Hub {
                 state.end_round(self.clock.now().0);
             }
         }
-        let standing = state.standing();
-        let cause = standing.first().map(|first| {
-            let more = standing.len() - 1;
-            let more = if more > 0 { format!(" and {more} more places") } else { String::new() };
-            format!("{} {}: {}{more}", first.what.as_str(), first.place, first.detail)
-        });
-        let damaged = standing.len() as u64;
+        let (cause, damaged) = state.cause();
+        let raised = std::mem::replace(&mut state.raised, damaged > 0);
         let scrub = Scrub { finished_us: state.finished_us, bytes: state.bytes, damaged };
         drop(state);
-        self.health.set(Condition::Damage, cause);
+        if damaged > 0 || raised {
+            self.health.set(Condition::Damage, cause);
+        }
         self.health.scrubbed(scrub);
     }
 

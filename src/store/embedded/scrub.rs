@@ -101,7 +101,7 @@ impl Embedded {
         });
         let journal = self.dir.join("journal");
         let mut live = Live { shared: &self.shared, mended: Vec::new() };
-        let mut part = Part { size: 0, documents: 0, bytes: 0, frames: 0 };
+        let mut part = Part::default();
         if let Some(at) = &from {
             (part.size, part.documents) = (at.size, at.documents);
         }
@@ -141,9 +141,18 @@ impl Embedded {
     ) -> Result<(), StoreError> {
         let commit = match &found {
             journal::Finding::Frame(frame) if frame.kind == Kind::Commit => {
-                part.frames += 1;
                 part.bytes += frame.payload.len() as u64;
-                frame::decode(&Bytes::copy_from_slice(frame.payload)).ok().map(|(commit, _)| commit)
+                let decoded = frame::decode(&Bytes::copy_from_slice(frame.payload)).ok();
+                let gap = std::mem::replace(&mut part.gap, decoded.is_none());
+                if let Some((commit, _)) = decoded.as_ref().filter(|_| gap) {
+                    part.size = commit.base_size;
+                    part.documents = commit.head.documents.saturating_sub(commit.documents.len() as u64);
+                }
+                decoded.map(|(commit, _)| commit)
+            }
+            journal::Finding::Damage(_) => {
+                part.gap = true;
+                None
             }
             _ => None,
         };
@@ -153,8 +162,7 @@ impl Embedded {
             let mut findings = Vec::new();
             let mut sink = |finding| findings.push(finding);
             let mut told = Report::to(&mut sink);
-            let mut commits =
-                Commits::new(journal, &self.payload, verifier, Some(live as &mut dyn Known), erased);
+            let mut commits = Commits::new(journal, &self.payload, verifier, Some(&mut *live), erased);
             commits.resume(part.size, part.documents);
             commits.visit(again(&found), &mut told);
             let reached = commits.reached();
@@ -163,8 +171,8 @@ impl Embedded {
                 erased = now;
                 continue;
             }
-            (part.size, part.documents) = reached;
             if let Some(commit) = &commit {
+                (part.size, part.documents) = reached;
                 part.bytes += commit.bodies.iter().map(|body| body.size).sum::<u64>();
             }
             findings.into_iter().for_each(report);
@@ -197,11 +205,13 @@ impl Embedded {
 }
 
 /// What one part came to.
+#[derive(Default)]
 struct Part {
     size: u64,
     documents: u64,
     bytes: u64,
-    frames: u64,
+    /// The frame before could not be read: what it held is not known.
+    gap: bool,
 }
 
 fn again<'f>(found: &journal::Finding<'f>) -> journal::Finding<'f> {

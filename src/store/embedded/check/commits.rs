@@ -126,12 +126,7 @@ impl<'a> Commits<'a> {
     /// Goes on in the middle: behind a commit with this many leaves and documents.
     pub fn resume(&mut self, size: u64, documents: u64) {
         (self.end.size, self.documents) = (size, documents);
-        self.edge = self.projections.as_deref().and_then(|known| known.edge(size));
-    }
-
-    /// What was erased, as far as it concerns the next frame.
-    pub fn set_erased(&mut self, erased: Erased) {
-        self.erased = erased;
+        self.edge = None;
     }
 
     /// True if this is what it knows of erasures.
