@@ -13,6 +13,7 @@ const FILES: &[&str] = &[
     "truc/v1/directory.proto",
     "truc/v1/docproof.proto",
     "truc/v1/search.proto",
+    "truc/v1/export.proto",
     "truc/v1/completeness.proto",
     "truc/v1/audit.proto",
     "truc/v1/presence.proto",

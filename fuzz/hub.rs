@@ -153,5 +153,6 @@ fn settings() -> Settings {
         max_waiting_requests: 16,
         max_batch_leaves: 16,
         recent_bytes: 64 << 10,
+        operator: truc::hub::operate::Rules::default(),
     }
 }

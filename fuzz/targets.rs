@@ -18,8 +18,12 @@ use truc::{
     proto::*,
     tlog::{
         checkpoint::Checkpoint,
+        cosignature::Cosigner,
+        keys::Handover,
         note::{self, Signer, Verifier},
+        policy::Policy,
         proof::TlogProof,
+        witness::AddCheckpoint,
     },
     verify,
 };
@@ -160,8 +164,12 @@ fn names(data: &[u8]) {
     let _ = truc::domain::text::check("field", text, 0..=100);
 }
 
-/// Signed notes, checkpoints and verifier keys. What is taken is written as it was.
+/// Signed notes, checkpoints and verifier keys, and what is made of them: requests to a witness, cosignatures, policies,
+/// changes of a log's key. What is taken is written as it was.
 fn note(data: &[u8]) {
+    if let Ok(policy) = Policy::parse(data) {
+        let _ = (policy.rule(), policy.judge(&String::from_utf8_lossy(data)));
+    }
     let Ok(text) = std::str::from_utf8(data) else { return };
     let _ = note::unverified_text(text);
     if let Ok(opened) = note::open(text, &[signer().verifier()]) {
@@ -174,6 +182,15 @@ fn note(data: &[u8]) {
     if let Ok(verifier) = Verifier::parse(text.trim()) {
         assert_eq!(verifier.to_string(), text.trim());
     }
+    if let Ok(asked) = AddCheckpoint::parse(text) {
+        assert_eq!(asked.encode(), text);
+        let _ = (asked.origin(), asked.judge(&[signer().verifier()], None));
+    }
+    let _ = (cosigner().verifier().find(text), Handover::open(text), verify::log_keys::read(text));
+}
+
+pub fn cosigner() -> Cosigner {
+    Cosigner::from_seed("w.test", &[7; 32]).expect("a good name")
 }
 
 /// A leaf and its proof file, as `truc verify` reads them.

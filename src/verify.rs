@@ -5,7 +5,9 @@
 
 pub mod docproof;
 mod document;
+pub mod export;
 mod facts;
+pub mod log_keys;
 #[cfg(test)]
 pub(crate) mod testing;
 

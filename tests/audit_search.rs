@@ -200,6 +200,7 @@ async fn who_sees_a_district_sees_nothing_of_another_and_leaves_a_trace() {
     ] {
         assert_eq!(refused(&scoped, filter.clone()).await, ReasonCode::OutsideScope, "{filter:?}");
     }
+    exported_within_the_scope(&scoped).await;
     let receipt = |index| soon_receipt(&scoped, index);
     assert_eq!(receipt(town.flood).await.unwrap().index, town.flood);
     assert_eq!(reason(&receipt(town.plan).await.unwrap_err()), ReasonCode::OutsideScope);
@@ -215,10 +216,10 @@ async fn who_sees_a_district_sees_nothing_of_another_and_leaves_a_trace() {
     );
     assert_eq!(reason(&timeline("plan").await.unwrap_err()), ReasonCode::OutsideScope);
 
-    let trace = trace(&town.auditor, "scoped", 18).await;
+    let trace = trace(&town.auditor, "scoped", 20).await;
     assert!(trace.iter().all(|query| query.scope == OTHER && query.time_us > 0));
     let refused: Vec<_> = trace.iter().filter(|q| q.refused() == ReasonCode::OutsideScope).collect();
-    assert_eq!(refused.len(), 8);
+    assert_eq!(refused.len(), 9);
     assert_eq!(refused[0].filter.as_ref().unwrap().below, PROVINCE);
     let receipts: Vec<_> =
         refused.iter().filter(|q| q.call() == AuditCall::Receipt).map(|q| q.index).collect();
@@ -226,6 +227,32 @@ async fn who_sees_a_district_sees_nothing_of_another_and_leaves_a_trace() {
     let subject = trace.iter().find(|query| !query.subject_sha256.is_empty()).unwrap();
     assert_eq!(subject.filter.as_ref().unwrap().subject, "", "words of a subject stay out of the log");
     assert_eq!((trace[0].call(), trace[0].rows, trace[1].rows), (AuditCall::Count, 2, 2));
+}
+
+/// Who sees a part gets the evidence of that part, and of the rest hashes only.
+async fn exported_within_the_scope(scoped: &Client) {
+    let request = ExportRequest { filter: None, complete: true };
+    let refused = soon(scoped.audit().export(request)).await.map(|_| ()).unwrap_err();
+    assert_eq!(reason(&refused), ReasonCode::OutsideScope);
+    let mut pages = soon(scoped.audit().export(ExportRequest::default())).await.unwrap().into_inner();
+    let (mut told, mut hidden) = (Vec::new(), 0);
+    while let Some(page) = pages.message().await.unwrap() {
+        for item in page.items {
+            match item.item.unwrap() {
+                export_item::Item::Leaf(leaf) => {
+                    told.push(Evidence::decode(leaf.evidence).unwrap().document_id);
+                }
+                export_item::Item::Hashes(hashes) => hidden += hashes.hashes.len() / 32,
+                export_item::Item::Document(document) => {
+                    assert_eq!(Manifest::decode(document.manifest).unwrap().document_id, "flood");
+                }
+                export_item::Item::Head(head) => assert_eq!(head.within.len(), 1),
+                export_item::Item::End(_) => panic!("only in files"),
+            }
+        }
+    }
+    assert_eq!(told, ["flood", "flood"]);
+    assert!(hidden > 10, "{hidden}");
 }
 
 async fn soon_receipt(client: &Client, index: u64) -> Result<Receipt, tonic::Status> {
@@ -272,6 +299,7 @@ async fn rows_leave_as_files_with_their_checkpoint() {
     let found = truc(&["audit", "search", "--subject", "lu quet", "--oldest", "--limit", "2"]);
     assert_eq!((found["rows"].as_array().unwrap().len(), &found["more"]), (2, &true.into()));
     assert_eq!(truc(&["audit", "search", "--subject", "lu quet", "--count"])["count"], 3);
+    exports_are_verified(&town, &truc);
     for format in ["csv", "jsonl", "xlsx"] {
         let file = format!("rows.{format}");
         let done = truc(&["audit", "export", "--format", format, "-o", &file, "--below", PROVINCE]);
@@ -286,4 +314,53 @@ async fn rows_leave_as_files_with_their_checkpoint() {
             _ => assert!(text.starts_with(b"PK")),
         }
     }
+}
+
+/// What `truc audit export` writes, `truc verify` proves without the hub, and finds out what was changed.
+fn exports_are_verified(town: &Town, truc: &dyn Fn(&[&str]) -> serde_json::Value) {
+    let folder = town.rig.dir.path();
+    let verify = |arguments: &[&str], code: i32| {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_truc"))
+            .current_dir(folder)
+            .arg("verify")
+            .args(arguments)
+            .args(["--trust", "trusted.keys", "--json"])
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(code), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap()
+    };
+    let whole = truc(&["audit", "export", "--format", "csv", "-o", "whole.csv"]);
+    assert_eq!((&whole["rows"], &whole["nothing_left_out"]), (&whole["tree_size"], &true.into()));
+    std::fs::write(folder.join("trusted.keys"), whole["verifier_key"].as_str().unwrap()).unwrap();
+    assert_eq!(verify(&["whole.csv"], 0)["verdict"], "PROVEN");
+
+    let flood = town.flood.to_string();
+    let range = ["--from-index", &flood, "--tree-size", &(town.flood + 2).to_string()];
+    let asked = [&["audit", "export", "--format", "jsonl", "-o", "range.jsonl"][..], &range].concat();
+    let done = truc(&asked);
+    assert!(done["rows"].as_u64().unwrap() >= 2 && done["from_index"] == town.flood);
+    assert_eq!(verify(&["range.jsonl", "--checkpoint", "range.jsonl.checkpoint"], 0)["verdict"], "PROVEN");
+    let other = verify(&["range.jsonl", "--checkpoint", "whole.csv.checkpoint"], 1);
+    assert_eq!(other["problem"]["place"], "checkpoint");
+
+    let filter = ["--subject", "lu quet", "--below", PROVINCE, "--format", "csv"];
+    let some = truc(&[&["audit", "export", "-o", "some.csv"][..], &filter].concat());
+    assert_eq!((&some["rows"], &some["nothing_left_out"]), (&3.into(), &false.into()));
+    let said = verify(&["some.csv"], 0);
+    assert_eq!(
+        (&said["verdict"], &said["facts"]["nothing_left_out"]),
+        (&"ROWS_PROVEN".into(), &false.into())
+    );
+    let all = truc(&[&["audit", "export", "--complete", "-o", "all.csv"][..], &filter].concat());
+    assert_eq!((&all["rows"], &all["nothing_left_out"]), (&3.into(), &true.into()));
+    assert_eq!(verify(&["all.csv", "--lang", "vi"], 0)["verdict"], "PROVEN");
+
+    let text = std::fs::read_to_string(folder.join("all.csv")).unwrap();
+    let short: String =
+        text.lines().filter(|line| !line.contains(OTHER)).map(|line| format!("{line}\n")).collect();
+    std::fs::write(folder.join("all.csv"), short).unwrap();
+    let said = verify(&["all.csv"], 1);
+    assert_eq!(said["verdict"], "NOT_PROVEN");
+    assert_eq!((&said["faults"][0]["kind"], &said["fault_count"]), (&"ROW_LEFT_OUT".into(), &1.into()));
 }

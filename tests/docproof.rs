@@ -184,13 +184,13 @@ async fn proofs_in_later_heads(rig: &Rig, auditor: &Client, made: &Value) {
     let verifier = Verifier::parse(made["verifier_key"].as_str().unwrap()).unwrap();
     let newest = made["tree_size"].as_u64().unwrap();
     for size in [0, 1, 2, newest / 2, newest] {
-        let request = GetProofRequest { index: 0, tree_size: size };
+        let request = GetProofRequest { index: 0, tree_size: size, ..Default::default() };
         let receipt = auditor.audit().get_proof(request).await.unwrap().into_inner().receipt.unwrap();
         let facts = verify::receipt(&receipt, &verifier).unwrap();
         assert!(facts.index() == 0 && facts.tree_size() >= size.max(1), "{size}");
     }
     for (index, size) in [(newest + 1_000, 0), (5, 5), (5, newest + 1_000)] {
-        let request = GetProofRequest { index, tree_size: size };
+        let request = GetProofRequest { index, tree_size: size, ..Default::default() };
         let refused = auditor.audit().get_proof(request).await.unwrap_err();
         assert_eq!(reason(&refused), ReasonCode::InvalidField);
     }

@@ -13,7 +13,7 @@ use truc::{
             check::{self, Finding, Severity, What},
         },
     },
-    tlog::note::Signer,
+    tlog::{keys::LogKeys, note::Signer},
 };
 
 /// Numbers that look random and are the same in every run.
@@ -128,9 +128,9 @@ fn every_flipped_byte_of_a_body_is_found_with_the_documents_that_need_it() {
 
 /// One whole round, in small steps.
 fn scrub(store: &Embedded) -> Vec<Finding> {
-    let (verifier, mut findings) = (folder::verifier(), Vec::new());
+    let (keys, mut findings) = (LogKeys::from(folder::verifier()), Vec::new());
     for step in 0..10_000 {
-        let step_done = store.scrub(Some(&verifier), 256, &mut |finding| findings.push(finding));
+        let step_done = store.scrub(Some(&keys), 256, &mut |finding| findings.push(finding));
         if step_done.unwrap_or_else(|error| panic!("step {step}: {error}")).ended {
             return findings;
         }

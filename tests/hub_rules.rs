@@ -13,6 +13,8 @@ mod countings;
 mod erasure;
 #[path = "hub_rules/fan_out.rs"]
 mod fan_out;
+#[path = "hub_rules/operate.rs"]
+mod operate;
 #[path = "hub_rules/parts.rs"]
 mod parts;
 #[path = "hub_rules/proofs.rs"]

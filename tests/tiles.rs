@@ -6,6 +6,8 @@
 
 #[path = "tiles/changes.rs"]
 mod changes;
+#[path = "tiles/keys.rs"]
+mod keys;
 #[path = "tiles/mirror.rs"]
 mod mirror;
 #[path = "tiles/python.rs"]

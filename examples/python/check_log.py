@@ -3,7 +3,7 @@
 Needs Python 3.10 or newer and `cryptography`. What is believed is the verifier key on the command line, nothing else:
 
     python3 check_log.py --url https://localhost:7444 --ca certs/ca.pem --vkey hub.vkey \
-        [--old checkpoint.last] [--save checkpoint.last] [--index N] [--everything]
+        [--old checkpoint.last] [--save checkpoint.last] [--index N] [--everything] [--policy FILE]
 
 Ends with 0 when all checks hold, 1 when one fails, 3 when the log can't be reached.
 """
@@ -76,12 +76,12 @@ def verify_inclusion(leaf, index, size, path, root):
 
 
 class VerifierKey:
-    """`name+hash+base64(type || key)`."""
+    """`name+hash+base64(type || key)`; type 1 signs notes, type 4 cosigns them."""
 
-    def __init__(self, text):
+    def __init__(self, text, kind=1):
         self.name, key_hash, encoded = text.strip().split("+", 2)
         data = base64.b64decode(encoded, validate=True)
-        require(len(data) == 33 and data[0] == 1, "the verifier key is not of type Ed25519")
+        require(len(data) == 33 and data[0] == kind, f"the verifier key is not of type {kind}")
         self.key_hash = sha256(self.name.encode() + b"\n" + data)[:4]
         require(self.key_hash.hex() == key_hash, "the verifier key's hash is wrong")
         self.key = Ed25519PublicKey.from_public_bytes(data[1:])
@@ -119,6 +119,54 @@ class Checkpoint:
                 raise CheckFailed("the checkpoint's signature is wrong") from error
             found = True
         return found
+
+
+# --- Witnesses: C2SP tlog-cosignature, tlog-policy ---
+
+
+def has_cosigned(note, key):
+    """True when the note carries a good cosignature/v1 by this witness; a bad one in its name fails the check."""
+    text, _, signatures = note.rpartition("\n\n")
+    found = False
+    for line in signatures.split("\n"):
+        mark, name, encoded = (line.split(" ", 2) + ["", ""])[:3]
+        data = base64.b64decode(encoded, validate=True) if mark == "\u2014" and name == key.name else b""
+        if data[:4] != key.key_hash:
+            continue
+        time = int.from_bytes(data[4:12], "big")
+        try:
+            key.key.verify(data[12:], f"cosignature/v1\ntime {time}\n{text}\n".encode())
+        except InvalidSignature as error:
+            raise CheckFailed(f"the cosignature of {name} is wrong") from error
+        found = True
+    return found
+
+
+def check_policy(policy, note):
+    """Whether the note is cosigned as the policy asks; its `log` lines are not used here."""
+    met, taken, quorum = {}, set(), None
+    for number, line in enumerate(policy.split("\n"), 1):
+        words = line.split()
+        wrong = f"line {number} of the policy is not good"
+        if not words or words[0].startswith("#") or words[0] == "log":
+            continue
+        if words[0] == "witness":
+            require(len(words) in (3, 4) and words[1] not in met, wrong)
+            met[words[1]] = has_cosigned(note, VerifierKey(words[2], kind=4))
+        elif words[0] == "group":
+            name, least, *members = words[1:]
+            require(members and name not in met and not taken & set(members) and set(members) <= set(met), wrong)
+            require(len(set(members)) == len(members), wrong)
+            taken |= set(members)
+            least = {"any": 1, "all": len(members)}.get(least) or int(least)
+            require(1 <= least <= len(members), wrong)
+            met[name] = sum(met[member] for member in members) >= least
+        else:
+            require(words[0] == "quorum" and len(words) == 2 and quorum is None, wrong)
+            quorum = True if words[1] == "none" else met.get(words[1])
+            require(quorum is not None, wrong)
+    require(quorum is not None, "the policy has no quorum")
+    require(quorum, "the checkpoint is not cosigned as the policy asks")
 
 
 # --- The site: C2SP tlog-tiles ---
@@ -221,10 +269,13 @@ class Tree:
 # --- Checks ---
 
 
-def check(site, key, old_note, index, everything):
+def check(site, key, old_note, index, everything, policy=None):
     done = []
     checkpoint = Checkpoint(site.get("checkpoint").decode(), key)
     done.append(f"the checkpoint of {checkpoint.size} leaves is signed by {key.name}")
+    if policy is not None:
+        check_policy(policy, checkpoint.note)
+        done.append("it is cosigned as the policy asks")
     tree = Tree(site, checkpoint)
     done.append("the tiles hash to the signed root")
     if old_note is not None:
@@ -273,6 +324,7 @@ def main():
     parser.add_argument("--save", help="save the checkpoint here when all checks hold")
     parser.add_argument("--index", type=int, help="prove that this entry is in the log")
     parser.add_argument("--everything", action="store_true", help="check all tiles and all entries")
+    parser.add_argument("--policy", help="which witnesses have to have cosigned (C2SP tlog-policy)")
     options = parser.parse_args()
     vkey = options.vkey
     if pathlib.Path(vkey).exists():
@@ -280,7 +332,8 @@ def main():
     old = pathlib.Path(options.old).read_text(encoding="utf-8") if options.old else None
     try:
         site = Site(options.url, options.ca)
-        checkpoint, done = check(site, VerifierKey(vkey), old, options.index, options.everything)
+        policy = pathlib.Path(options.policy).read_text(encoding="utf-8") if options.policy else None
+        checkpoint, done = check(site, VerifierKey(vkey), old, options.index, options.everything, policy)
     except (CheckFailed, ValueError) as error:
         print(f"FAILED: {error}", file=sys.stderr)
         return 1

@@ -26,7 +26,9 @@ ACCEPTANCE, CONSIGNMENT, HANDOVER, HANDOVER_FAILURE, REGISTERED, REJECTION = 1, 
 BUSINESS, PARKED, RECALL, DIRECTORY, RECORDED = 64, 65, 66, 68, 69
 ERASED, HOLD = 72, 73
 ATTACHMENTS, ALL = 1, 2
-EVENTS = {*range(1, 15), *range(64, 75), *range(77, 80)}
+HELD, RELEASED, CANCELLED = 77, 78, 79
+LOG_KEY_CHANGE = 75
+EVENTS = {*range(1, 15), *range(64, 72), ERASED, HOLD, HELD, RELEASED, CANCELLED}
 UNKNOWN_KEY, BAD_SIGNATURE, KEY_REVOKED, KEY_NOT_VALID, UNSUPPORTED, DUPLICATE = 15, 16, 17, 18, 19, 32
 AGENCY_SEAL, PERSON = 1, 2
 
@@ -129,25 +131,133 @@ def base64_exact(text):
     return value
 
 
-def open_checkpoint(note, verifier_key):
-    """Origin, size and root of a checkpoint with exactly one signature: this key's (C2SP signed-note)."""
-    name, hash_text, encoded = verifier_key.split("+", 2)
-    key = base64_exact(encoded)
-    if len(key) != 33 or key[0] != 1 or sha256(name.encode(), b"\n", key)[:4].hex() != hash_text:
-        raise ValueError("not a verifier key")
+class Key:
+    """A C2SP verifier key: type 1 signs notes, type 4 cosigns them."""
+
+    def __init__(self, text, kind=1):
+        self.text, (self.name, hash_text, encoded) = text, text.split("+", 2)
+        key = base64_exact(encoded)
+        self.hash = sha256(self.name.encode(), b"\n", key)[:4]
+        if len(key) != 33 or key[0] != kind or self.hash.hex() != hash_text:
+            raise ValueError("not a verifier key")
+        self.key = Ed25519PublicKey.from_public_bytes(key[1:])
+
+    def signature(self, line):
+        """The bytes of a signature line by this key."""
+        dash, signer, value = line.split(" ")
+        value = base64_exact(value)
+        if dash != "\u2014" or signer != self.name or value[:4] != self.hash:
+            raise ValueError(f"not signed by {self.text}")
+        return value[4:]
+
+
+def open_note(note, keys):
+    """The text of a note that exactly these keys signed, in this order (C2SP signed-note)."""
     text, _, signatures = note.rpartition("\n\n")
-    line = signatures.removesuffix("\n")
-    if not signatures.endswith("\n") or "\n" in line or any(ord(c) < 32 and c != "\n" for c in note):
-        raise ValueError("not one signature")
-    dash, signer, value = line.split(" ")
-    value = base64_exact(value)
-    if dash != "\u2014" or signer != name or value[:4].hex() != hash_text:
-        raise ValueError("not signed by the hub's key")
-    Ed25519PublicKey.from_public_bytes(key[1:]).verify(value[4:], (text + "\n").encode())
+    lines = signatures.removesuffix("\n").split("\n")
+    if not signatures.endswith("\n") or len(lines) != len(keys) or any(ord(c) < 32 and c != "\n" for c in note):
+        raise ValueError(f"not {len(keys)} signatures")
+    for key, line in zip(keys, lines):
+        key.key.verify(key.signature(line), (text + "\n").encode())
+    return text
+
+
+def head_of(text):
+    """Origin, size and root of a checkpoint's text."""
     origin, size, root = text.split("\n")
-    if origin != name or str(int(size)) != size or int(size) < 0:
-        raise ValueError("not a checkpoint of this log")
+    if str(int(size)) != size or int(size) < 0:
+        raise ValueError("not a checkpoint")
     return origin, int(size), base64_exact(root)
+
+
+def open_checkpoint(note, key):
+    """Origin, size and root of a checkpoint with exactly one signature: this key's."""
+    origin, size, root = head_of(open_note(note, [key]))
+    if origin != key.name:
+        raise ValueError("not a checkpoint of this log")
+    return origin, size, root
+
+
+PROOF = "c2sp.org/tlog-proof@v1\n"
+
+
+def inclusion_root(index, size, leaf, path):
+    """The root that an audit path leads to (RFC 9162 section 2.1.3.2)."""
+    node, last, current = index, size - 1, leaf
+    for sibling in path:
+        if last == 0:
+            raise ValueError("the path is too long")
+        if node % 2 or node == last:
+            current = sha256(b"\x01", sibling, current)
+            while node % 2 == 0 and node:
+                node, last = node >> 1, last >> 1
+        else:
+            current = sha256(b"\x01", current, sibling)
+        node, last = node >> 1, last >> 1
+    if last:
+        raise ValueError("the path is too short")
+    return current
+
+
+def log_keys(text):
+    """The keys of a log from the proofs of their changes, oldest first: [(verifier key, last size or None)]."""
+    keys, before = [], -1
+    if text and not text.startswith(PROOF):
+        raise ValueError("not a proof of a change of the log's key")
+    for proof in text.split(PROOF)[1:]:
+        head, note = proof.split("\n\n", 1)
+        extra, place, *path = head.split("\n")
+        leaf = base64_exact(extra.removeprefix("extra "))
+        index = int(place.removeprefix("index "))
+        event = Message(leaf)
+        if not extra.startswith("extra ") or place != f"index {index}" or event.int(3) != LOG_KEY_CHANGE:
+            raise ValueError("not a proof of a change of the log's key")
+        statement = event.message(21).message(14).text(1)
+        header, old, new, where = statement.rpartition("\n\n")[0].split("\n")
+        old, new = Key(old), Key(new)
+        if header != "truc log key change v1" or where != str(index) or index <= before or old.name != new.name:
+            raise ValueError("not a statement about this place of the log")
+        if old.text == new.text or (keys and keys[-1][0] != old.text) or event.message(7).text(3) != old.name:
+            raise ValueError("the changes do not follow each other")
+        open_note(statement, [old, new])
+        _, size, root = open_checkpoint(note, old)
+        path = [base64_exact(one) for one in path]
+        if size != index + 1 or inclusion_root(index, size, sha256(b"\x00", leaf), path) != root:
+            raise ValueError("the change is not the last leaf under the old key's last head")
+        keys[-1:] = [(old.text, size), (new.text, None)]
+        before = index
+    return keys
+
+
+def trusted_key(key, text, trusted):
+    """The key that the file names, with the sizes that it signs: trusted, or tied to a trusted one by proven changes."""
+    keys = log_keys(text)
+    names = [known for known, _ in keys]
+    if keys and key not in names:
+        raise ValueError("the changes are of another log's key")
+    if key not in trusted and not (key in names and any(known in trusted for known in names)):
+        raise ValueError(f"{key!r} is not trusted")
+    at = names.index(key) if key in names else 0
+    first = keys[at - 1][1] + 1 if at else 0
+    return Key(key), first, keys[at][1] if keys else None
+
+
+def check_cosignatures(note, given):
+    """Witnesses whose cosignatures are good by the keys beside them (C2SP tlog-cosignature); whose they are, nobody says."""
+    text, found = note.rpartition("\n\n")[0] + "\n", {}
+    for one in given:
+        one = Message(one, {1: bytes, 2: bytes})
+        key, line = Key(one.text(1), kind=4), one.text(2)
+        stamped = key.signature(line.removesuffix("\n"))
+        time = int.from_bytes(stamped[:8], "big")
+        if not line.endswith("\n") or "\n" in line[:-1] or time >> 63:
+            raise ValueError("not a cosignature")
+        key.key.verify(stamped[8:], f"cosignature/v1\ntime {time}\n{text}".encode())
+        public = key.key.public_bytes_raw()
+        if public in found:
+            raise ValueError("a witness twice")
+        found[public] = key.name
+    return sorted(found.values())
 
 
 def several_root(leaves, start, end, given):
@@ -199,6 +309,8 @@ class Event:
         self.speech = Envelope(message.bytes(17)) if message.all(17) else None
         self.count, self.digest, self.code = message.int(18), message.bytes(19), message.int(20)
         self.change, self.deadline = message.message(21), message.int(23)
+        # On whose word it happened: an operator's, in an action that has a leaf of its own.
+        self.by_hand, self.redirected_to = bool(message.all(26)) and message.int(27) != 0, message.text(28)
         verdict = message.message(14)
         self.rules, self.as_of, self.legal = verdict.int(1), verdict.int(2), verdict.int(4)
         reports = map(Message, verdict.all(3))
@@ -225,16 +337,14 @@ class Course:
         (self.recipient,) = event.recipients
         self.list, self.last, self.deadline, self.end, self.reason = (
             event.previous, event.hash, event.deadline, "WAITING", "")
-        self.open, self.code, self.asked = True, 0, asks
+        self.open, self.code, self.asked, self.held, self.late = True, 0, asks, False, False
 
     def go_on(self, event, origin, manifest):
         if event.previous != self.last:
             raise ValueError("an event before it is not in the file")
         agency = None
         if event.speech is None:
-            if not self.open or event.kind != HANDOVER_FAILURE or event.time < self.deadline:
-                raise ValueError("no deadline passed")
-            self.close("EXPIRED")
+            self.by_hand(event) if event.kind in (HELD, RELEASED, CANCELLED) else self.expire(event)
         elif event.speech.type == RECEIPT:
             agency = self.receipt(event, origin, manifest)
         else:
@@ -242,8 +352,27 @@ class Course:
         self.last = event.hash
         return agency
 
+    def expire(self, event):
+        early = event.time < self.deadline and not event.by_hand
+        if not self.open or event.kind != HANDOVER_FAILURE or early:
+            raise ValueError("no deadline passed")
+        self.close("EXPIRED")
+
+    def by_hand(self, event):
+        """An operator's word: held, released, sent again after an end without the recipient, or cancelled."""
+        again = event.kind == RELEASED and self.late
+        if not event.by_hand or not (self.open or again) or (event.kind == RELEASED and not (self.held or again)):
+            raise ValueError("no word that an operator can give here")
+        self.held = event.kind == HELD
+        if event.kind == CANCELLED:
+            self.close("CANCELLED")
+        elif again:
+            self.open, self.late, self.deadline = True, False, event.deadline
+            self.end = self.end if self.end == "REFUSED_BY_CLERK" else "WAITING"
+
     def close(self, end):
         self.open, self.end = False, self.end if self.end == "REFUSED_BY_CLERK" else end
+        self.held, self.late = False, end in ("EXPIRED", "CANCELLED")
 
     def receipt(self, event, origin, manifest):
         said = Message(event.speech.payload)
@@ -296,6 +425,7 @@ class Reader:
 
     def __init__(self, envelope, events, origin):
         self.origin, self.lists, self.courses, self.speeches = origin, [], {}, []
+        self.redirects = {}
         first = (event for event in events if event.kind == ACCEPTANCE and event.speech is None)
         self.first, self.envelope, self.erased = next(first, None), envelope, []
         if envelope is None:
@@ -373,6 +503,8 @@ class Reader:
             if recipient not in self.courses:
                 raise ValueError("its consignment is not in the file")
             agency = self.courses[recipient].go_on(event, self.origin, self.first.manifest)
+            if event.kind == CANCELLED:
+                self.redirects[event.hash] = event.redirected_to
             if agency is not None:
                 self.speeches.append((event, event.speech, event.speech.type, agency))
 
@@ -385,7 +517,8 @@ class Reader:
 
     def consigned(self, event):
         course = Course(event, self.operation in (1, 2))
-        if course.recipient in self.courses or all(course.list != given.hash for given in self.lists):
+        listed = any(course.list == given.hash for given in self.lists)
+        if course.recipient in self.courses or not (listed or self.redirects.get(course.list) == course.recipient):
             raise ValueError("a second consignment, or one without its acceptance")
         self.courses[course.recipient] = course
 
@@ -480,17 +613,17 @@ def note_key(change, keys):
 
 
 def read_file(data):
-    """The file in its one allowed form: key, checkpoint, envelope, [(index, leaf, hash)], [hash]."""
+    """The file in its one allowed form: key, checkpoint, envelope, [(index, leaf, hash)], [hash], changes, [cosignature]."""
     if not data.startswith(MAGIC):
         raise ValueError("does not begin with the magic line")
-    shape = {1: bytes, 2: bytes, 3: "many", 4: "many", 5: "many"}
+    shape = {1: bytes, 2: bytes, 3: "many", 4: "many", 5: "many", 20: bytes, 21: "many"}
     file = Message(data[len(MAGIC) :], shape)
     if len(file.all(3)) > 1:
         raise ValueError("two envelopes")
     leaves = [Message(leaf, {1: int, 2: bytes, 3: bytes}) for leaf in file.all(4)]
     envelope = Envelope(file.bytes(3), canonical=True) if file.all(3) else None
     leaves = [(leaf.int(1), leaf.bytes(2), leaf.bytes(3)) for leaf in leaves]
-    return file.text(1), file.text(2), envelope, leaves, file.all(5)
+    return file.text(1), file.text(2), envelope, leaves, file.all(5), file.text(20), file.all(21)
 
 
 def at(place, work, leaf=None):
@@ -515,10 +648,12 @@ def check_inclusion(leaves, size, root, given):
 
 def verify(data, trusted):
     """What the file proves; NotProven with the first fault."""
-    key, note, envelope, leaves, given = at("file", lambda: read_file(data))
-    if key not in trusted:
-        raise NotProven("hub_key", f"{key!r} is not trusted")
+    key, note, envelope, leaves, given, changes, cosigned = at("file", lambda: read_file(data))
+    key, first, last = at("hub_key", lambda: trusted_key(key, changes, trusted))
     origin, size, root = at("checkpoint", lambda: open_checkpoint(note, key))
+    if size < first or (last is not None and size > last):
+        raise NotProven("checkpoint", "signed by a key of the log that signs heads of other sizes")
+    witnesses = at("checkpoint", lambda: check_cosignatures(note, cosigned))
     for index, leaf, leaf_hash in leaves:
         if len(leaf) > 65_535 or sha256(b"\x00", leaf) != leaf_hash:
             raise NotProven("leaf", "damaged", index)
@@ -535,6 +670,7 @@ def verify(data, trusted):
         "manifest_sha256": reader.first.manifest.hex(),
         "hub": origin,
         "tree_size": size,
+        "cosigned_in_the_name_of": witnesses,
         "signed_messages": messages,
         "missing": reader.missing(),
         "erased": [

@@ -66,6 +66,9 @@ pub struct EventLine {
     pub reasons: Vec<Word>,
     /// Valid signatures; none when the hub itself speaks.
     pub signed_by: Vec<Signer>,
+    /// The person on whose word the hub did it.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub actor: String,
     /// Origin of the hub.
     pub hub: String,
     #[serde(skip)]
@@ -99,6 +102,7 @@ impl EventLine {
             status_code: evidence.status_code,
             reasons: words(evidence),
             signed_by: signatures.filter(|report| report.valid).map(Signer::new).collect(),
+            actor: evidence.actor.clone().unwrap_or_default().name,
             hub: evidence.issuer.clone().unwrap_or_default().hub,
             at: Timestamp(evidence.event_time_us),
         }
@@ -120,7 +124,11 @@ impl EventLine {
     /// Who signed, for people.
     pub fn who(&self) -> String {
         if self.signed_by.is_empty() {
-            return "hub".into();
+            return if self.actor.is_empty() {
+                "hub".into()
+            } else {
+                format!("hub, on the word of {}", self.actor)
+            };
         }
         self.signed_by.iter().map(Signer::shown).collect::<Vec<_>>().join("\n")
     }

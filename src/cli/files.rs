@@ -6,6 +6,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use ring::digest::{Context, SHA256};
+
+use crate::domain::id::Digest;
+
 /// A local file that stands in the way.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
@@ -101,6 +105,25 @@ fn restrict(options: &mut OpenOptions, readers: Readers) {
     if readers == Readers::Owner {
         options.mode(0o600);
     }
+}
+
+/// SHA-256 of a file of any size; `seen` is told how many bytes were read each time.
+pub fn digest(path: &Path, mut seen: impl FnMut(u64)) -> Result<Digest, FileError> {
+    let mut file = File::open(path).map_err(FileError::io(path))?;
+    let (mut context, mut chunk) = (Context::new(&SHA256), vec![0; 128 * 1024]);
+    loop {
+        let count = match file.read(&mut chunk) {
+            Ok(0) => break,
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(FileError::io(path)(error)),
+        };
+        context.update(&chunk[..count]);
+        seen(count as u64);
+    }
+    let mut digest = [0; 32];
+    digest.copy_from_slice(context.finish().as_ref());
+    Ok(Digest(digest))
 }
 
 #[cfg(not(unix))]

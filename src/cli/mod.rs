@@ -1,5 +1,6 @@
 //! The commands. Each is one file with `Args` and `Args::run`, and one line below.
 
+pub mod action;
 pub mod address;
 pub mod audit;
 pub mod bench;
@@ -21,6 +22,7 @@ mod output;
 pub mod overview;
 pub mod pki;
 pub mod presence;
+pub mod queue;
 pub mod rebuild;
 pub mod receipt;
 pub mod receipt_files;
@@ -34,6 +36,8 @@ pub mod status;
 mod table;
 pub mod verify;
 pub mod watch;
+pub mod why;
+pub mod witnesses;
 mod witnessing;
 
 use std::process::ExitCode;
@@ -95,10 +99,14 @@ commands! {
     Overview => overview,
     Retention => retention,
     Integrity => integrity,
+    Why => why,
+    Queue => queue,
+    Action => action,
     Sessions => sessions,
     Nodes => nodes,
     Contacts => contacts,
     Flows => flows,
+    Witnesses => witnesses,
     Keygen => keygen,
     Log => log,
     Pki => pki,

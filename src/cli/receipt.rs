@@ -9,8 +9,8 @@ use super::{
     receipt_files::{self, Written},
 };
 use crate::{
-    client::{Patience, timeline},
-    proto::GetTimelineRequest,
+    client::{ClientError, Patience, timeline},
+    proto::{GetProofRequest, GetTimelineRequest},
 };
 
 /// Fetches the proofs of a document's events, verifies them, and writes them as files that anyone can check offline.
@@ -34,6 +34,10 @@ pub struct Args {
     /// The hub's verifier key, a file or its text, if you know it already; else the hub is asked.
     #[arg(long, value_name = "FILE|TEXT")]
     vkey: Option<String>,
+    /// In the newest checkpoint that witnesses cosigned, with their lines, for `truc verify --policy`. For auditors and
+    /// operators; into a folder of its own.
+    #[arg(long)]
+    cosigned: bool,
     #[command(flatten)]
     connection: Connection,
 }
@@ -53,7 +57,7 @@ impl Args {
         let client = self.connection.client().await?;
         let mut terms = client.terms().await?;
         if let Some(known) = &self.vkey {
-            terms.verifier = receipt_files::read_vkey(known)?;
+            terms = terms.trusting(&receipt_files::read_vkey(known)?)?;
         }
         let request = GetTimelineRequest {
             document_id: self.id,
@@ -61,15 +65,26 @@ impl Args {
             revision: self.revision,
             ..GetTimelineRequest::default()
         };
-        let vkey = receipt_files::write_vkey(&self.out, &terms.verifier)?;
-        let (mut receipts, mut failure) = (Vec::new(), None);
+        let vkey = receipt_files::write_keys(&self.out, &terms)?;
+        let (mut receipts, mut failure, mut leaves) = (Vec::new(), None, Vec::new());
         let write = |event: timeline::Event| {
-            let written = receipt_files::write(&self.out, &event.receipt, &terms.verifier);
+            if self.cosigned {
+                leaves.push(event.receipt.index);
+                return true;
+            }
+            let written = receipt_files::write(&self.out, &event.receipt, &terms.keys);
             written.map(|written| receipts.push(written)).map_err(|error| failure = Some(error)).is_ok()
         };
         let document = timeline::read(&client, &terms, request, &Patience::default(), write).await?;
         if let Some(failure) = failure {
             return Err(failure);
+        }
+        for index in leaves {
+            let request = GetProofRequest { index, cosigned: true, ..GetProofRequest::default() };
+            let answer = client.audit().get_proof(request).await?.into_inner();
+            let receipt =
+                answer.receipt.ok_or_else(|| ClientError::answer("the hub's answer has no proof"))?;
+            receipts.push(receipt_files::write(&self.out, &receipt, &terms.keys)?);
         }
         let verifier = &terms.verifier;
         let saved = Saved {

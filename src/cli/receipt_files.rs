@@ -13,9 +13,11 @@ use super::{
     files::{self, FileError},
 };
 use crate::{
+    client::Terms,
     domain::id::AgencyId,
     proto::Receipt,
     tlog::{
+        keys::Trust,
         note::Verifier,
         proof::{MAX_PROOF, TlogProof},
     },
@@ -47,6 +49,9 @@ pub struct Written {
     pub tlog_proof: PathBuf,
 }
 
+/// The proofs of all changes of the log's key, once in a folder where there was one.
+pub const HUB_KEYS: &str = "hub.keys";
+
 /// Puts the hub's key into the folder, which it makes if need be. A different key there is never overwritten.
 pub fn write_vkey(folder: &Path, verifier: &Verifier) -> Result<PathBuf, FileError> {
     std::fs::create_dir_all(folder).map_err(FileError::io(folder))?;
@@ -55,20 +60,37 @@ pub fn write_vkey(folder: &Path, verifier: &Verifier) -> Result<PathBuf, FileErr
     Ok(path)
 }
 
+/// The same for a hub whose key may have been changed: an older key of its that stands there stays, with the proofs of the
+/// changes beside it.
+pub fn write_keys(folder: &Path, terms: &Terms) -> Result<PathBuf, FileError> {
+    std::fs::create_dir_all(folder).map_err(FileError::io(folder))?;
+    let proofs = &terms.announced.log_keys;
+    if !proofs.is_empty() {
+        files::replace(&folder.join(HUB_KEYS), proofs.as_bytes())?;
+    }
+    let path = folder.join(HUB_VKEY);
+    let known = read_vkey_file(&path).is_ok_and(|known| terms.keys.contains(&known));
+    if known { Ok(path) } else { write_vkey(folder, &terms.verifier) }
+}
+
 /// Verifies a receipt and writes its two files. To write it again changes nothing; other content is never overwritten.
-pub fn write(folder: &Path, receipt: &Receipt, verifier: &Verifier) -> Result<Written, Failure> {
-    let facts = verify::receipt(receipt, verifier).map_err(|error| {
+pub fn write(folder: &Path, receipt: &Receipt, trust: &(impl Trust + ?Sized)) -> Result<Written, Failure> {
+    let facts = verify::receipt(receipt, trust).map_err(|error| {
         Failure::new(Exit::Refused, format!("leaf {} is not proven: {error}", receipt.index))
     })?;
-    let (evidence, tlog_proof) = write_at(&folder.join(name(&facts)), receipt, verifier)?;
+    let (evidence, tlog_proof) = write_at(&folder.join(name(&facts)), receipt, trust)?;
     Ok(Written { index: facts.index(), event: facts.event().as_str_name(), evidence, tlog_proof })
 }
 
 /// The same under a name of the caller's choice; returns the paths of leaf and proof.
-pub fn write_at(base: &Path, receipt: &Receipt, verifier: &Verifier) -> Result<(PathBuf, PathBuf), Failure> {
+pub fn write_at(
+    base: &Path,
+    receipt: &Receipt,
+    trust: &(impl Trust + ?Sized),
+) -> Result<(PathBuf, PathBuf), Failure> {
     let proof = tlog_proof(receipt)?;
     // As a stranger will read them.
-    verify::evidence_with_proof(&receipt.evidence, &proof, verifier)?;
+    verify::evidence_with_proof(&receipt.evidence, &proof, trust)?;
     let paths = (base.with_added_extension(EVIDENCE), base.with_added_extension(TLOG_PROOF));
     put(&paths.0, &receipt.evidence)?;
     put(&paths.1, proof.as_bytes())?;

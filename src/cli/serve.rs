@@ -13,7 +13,10 @@ use tokio::{net::TcpListener, signal::unix::SignalKind};
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
-use super::{Exit, Failure, Output, files, witnessing::open_witness};
+use super::{
+    Exit, Failure, Output, files,
+    witnessing::{ask_witnesses, open_witness},
+};
 use crate::{
     config::{Config, IndexEngine, RetainedBodies, RetentionOperation, RetentionRule},
     domain::{
@@ -29,7 +32,7 @@ use crate::{
         tls::Acceptor,
         witness::WitnessDoor,
     },
-    hub::{Hub, LogIdentity, Settings, StartError, clock::Clock, retention::Policy},
+    hub::{Hub, LogIdentity, Settings, StartError, clock::Clock, operate, retention::Policy},
     proto::{ErasedScope, Operation},
     store::{
         embedded::{Embedded, EmbeddedOptions, Opened, index::Engine},
@@ -88,7 +91,7 @@ impl Args {
         let (listener, address) = bind(config.listen.address, "listen.address").await?;
         let log_door = bind_where(config.log_http.address, "log_http.address").await?;
         let monitor_door = bind_where(config.monitor.address, "monitor.address").await?;
-        let mut witness = open_witness(&config)?;
+        let mut witness = open_witness(&config, &hub)?;
         let witness_address = config.witness.address.filter(|_| witness.is_some());
         let witness_door = bind_where(witness_address, "witness.address").await?;
         let told = |door: &Option<(TcpListener, SocketAddr)>| Some(door.as_ref()?.1.to_string());
@@ -116,6 +119,7 @@ impl Args {
         if let Some((listener, _)) = log_door {
             hub.spawn(serve_log(listener, &config, &hub, &acceptor, witness, stop.clone()));
         }
+        ask_witnesses(&config, &hub)?;
         hub.watch_health(config.monitor.health_limits());
         let monitor = Monitor::new(Arc::clone(&hub), Arc::clone(&acceptor));
         hub.spawn(monitor.watch_certificates(config.monitor.look_every, config.monitor.certificate_warning));
@@ -244,6 +248,10 @@ async fn build(config: &Config, file: &Path) -> Result<(Arc<Hub>, Started), Fail
     let store = Arc::new(opened.store);
     let hub = Hub::start(store, payload, log, settings, Clock::system()).map_err(|error| match error {
         StartError::Store(_) => Failure::new(Exit::File, error).with_help(DAMAGED),
+        StartError::KeyWasChanged { .. } => Failure::new(Exit::File, error).with_help(
+            "a change of the key was interrupted, or log.key is an old one: run `truc log rotate`, which finishes it, or put \
+             the newest key there",
+        ),
         StartError::ForeignLog(_) => Failure::new(Exit::File, error).with_help(other_log),
         other => Failure::new(Exit::File, other),
     })?;
@@ -291,8 +299,9 @@ pub fn store_options(config: &Config) -> EmbeddedOptions {
 /// The log's name and key.
 pub fn log_identity(config: &Config) -> Result<LogIdentity, Failure> {
     let bad = |error: &dyn std::fmt::Display| {
-        Failure::new(Exit::File, format!("the log key {}: {error}", config.log.key.display()))
-            .with_help("`truc pki init` makes one. The log keeps one key for ever: don't replace it.")
+        Failure::new(Exit::File, format!("the log key {}: {error}", config.log.key.display())).with_help(
+            "`truc pki init` makes one, and `truc log rotate` changes it: never replace it by hand.",
+        )
     };
     let seed = read_seed(&config.log.key).map_err(|error| bad(&error))?;
     let signer = Signer::from_seed(&config.origin, &seed).map_err(|error| bad(&error))?;
@@ -320,6 +329,12 @@ fn settings(config: &Config) -> Result<Settings, Failure> {
         max_waiting_requests: config.store.batch_max * 4,
         max_batch_leaves: config.store.batch_max,
         recent_bytes: usize::try_from(config.store.recent).unwrap_or(usize::MAX),
+        operator: operate::Rules {
+            four_eyes_above: config.operator.four_eyes_above,
+            undo_window_us: us(config.operator.undo_window),
+            approval_window_us: us(config.operator.approval_window),
+            actions_per_minute: config.operator.actions_per_minute,
+        },
     })
 }
 

@@ -1,21 +1,35 @@
 //! `truc verify`: what files prove, without hub and without network.
 
+/// Picks the sentence of the language: `say!(words, "English", "Vietnamese")`, both with the same arguments.
+macro_rules! say {
+    ($words:expr, $en:literal, $vi:literal $(, $($args:tt)*)?) => {
+        match $words.0 {
+            $crate::cli::verify::docproof::Language::En => format!($en $(, $($args)*)?),
+            $crate::cli::verify::docproof::Language::Vi => format!($vi $(, $($args)*)?),
+        }
+    };
+}
+
 pub mod docproof;
+mod export;
 mod facts;
 mod folder;
 mod report;
 #[cfg(test)]
 mod tests;
+mod trusted;
 
 use std::path::{Path, PathBuf};
 
 pub use report::{Check, KeySource, Report};
+pub use trusted::Given;
+use trusted::trusted;
 
 use super::{
     Exit, Failure, Output,
     files::FileError,
     keygen::read_public_key,
-    receipt_files::{EVIDENCE, HUB_VKEY, TLOG_PROOF, read_vkey, read_vkey_file},
+    receipt_files::{EVIDENCE, TLOG_PROOF},
 };
 use crate::{client::folder::ENVELOPE, domain::signature::PublicKey, tlog::note::Verifier};
 
@@ -25,8 +39,8 @@ const PROOF_MARK: &[u8] = b"c2sp.org/tlog-proof@";
 /// Verifies proofs and documents offline, and says what they prove and what not.
 ///
 /// Takes NAME.evidence or NAME.tlog-proof (its twin is looked for beside it), a .receipt file, the folder of a
-/// document made by `truc receive`, a folder of proofs made by `truc receipt`, or a .docproof file made by `truc audit
-/// bundle`. Ends with 1 if a check fails.
+/// document made by `truc receive`, a folder of proofs made by `truc receipt`, a .docproof file made by `truc audit
+/// bundle`, or a file made by `truc audit export` with its proof beside it. Ends with 1 if a check fails.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// What to verify.
@@ -39,31 +53,46 @@ pub struct Args {
     /// Public key of sender or recipient, to verify their signatures anew; may be repeated.
     #[arg(long = "key", value_name = "FILE.pub")]
     keys: Vec<PathBuf>,
-    /// For a .docproof file: the verifier keys that you trust, one a line, as the hubs published them.
+    /// The verifier keys that you trust, one a line, as the hubs published them.
     #[arg(long, value_name = "KEYS")]
     trust: Option<PathBuf>,
-    /// For a .docproof file: language of the verdict.
+    /// Proofs of the changes of the log's key, as `truc log keys` writes them; else hub.keys beside the file. They lead from
+    /// a key that you trust to the others, and need no trust of their own. A .docproof file holds them.
+    #[arg(long, value_name = "FILE")]
+    log_keys: Option<PathBuf>,
+    /// Which witnesses have to have cosigned, and how many (C2SP tlog-policy). Its logs are trusted too.
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
+    /// Language of the verdict, for a .docproof file, an export, and for what a policy proves.
     #[arg(long, value_enum, default_value_t)]
     lang: docproof::Language,
+    /// For an export: a checkpoint that you hold, which the export has to be of.
+    #[arg(long, value_name = "NOTE")]
+    checkpoint: Option<PathBuf>,
+    /// For an export: another program may have saved the file again, as long as every row is right.
+    #[arg(long)]
+    resaved: bool,
 }
 
 impl Args {
     /// Runs the command.
     pub async fn run(self, output: &Output) -> Result<(), Failure> {
+        let given = Given::read(&self)?;
         if docproof::is_one(&self.path)? {
-            let mut trusted =
-                self.trust.as_deref().map(docproof::read_trust).transpose()?.unwrap_or_default();
-            trusted.extend(self.vkey.as_deref().map(read_vkey).transpose()?);
-            return docproof::run(&self.path, &trusted, self.lang, output);
+            return docproof::run(&self.path, &given.keys, given.policy.as_ref(), self.lang, output);
+        }
+        if let Some(file) = export::recognise(&self.path)? {
+            let how = export::How {
+                trusted: &given.keys,
+                checkpoint: self.checkpoint.as_deref(),
+                resaved: self.resaved,
+                language: self.lang,
+            };
+            return export::run(&file, &how, output);
         }
         let keys = self.keys.iter().map(|path| Ok((path.clone(), read_public_key(path)?)));
         let keys = keys.collect::<Result<Vec<_>, FileError>>()?;
-        if self.trust.is_some() {
-            return Err(Failure::new(Exit::Usage, "--trust belongs to a .docproof file")
-                .with_help("name the hub's key with --vkey"));
-        }
-        let vkey = self.vkey.as_deref().map(read_vkey).transpose()?;
-        let report = verify(&self.path, vkey, &keys)?;
+        let report = verify_by(&self.path, given, &keys, self.lang)?;
         output.print(&report, Report::to_text);
         if report.ok {
             return Ok(());
@@ -76,16 +105,28 @@ impl Args {
 /// Verifies what is at `path` with the hub's key as it is known, or else as it lies beside it; and the signatures of
 /// these public keys. Fails only where nothing could be checked: a failed check stands in the report.
 pub fn verify(path: &Path, vkey: Option<Verifier>, keys: &[(PathBuf, PublicKey)]) -> Result<Report, Failure> {
+    let given = Given { keys: vkey.into_iter().collect(), ..Given::default() };
+    verify_by(path, given, keys, docproof::Language::En)
+}
+
+/// The same with all that may be given: several keys, proofs of their changes, a policy.
+pub fn verify_by(
+    path: &Path,
+    given: Given,
+    keys: &[(PathBuf, PublicKey)],
+    language: docproof::Language,
+) -> Result<Report, Failure> {
     let target = Target::recognise(path)?;
     let mut report = Report::default();
-    let Some(verifier) = verifier(target.folder(), vkey, &mut report)? else { return Ok(report.conclude()) };
+    let Some(trusted) = trusted(target.folder(), given, &mut report)? else { return Ok(report.conclude()) };
     match &target {
-        Target::Pair(base) => folder::pair(base, &verifier, &mut report),
-        Target::Receipt(file) => _ = folder::receipt(file, &verifier, &mut report),
-        Target::Proofs(dir) => folder::proofs(dir, &verifier, &mut report)?,
-        Target::Document(dir) => folder::document(dir, &verifier, &mut report),
+        Target::Pair(base) => folder::pair(base, &trusted, &mut report),
+        Target::Receipt(file) => _ = folder::receipt(file, &trusted, &mut report),
+        Target::Proofs(dir) => folder::proofs(dir, &trusted, &mut report)?,
+        Target::Document(dir) => folder::document(dir, &trusted, &mut report),
     }
     report.check_keys(keys);
+    trusted.tell(language, &mut report);
     Ok(report.conclude())
 }
 
@@ -126,31 +167,5 @@ impl Target {
             Self::Pair(file) | Self::Receipt(file) => file.parent().unwrap_or(Path::new("")),
             Self::Proofs(dir) | Self::Document(dir) => dir,
         }
-    }
-}
-
-/// The key to verify with; `None` if the one beside the files is damaged, which is a failed check.
-fn verifier(dir: &Path, given: Option<Verifier>, report: &mut Report) -> Result<Option<Verifier>, Failure> {
-    let path = dir.join(HUB_VKEY);
-    let beside = match path.exists() {
-        true => Some(read_vkey_file(&path)),
-        false => None,
-    };
-    match (given, beside) {
-        (Some(given), None) => Ok(Some(report.use_key(given, KeySource::Given))),
-        (Some(given), Some(beside)) => {
-            let same = beside.map_err(|error| error.to_string()).and_then(|beside| match beside == given {
-                true => Ok(()),
-                false => Err(format!("names the key {beside}, not the one given")),
-            });
-            report.check(HUB_VKEY, same, |()| "is the key that was given".to_owned());
-            Ok(Some(report.use_key(given, KeySource::Given)))
-        }
-        (None, Some(beside)) => {
-            let found = report.check(HUB_VKEY, beside, |key| format!("the key of {}", key.name()));
-            Ok(found.map(|key| report.use_key(key, KeySource::BesideTheFiles)))
-        }
-        (None, None) => Err(Failure::new(Exit::Usage, "no verifier key of the hub")
-            .with_help(format!("give it with --vkey, or put it beside the file as {HUB_VKEY}"))),
     }
 }

@@ -22,6 +22,8 @@ pub async fn fetch(client: &Client, request: GetBundleRequest) -> Result<DocProo
                 proof.verifier_key = head.verifier_key;
                 proof.checkpoint = head.checkpoint;
                 proof.envelope = head.envelope;
+                proof.log_keys = head.log_keys;
+                proof.cosignatures = head.cosignatures;
             }
             Some(Page::Leaves(page)) => proof.leaves.extend(page.leaves),
             Some(Page::Hashes(page)) => proof.hashes.extend(page.hashes),

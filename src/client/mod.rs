@@ -7,6 +7,7 @@ mod connect;
 pub mod download;
 pub mod draft;
 mod error;
+pub mod export;
 pub mod folder;
 pub mod mirror;
 mod patience;

@@ -9,7 +9,8 @@ use crate::{
         reason::Reason,
     },
     proto::{Evidence, GetCapabilitiesRequest, GetCapabilitiesResponse, Receipt},
-    tlog::{merkle::MAX_PATH, note::Verifier, proof::TlogProof},
+    tlog::{keys::LogKeys, merkle::MAX_PATH, note::Verifier, proof::TlogProof},
+    verify::log_keys,
 };
 
 /// The hub's announcements. Ask once after connecting.
@@ -17,8 +18,10 @@ use crate::{
 pub struct Terms {
     /// Limits, origin, defaults.
     pub announced: GetCapabilitiesResponse,
-    /// With this the hub's receipts verify.
+    /// The key that signs now.
     pub verifier: Verifier,
+    /// All keys of the hub's log: with them its receipts verify, old ones too.
+    pub keys: LogKeys,
 }
 
 impl Client {
@@ -27,11 +30,25 @@ impl Client {
         let announced = self.submission().get_capabilities(GetCapabilitiesRequest {}).await?.into_inner();
         let verifier = Verifier::parse(&announced.verifier_key)
             .map_err(|error| ClientError::answer(format!("the hub's verifier key: {error}")))?;
-        Ok(Terms { announced, verifier })
+        Terms::new(announced, &verifier)
     }
 }
 
 impl Terms {
+    /// Terms for somebody who trusts this key: one of the log's, tied to the newest by the changes that the hub proves.
+    pub fn new(announced: GetCapabilitiesResponse, trusted: &Verifier) -> Result<Self, ClientError> {
+        let keys = log_keys::trusted(&announced.log_keys, std::slice::from_ref(trusted))
+            .map_err(|error| ClientError::answer(error.to_string()))?;
+        let keys = keys.into_iter().find(|keys| keys.contains(trusted));
+        let keys = keys.unwrap_or_else(|| trusted.clone().into());
+        Ok(Self { announced, verifier: keys.newest().clone(), keys })
+    }
+
+    /// The same for somebody who trusts this key instead of what the hub says.
+    pub fn trusting(self, trusted: &Verifier) -> Result<Self, ClientError> {
+        Self::new(self.announced, trusted)
+    }
+
     /// Origin of the hub: stands in everything that is signed for it.
     #[must_use]
     pub fn origin(&self) -> &str {
@@ -48,7 +65,7 @@ impl Terms {
         let path = path.ok_or_else(|| wrong("a hash of its path has not 32 bytes".into()))?;
         let proof =
             TlogProof { extra: None, index: receipt.index, path, checkpoint: receipt.checkpoint.clone() };
-        proof.verify(&receipt.evidence, &self.verifier).map_err(|error| wrong(error.to_string()))?;
+        proof.verify(&receipt.evidence, &self.keys).map_err(|error| wrong(error.to_string()))?;
         Evidence::decode(receipt.evidence.clone()).map_err(|error| wrong(error.to_string()))
     }
 
@@ -102,7 +119,7 @@ pub(crate) mod testing {
             max_chunk_bytes: 1 << 20,
             ..GetCapabilitiesResponse::default()
         };
-        (Terms { announced, verifier: signer.verifier() }, signer)
+        (Terms::new(announced, &signer.verifier()).expect("good terms"), signer)
     }
 
     /// The receipt of a leaf that is the third of three.

@@ -168,6 +168,7 @@ fn bounds(found: &mut Findings, config: &Config) {
         ("submission.max_manifest", submission.max_manifest),
         ("submission.max_recipients", submission.max_recipients.into()),
         ("delivery.session_max_credit", delivery.session_max_credit.into()),
+        ("operator.actions_per_minute", config.operator.actions_per_minute.into()),
         ("store.index_lag", store.index_lag as u64),
         ("store.batch_max", store.batch_max as u64),
     ];
@@ -184,6 +185,7 @@ fn bounds(found: &mut Findings, config: &Config) {
         ("submission.clock_skew", submission.clock_skew),
         ("submission.default_deadline", submission.default_deadline),
         ("submission.upload_retention", submission.upload_retention),
+        ("operator.approval_window", config.operator.approval_window),
         ("delivery.lease", delivery.lease),
         ("delivery.retry_first", delivery.retry_first),
         ("log.witness_every", config.log.witness_every),

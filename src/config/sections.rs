@@ -73,6 +73,8 @@ section! {
         submission: Submission = Submission::default();
         /// How documents go out.
         delivery: Delivery = Delivery::default();
+        /// What operators may do about deliveries.
+        operator: Operator = Operator::default();
         /// The embedded store.
         store: Store = Store::default();
         /// How long contents are kept. Evidence is never erased.
@@ -261,6 +263,22 @@ section! {
 }
 
 section! {
+    /// `[operator]`
+    Operator {
+        /// An action that touches more deliveries than this waits for the approval of a second operator.
+        four_eyes_above: u64 = 100;
+        /// Cancel, expire and redirect hold the deliveries and take effect after this time; until then they can be undone.
+        #[serde(with = "human::duration")]
+        undo_window: Duration = Duration::from_secs(10 * 60);
+        /// An action that nobody approved lapses after this time.
+        #[serde(with = "human::duration")]
+        approval_window: Duration = DAY;
+        /// Actions of one operator in a minute.
+        actions_per_minute: u32 = 30;
+    }
+}
+
+section! {
     /// `[store]`
     Store {
         /// Size of a journal segment.
@@ -382,6 +400,7 @@ pub(super) const SECTIONS: &[(&str, Docs)] = &[
     ("limits", Limits::DOCS),
     ("submission", Submission::DOCS),
     ("delivery", Delivery::DOCS),
+    ("operator", Operator::DOCS),
     ("store", Store::DOCS),
     ("retention", Retention::DOCS),
     ("scrub", Scrub::DOCS),

@@ -41,6 +41,8 @@ impl Transport {
     pub const EXPIRED: Self = Self(TransportState::Expired);
     /// Taken out of the queue.
     pub const CANCELLED: Self = Self(TransportState::Cancelled);
+    /// In the queue and not offered: an operator holds it.
+    pub const HELD: Self = Self(TransportState::Held);
 
     /// From a stored number; `None` for what is no state.
     #[must_use]
@@ -57,7 +59,7 @@ impl Transport {
     /// True when nothing can move it any more.
     #[must_use]
     pub fn is_final(self) -> bool {
-        !matches!(self, Self::SCHEDULED | Self::READY)
+        !matches!(self, Self::SCHEDULED | Self::READY | Self::HELD)
     }
 }
 
@@ -72,7 +74,7 @@ pub fn on_consigned(state: Transport) -> Option<Moved> {
 ///
 /// The same outcome again is [`Taken::Repeated`], another one `ALREADY_FINAL`. From the deadline on it is
 /// `DEADLINE_PASSED`, whether or not the expiry was written yet. A delivery that is still scheduled was shown to
-/// nobody: its receipt is `UNKNOWN_DOCUMENT`.
+/// nobody: its receipt is `UNKNOWN_DOCUMENT`. One that is held may have been offered before: its receipt counts.
 pub fn on_receipt(
     state: Transport,
     outcome: Outcome,
@@ -85,8 +87,8 @@ pub fn on_receipt(
         Outcome::Unspecified => return Err(Reason::invalid("outcome", "is required")),
     };
     match state {
-        Transport::READY if now < deadline => Ok(Taken::Moved(end)),
-        Transport::READY | Transport::EXPIRED => {
+        Transport::READY | Transport::HELD if now < deadline => Ok(Taken::Moved(end)),
+        Transport::READY | Transport::HELD | Transport::EXPIRED => {
             Err(Reason::new(ReasonCode::DeadlinePassed, format!("it had to be taken over before {deadline}")))
         }
         Transport::SCHEDULED => Err(Reason::new(
@@ -108,11 +110,41 @@ pub fn on_deadline(state: Transport, now: Timestamp, deadline: Timestamp) -> Opt
         return None;
     }
     let event = match state {
-        Transport::READY => EventKind::ContentHandoverFailure,
+        Transport::READY | Transport::HELD => EventKind::ContentHandoverFailure,
         Transport::SCHEDULED => EventKind::ContentConsignmentFailure,
         _ => return None,
     };
     Some(Moved { state: Transport::EXPIRED, event })
+}
+
+/// What an operator's word does to one delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Word {
+    /// Not to be offered; also when another hold takes it over.
+    Hold,
+    /// To be offered again.
+    Release,
+    /// Out of the queue.
+    Cancel,
+    /// As if the deadline had passed.
+    Expire,
+    /// What ended without the recipient waits again.
+    Resend,
+}
+
+/// Applies an operator's word. `None` where it changes nothing: what the recipient ended stays ended.
+#[must_use]
+pub fn on_word(state: Transport, word: Word) -> Option<Moved> {
+    let waits = matches!(state, Transport::READY | Transport::HELD);
+    let ended = matches!(state, Transport::EXPIRED | Transport::CANCELLED);
+    let (applies, state, event) = match word {
+        Word::Hold => (waits, Transport::HELD, EventKind::DeliveryHeld),
+        Word::Release => (state == Transport::HELD, Transport::READY, EventKind::DeliveryReleased),
+        Word::Cancel => (waits, Transport::CANCELLED, EventKind::DeliveryCancelled),
+        Word::Expire => (waits, Transport::EXPIRED, EventKind::ContentHandoverFailure),
+        Word::Resend => (ended, Transport::READY, EventKind::DeliveryReleased),
+    };
+    applies.then_some(Moved { state, event })
 }
 
 #[cfg(test)]
@@ -170,6 +202,29 @@ mod tests {
         assert_eq!(event(Transport::HANDED_OVER), None);
         assert_eq!(on_consigned(Transport::SCHEDULED).map(|moved| moved.state), Some(Transport::READY));
         assert_eq!(on_consigned(Transport::EXPIRED), None);
+    }
+
+    #[test]
+    fn a_held_delivery_can_end_and_a_recipients_word_stays() {
+        let taken = on_receipt(Transport::HELD, Outcome::Accepted, IN_TIME, DEADLINE);
+        assert!(matches!(taken, Ok(Taken::Moved(moved)) if moved.state == Transport::HANDED_OVER));
+        assert_eq!(code(Transport::HELD, Outcome::Accepted, DEADLINE), ReasonCode::DeadlinePassed);
+        let expired = on_deadline(Transport::HELD, DEADLINE, DEADLINE).map(|moved| moved.event);
+        assert_eq!(expired, Some(EventKind::ContentHandoverFailure));
+        let words = [Word::Hold, Word::Release, Word::Cancel, Word::Expire, Word::Resend];
+        let after = |state, word| on_word(state, word).map(|moved| moved.state);
+        for ended in [Transport::HANDED_OVER, Transport::REFUSED, Transport::SCHEDULED] {
+            assert!(words.iter().all(|word| on_word(ended, *word).is_none()), "{ended:?}");
+        }
+        assert_eq!(after(Transport::READY, Word::Hold), Some(Transport::HELD));
+        assert_eq!(after(Transport::READY, Word::Release), None);
+        assert_eq!(after(Transport::HELD, Word::Release), Some(Transport::READY));
+        assert_eq!(after(Transport::HELD, Word::Cancel), Some(Transport::CANCELLED));
+        assert_eq!(after(Transport::READY, Word::Resend), None);
+        for ended in [Transport::EXPIRED, Transport::CANCELLED] {
+            assert_eq!(after(ended, Word::Resend), Some(Transport::READY));
+            assert_eq!(after(ended, Word::Cancel), None);
+        }
     }
 
     #[test]

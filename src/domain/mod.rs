@@ -1,6 +1,7 @@
 //! Meaning and rules: no async, no clock, no I/O. Time, randomness and stored facts come in as arguments.
 
 pub mod agency;
+pub mod cause;
 pub mod day;
 pub mod delivery;
 pub mod directory;
@@ -15,6 +16,7 @@ pub mod reason;
 pub mod retention;
 pub mod retry;
 pub mod role;
+pub mod search;
 pub mod signature;
 pub mod status;
 pub mod text;

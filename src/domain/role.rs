@@ -43,9 +43,11 @@ impl Duty {
     #[must_use]
     pub const fn for_change(change: &Change) -> Self {
         match change {
-            Change::PutNode(_) | Change::RevokeNode(_) | Change::AddKey(_) | Change::RevokeKey(_) => {
-                Self::Security
-            }
+            Change::PutNode(_)
+            | Change::RevokeNode(_)
+            | Change::AddKey(_)
+            | Change::RevokeKey(_)
+            | Change::ChangeLogKey(_) => Self::Security,
             Change::PutAgency(_) | Change::SetAgencyState(_) => Self::Registrar,
         }
     }

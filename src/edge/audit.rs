@@ -9,7 +9,12 @@ use super::{
     caller::Caller,
     grpc_status::{refuse, status},
 };
-use crate::{hub::Hub, proto::*, rpc::audit_service_server::AuditService};
+use crate::{
+    domain::reason::ReasonCode,
+    hub::{Hub, refused::Refused},
+    proto::*,
+    rpc::audit_service_server::AuditService,
+};
 
 /// The service over a hub.
 pub struct Audit(pub Arc<Hub>);
@@ -21,9 +26,13 @@ impl AuditService for Audit {
         request: Request<GetCheckpointRequest>,
     ) -> Result<Response<GetCheckpointResponse>, Status> {
         Caller::from_request(&request).map_err(refuse)?;
+        let checkpoint = self.0.checkpoint();
+        let keys = self.0.keys();
         Ok(Response::new(GetCheckpointResponse {
-            checkpoint: self.0.checkpoint(),
-            verifier_key: self.0.log().verifier().to_string(),
+            verifier_key: keys.signer_of(&checkpoint),
+            checkpoint,
+            cosigned: self.0.cosigned().map(|head| head.note()).unwrap_or_default(),
+            log_keys: keys.proofs.clone(),
         }))
     }
 
@@ -56,9 +65,27 @@ impl AuditService for Audit {
         Caller::from_request(&request)
             .and_then(|caller| caller.require_reader().map(drop))
             .map_err(refuse)?;
-        let GetProofRequest { index, tree_size } = request.into_inner();
-        let receipt = self.0.proof(index, tree_size).await.map_err(|refused| status(&refused))?;
+        let GetProofRequest { index, tree_size, cosigned } = request.into_inner();
+        let receipt = match (cosigned, tree_size) {
+            (false, size) => self.0.proof(index, size).await,
+            (true, 0) => self.0.cosigned_proof(index).await,
+            (true, _) => {
+                let detail = "tree_size: must be 0 with cosigned";
+                Err(Refused::because(ReasonCode::InvalidField, detail))
+            }
+        };
+        let receipt = receipt.map_err(|refused| status(&refused))?;
         Ok(Response::new(GetProofResponse { receipt: Some(receipt) }))
+    }
+
+    async fn get_witnesses(
+        &self,
+        request: Request<GetWitnessesRequest>,
+    ) -> Result<Response<GetWitnessesResponse>, Status> {
+        Caller::from_request(&request)
+            .and_then(|caller| caller.require_reader().map(drop))
+            .map_err(refuse)?;
+        Ok(Response::new(self.0.witness_states()))
     }
 
     async fn get_bundle(
@@ -83,5 +110,13 @@ impl AuditService for Audit {
         let reader = Caller::from_request(&request).and_then(|caller| caller.reader()).map_err(refuse)?;
         let counted = self.0.count(&reader, request.into_inner()).await;
         Ok(Response::new(counted.map_err(|refused| status(&refused))?))
+    }
+    type ExportStream = Pin<Box<dyn Stream<Item = Result<ExportResponse, Status>> + Send>>;
+
+    async fn export(&self, request: Request<ExportRequest>) -> Result<Response<Self::ExportStream>, Status> {
+        let reader = Caller::from_request(&request).and_then(|caller| caller.reader()).map_err(refuse)?;
+        let pages = self.0.export(&reader, request.into_inner()).await;
+        let pages = ReceiverStream::new(pages.map_err(|refused| status(&refused))?);
+        Ok(Response::new(Box::pin(pages.map(|page| page.map_err(|refused| status(&refused))))))
     }
 }

@@ -33,11 +33,12 @@ impl DirectoryService for Directories {
         let caller = Caller::from_request(&request).map_err(refuse)?;
         let change = request.into_inner().change.unwrap_or_default();
         let duty = change.change.as_ref().map_or(Duty::Registrar, Duty::for_change);
-        caller.require_duty(duty).map_err(refuse)?;
+        let actor = caller.require_duty(duty).map_err(refuse)?;
         if change.change.is_none() {
             return Err(refuse(Reason::invalid("change", "is missing")));
         }
-        let accepted = self.0.change_directory(change).await.map_err(|refused| status(&refused))?;
+        let accepted =
+            self.0.change_directory_by(Some(actor), change).await.map_err(|refused| status(&refused))?;
         Ok(Response::new(ChangeResponse { receipt: Some(accepted.receipt) }))
     }
 
@@ -46,9 +47,10 @@ impl DirectoryService for Directories {
         request: Request<ImportAgenciesRequest>,
     ) -> Result<Response<ImportAgenciesResponse>, Status> {
         let caller = Caller::from_request(&request).map_err(refuse)?;
-        caller.require_duty(Duty::Registrar).map_err(refuse)?;
+        let actor = caller.require_duty(Duty::Registrar).map_err(refuse)?;
         let ImportAgenciesRequest { agencies, dry_run } = request.into_inner();
-        let imported = self.0.import_agencies(agencies, dry_run).await.map_err(|refused| status(&refused))?;
+        let imported = self.0.import_agencies_by(Some(actor), agencies, dry_run).await;
+        let imported = imported.map_err(|refused| status(&refused))?;
         Ok(Response::new(imported))
     }
 

@@ -27,6 +27,50 @@ impl OperatorService for Operators {
         answer(self.0.overview().await)
     }
 
+    async fn why(&self, request: Request<WhyRequest>) -> Result<Response<WhyResponse>, Status> {
+        watcher(&request)?;
+        answer(self.0.why(request.into_inner()).await)
+    }
+
+    async fn queue_summary(
+        &self,
+        request: Request<QueueSummaryRequest>,
+    ) -> Result<Response<QueueSummaryResponse>, Status> {
+        watcher(&request)?;
+        answer(self.0.queue_summary(request.into_inner()).await)
+    }
+
+    async fn queue_list(
+        &self,
+        request: Request<QueueListRequest>,
+    ) -> Result<Response<QueueListResponse>, Status> {
+        watcher(&request)?;
+        answer(self.0.queue_list(request.into_inner()).await)
+    }
+
+    async fn act(&self, request: Request<ActRequest>) -> Result<Response<ActResponse>, Status> {
+        let actor = operator(&request)?;
+        answer(self.0.act(&actor, request.into_inner()).await)
+    }
+
+    async fn list_actions(
+        &self,
+        request: Request<ListActionsRequest>,
+    ) -> Result<Response<ListActionsResponse>, Status> {
+        watcher(&request)?;
+        answer(self.0.list_actions(request.into_inner()).await)
+    }
+
+    async fn approve(&self, request: Request<ApproveRequest>) -> Result<Response<ApproveResponse>, Status> {
+        let actor = operator(&request)?;
+        answer(self.0.approve(&actor, request.into_inner()).await)
+    }
+
+    async fn undo(&self, request: Request<UndoRequest>) -> Result<Response<UndoResponse>, Status> {
+        let actor = operator(&request)?;
+        answer(self.0.undo(&actor, request.into_inner()).await)
+    }
+
     async fn list_sessions(
         &self,
         request: Request<ListSessionsRequest>,
@@ -67,4 +111,8 @@ fn answer<T>(outcome: Result<T, Refused>) -> Result<Response<T>, Status> {
 fn watcher<T>(request: &Request<T>) -> Result<(), Status> {
     let caller = Caller::from_request(request).map_err(refuse)?;
     caller.require_watcher().map(drop).map_err(refuse)
+}
+
+fn operator<T>(request: &Request<T>) -> Result<Actor, Status> {
+    Caller::from_request(request).and_then(|caller| caller.require_operator()).map_err(refuse)
 }

@@ -192,6 +192,7 @@ fn capabilities(hub: &Hub) -> GetCapabilitiesResponse {
     GetCapabilitiesResponse {
         origin: hub.log().origin.clone(),
         verifier_key: hub.log().verifier().to_string(),
+        log_keys: hub.keys().proofs.clone(),
         max_part_bytes: limits.max_part_bytes,
         max_inline_bytes: settings.max_inline_bytes,
         max_chunk_bytes: saturate(MAX_CHUNK),

@@ -84,6 +84,12 @@ impl LogDoor {
         if path == "/checkpoint" {
             return self.checkpoint(headers);
         }
+        if path == "/hub.keys" {
+            return match self.hub.keys().proofs.clone() {
+                none if none.is_empty() => told(StatusCode::NOT_FOUND, "this log has had one key only"),
+                proofs => answer(StatusCode::OK, TEXT, ASK_AGAIN, proofs.into()),
+            };
+        }
         match path.strip_prefix('/').and_then(Tile::parse) {
             Some(Tile { row: Row::Entries, .. }) if self.entries == Entries::Withheld => {
                 told(StatusCode::NOT_FOUND, "this log does not serve its entries here")
@@ -91,7 +97,7 @@ impl LogDoor {
             Some(tile) => self.tile(tile).await,
             None => told(
                 StatusCode::NOT_FOUND,
-                "there are /checkpoint, /tile/L/N[.p/W] and /tile/entries/N[.p/W]",
+                "there are /checkpoint, /hub.keys, /tile/L/N[.p/W] and /tile/entries/N[.p/W]",
             ),
         }
     }

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     domain::{directory::Prepared, reason::ReasonCode},
-    proto::{Agency, DirectoryChange, ImportAgenciesResponse},
+    proto::{Actor, Agency, DirectoryChange, ImportAgenciesResponse},
 };
 
 /// Agencies of one import call.
@@ -24,18 +24,37 @@ const MAX_CHANGE: usize = 60_000;
 impl Hub {
     /// Applies one change.
     pub async fn change_directory(self: &Arc<Self>, change: DirectoryChange) -> Result<Accepted, Refused> {
+        self.change_directory_by(None, change).await
+    }
+
+    /// The same on this person's word, which stands in the evidence.
+    pub async fn change_directory_by(
+        self: &Arc<Self>,
+        actor: Option<Actor>,
+        change: DirectoryChange,
+    ) -> Result<Accepted, Refused> {
         let len = change.encoded_len();
         if len > MAX_CHANGE {
             let detail =
                 format!("the change has {len} bytes, at most {MAX_CHANGE} fit into a leaf: split it");
             return Err(Refused::because(ReasonCode::TooLarge, detail));
         }
-        self.settle(Proposal::Change(Box::new(change))).await
+        self.settle(Proposal::Change(Box::new(change), actor)).await
     }
 
     /// Adds many agencies; bad ones are quarantined.
     pub async fn import_agencies(
         self: &Arc<Self>,
+        agencies: Vec<Agency>,
+        dry_run: bool,
+    ) -> Result<ImportAgenciesResponse, Refused> {
+        self.import_agencies_by(None, agencies, dry_run).await
+    }
+
+    /// The same on this person's word, which stands in the evidence.
+    pub async fn import_agencies_by(
+        self: &Arc<Self>,
+        actor: Option<Actor>,
         agencies: Vec<Agency>,
         dry_run: bool,
     ) -> Result<ImportAgenciesResponse, Refused> {
@@ -47,7 +66,7 @@ impl Hub {
             let hub = Arc::clone(self);
             return blocking(move || hub.dry_import(&agencies)).await;
         }
-        match self.sequencer.propose(Proposal::Import(agencies)).await? {
+        match self.sequencer.propose(Proposal::Import(agencies, actor)).await? {
             Answer::Imported(response) => Ok(response),
             _ => Err(Refused::because(ReasonCode::StoreFailed, "the writer gave no import result")),
         }

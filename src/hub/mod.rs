@@ -10,9 +10,13 @@ pub mod figures;
 pub mod health;
 pub mod intake;
 mod lanes;
+pub mod log_keys;
+pub mod operate;
 pub mod presence;
 pub mod proofs;
 pub mod query;
+pub mod queue;
+mod reach;
 mod recent;
 pub mod refused;
 pub mod report;
@@ -27,7 +31,9 @@ mod sync;
 mod tiles;
 pub mod transfer;
 pub mod watch;
+mod why;
 pub mod witness;
+pub mod witnesses;
 mod workers;
 
 use std::sync::{Arc, PoisonError, RwLock};
@@ -37,10 +43,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     domain::{directory::Directory, document::Limits, id::NodeName, retry::Backoff},
     store::{Store, StoreError, payload::Payload},
-    tlog::{
-        checkpoint::Checkpoint,
-        note::{Signer, Verifier},
-    },
+    tlog::note::{Signer, Verifier},
 };
 use bells::Bells;
 use clock::Clock;
@@ -82,6 +85,8 @@ pub struct Settings {
     pub max_batch_leaves: usize,
     /// Bytes of memory for documents and proofs that were committed lately.
     pub recent_bytes: usize,
+    /// What operators may do.
+    pub operator: operate::Rules,
 }
 
 /// The log's name and keys.
@@ -118,6 +123,24 @@ pub enum StartError {
     /// The stored head is not one that this log key signed.
     #[error("the stored checkpoint is not signed by this log key: {0}")]
     ForeignLog(String),
+    /// Witnesses cosigned more than the log has: going on would fork it.
+    #[error(
+        "a head of {known} leaves was cosigned, and the log has {here}: this data folder is an older copy"
+    )]
+    OldCopy {
+        /// Leaves that were cosigned.
+        known: u64,
+        /// Leaves that are here.
+        here: u64,
+    },
+    /// The log goes on with another key than this one.
+    #[error("the log's key was changed at leaf {leaf}; since then it is {newest}")]
+    KeyWasChanged {
+        /// Where the change stands.
+        leaf: u64,
+        /// The key that signs now.
+        newest: String,
+    },
     /// A thread could not be started.
     #[error("starting the hub's threads: {0}")]
     Thread(#[from] std::io::Error),
@@ -136,6 +159,7 @@ pub struct Hub {
     store: Arc<dyn Store>,
     payload: Arc<Payload>,
     log: Arc<LogIdentity>,
+    keys: log_keys::Keys,
     settings: Settings,
     clock: Clock,
     directory: Arc<RwLock<Arc<Directory>>>,
@@ -159,8 +183,16 @@ pub struct Hub {
     search: std::sync::OnceLock<search::Follower>,
     /// What flows between the levels, where this hub counts it.
     figures: std::sync::OnceLock<figures::Follower>,
+    /// Who cosigns this log, where somebody is asked to.
+    witnesses: std::sync::OnceLock<Arc<witnesses::Witnesses>>,
+    /// This hub as a witness of other logs, where it is one.
+    witness: std::sync::OnceLock<Arc<witness::Witness>>,
     /// What auditors asked and the log does not hold yet.
     trace: Arc<search::trace::Trace>,
+    /// When the next action of an operator goes on by itself.
+    actions_due: Arc<std::sync::atomic::AtomicI64>,
+    /// How often each operator acts.
+    paces: operate::Paces,
     /// Who is connected, and who was last heard of when.
     presence: Arc<presence::Presence>,
     /// Open two-way sessions.
@@ -203,14 +235,20 @@ impl Hub {
         clock: Clock,
         workers: Workers,
     ) -> Result<(Arc<Self>, ByHand), StartError> {
-        check_head(&*store, &log)?;
-        let directory = Arc::new(RwLock::new(Arc::new(load_directory(&*store)?)));
+        if log.origin != log.signer.name() {
+            return Err(StartError::ForeignLog(format!("the key is named for {}", log.signer.name())));
+        }
+        let directory = load_directory(&*store)?;
+        let keys = log_keys::Keys::load(&*store, &directory, &log)?;
+        keys.check_head(&store.head())?;
+        let directory = Arc::new(RwLock::new(Arc::new(directory)));
         let dispatcher = Arc::new(Dispatcher::load(&*store, settings.lease_us, settings.backoff)?);
         let feeds = Arc::new(Bells::default());
         let recent = Arc::new(Recent::new(settings.recent_bytes));
         let erasures = Arc::new(Erasures::load(&*store)?);
         let (notices, _) = tokio::sync::broadcast::channel(256);
         let log = Arc::new(log);
+        let actions_due = Arc::new(std::sync::atomic::AtomicI64::new(i64::MAX));
         let (sequencer, writer) = Sequencer::new(sequencer::Parts {
             store: Arc::clone(&store),
             log: Arc::clone(&log),
@@ -224,6 +262,7 @@ impl Hub {
             max_waiting_requests: settings.max_waiting_requests,
             max_batch_leaves: settings.max_batch_leaves,
             max_recipients: settings.limits.max_recipients,
+            actions_due: Arc::clone(&actions_due),
         })?;
         let presence = Arc::new(presence::Presence::new(clock.clone()));
         let hub = Arc::new(Self {
@@ -232,6 +271,7 @@ impl Hub {
             store,
             payload,
             log,
+            keys,
             settings,
             clock,
             directory,
@@ -248,7 +288,11 @@ impl Hub {
             bundles: Arc::new(tokio::sync::Semaphore::new(proofs::MAX_BUNDLES)),
             search: std::sync::OnceLock::new(),
             figures: std::sync::OnceLock::new(),
+            witnesses: std::sync::OnceLock::new(),
+            witness: std::sync::OnceLock::new(),
             trace: Arc::default(),
+            actions_due,
+            paces: operate::Paces::default(),
             sessions: std::sync::atomic::AtomicUsize::new(0),
             stopping: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -269,6 +313,12 @@ impl Hub {
     #[must_use]
     pub fn log(&self) -> &LogIdentity {
         &self.log
+    }
+
+    /// All keys that this log ever had.
+    #[must_use]
+    pub fn keys(&self) -> &log_keys::Keys {
+        &self.keys
     }
 
     /// Number of leaves.
@@ -327,22 +377,6 @@ impl Hub {
             follower.stop();
         }
     }
-}
-
-fn check_head(store: &dyn Store, log: &LogIdentity) -> Result<(), StartError> {
-    let head = store.head();
-    if log.origin != log.signer.name() {
-        return Err(StartError::ForeignLog(format!("the key is named for {}", log.signer.name())));
-    }
-    if head.checkpoint.is_empty() && head.size == 0 {
-        return Ok(());
-    }
-    let checkpoint = Checkpoint::open(&head.checkpoint, &log.verifier())
-        .map_err(|error| StartError::ForeignLog(error.to_string()))?;
-    if checkpoint.size != head.size || checkpoint.root[..] != head.root[..] {
-        return Err(StartError::ForeignLog("it is about another tree".into()));
-    }
-    Ok(())
 }
 
 fn load_directory(store: &dyn Store) -> Result<Directory, StartError> {

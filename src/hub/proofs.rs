@@ -14,16 +14,17 @@ use super::{
     Hub,
     query::{Nodes, damaged},
     refused::{self, Refused, blocking},
+    witnesses::CosignedHead,
 };
 use crate::{
     domain::{directory::Directory, reason::ReasonCode},
     proto::{
         BundleHashes, BundleHead, BundleLeaves, DirectoryChange, Evidence, GetBundleRequest,
-        GetBundleResponse, GetTimelineRequest, ProofLeaf, Receipt, SignedEnvelope, directory_change::Change,
-        get_bundle_response::Page,
+        GetBundleResponse, GetTimelineRequest, ProofLeaf, Receipt, SignedEnvelope, WitnessSignature,
+        directory_change::Change, get_bundle_response::Page,
     },
     store::{StoredLeaf, records::Head},
-    tlog::{Hash, merkle},
+    tlog::{Hash, checkpoint::Checkpoint, merkle},
 };
 
 /// Bundles under way at the same time: each holds the indexes of its leaves in memory.
@@ -45,10 +46,20 @@ impl Hub {
     /// A leaf in the smallest signed head of at least `tree_size` leaves, or in the newest for 0.
     pub async fn proof(self: &Arc<Self>, index: u64, tree_size: u64) -> Result<Receipt, Refused> {
         let hub = Arc::clone(self);
-        blocking(move || hub.proof_now(index, tree_size)).await?
+        blocking(move || hub.proof_in(index, hub.head_of(index, tree_size)?)).await?
     }
 
-    fn proof_now(&self, index: u64, tree_size: u64) -> Result<Receipt, Refused> {
+    /// A leaf in the newest head that enough witnesses cosigned.
+    pub async fn cosigned_proof(self: &Arc<Self>, index: u64) -> Result<Receipt, Refused> {
+        let hub = Arc::clone(self);
+        blocking(move || {
+            let cosigned = hub.cosigned_with(index)?;
+            hub.proof_in(index, head(&cosigned, cosigned.note())?)
+        })
+        .await?
+    }
+
+    fn head_of(&self, index: u64, tree_size: u64) -> Result<Head, Refused> {
         let newest = self.store.head();
         if index >= newest.size {
             let detail = format!("index: the log has no leaf {index}");
@@ -59,10 +70,13 @@ impl Hub {
             return Err(Refused::because(ReasonCode::InvalidField, detail));
         }
         // The head of the commit that wrote the last leaf asked for is the first one that has it.
-        let head = match tree_size {
-            0 => newest,
-            size => self.leaf(size - 1)?.head,
-        };
+        match tree_size {
+            0 => Ok(newest),
+            size => Ok(self.leaf(size - 1)?.head),
+        }
+    }
+
+    fn proof_in(&self, index: u64, head: Head) -> Result<Receipt, Refused> {
         let evidence = self.leaf(index)?.evidence;
         let path = merkle::inclusion_path(index, head.size, &Nodes(&*self.store))?;
         let path = path.ok_or_else(|| damaged(index))?;
@@ -74,7 +88,7 @@ impl Hub {
         Ok(Receipt { evidence, index, path, checkpoint: head.checkpoint })
     }
 
-    fn leaf(&self, index: u64) -> Result<StoredLeaf, Refused> {
+    pub(super) fn leaf(&self, index: u64) -> Result<StoredLeaf, Refused> {
         self.store.leaf(index)?.ok_or_else(|| damaged(index))
     }
 
@@ -102,6 +116,7 @@ impl Hub {
 struct Bundle {
     hub: Arc<Hub>,
     head: Head,
+    cosignatures: Vec<WitnessSignature>,
     /// `None` where it was erased: the evidence of that is among the leaves.
     envelope: Option<SignedEnvelope>,
     head_told: bool,
@@ -134,7 +149,15 @@ impl Bundle {
             Err(refused) if refused.code() == ReasonCode::ContentsErased => None,
             Err(refused) => return Err(refused),
         };
-        let head = hub.store.head();
+        let cosigned = if request.cosigned { Some(hub.cosigned_with(index)?) } else { None };
+        let head = match &cosigned {
+            Some(cosigned) => head(cosigned, cosigned.checkpoint.clone())?,
+            None => hub.store.head(),
+        };
+        let lines = cosigned.iter().flat_map(|head| &head.lines);
+        let cosignatures = lines
+            .map(|(key, line)| WitnessSignature { verifier_key: key.to_string(), line: line.clone() })
+            .collect();
         if index >= head.size {
             let detail = "the document is being accepted at this moment: ask again";
             return Err(Refused::because(ReasonCode::Busy, detail));
@@ -145,6 +168,7 @@ impl Bundle {
             head,
             envelope,
             head_told: false,
+            cosignatures,
             document: index,
             next: Some(0),
             found: Vec::new(),
@@ -190,9 +214,11 @@ impl Bundle {
     fn page(&mut self) -> Result<Option<GetBundleResponse>, Refused> {
         let page = match std::mem::replace(&mut self.head_told, true) {
             false => Some(Page::Head(BundleHead {
-                verifier_key: self.hub.log.verifier().to_string(),
+                verifier_key: self.hub.keys.signer_of(&self.head.checkpoint),
                 checkpoint: self.head.checkpoint.clone(),
                 envelope: self.envelope.take(),
+                log_keys: self.hub.keys.proofs.clone(),
+                cosignatures: std::mem::take(&mut self.cosignatures),
             })),
             true => match self.leaves()? {
                 leaves if leaves.is_empty() => self.next_hashes()?,
@@ -309,6 +335,13 @@ impl Bundle {
 
 fn keys_of(envelope: &SignedEnvelope) -> impl Iterator<Item = Bytes> + '_ {
     envelope.signatures.iter().map(|signature| signature.key_id.clone())
+}
+
+/// A cosigned head, with its note in the form that is asked for.
+fn head(cosigned: &CosignedHead, checkpoint: String) -> Result<Head, Refused> {
+    let opened = Checkpoint::unverified(&cosigned.checkpoint).map_err(|_| damaged(cosigned.size))?;
+    let root = Bytes::copy_from_slice(&opened.root);
+    Ok(Head { size: opened.size, root, checkpoint, documents: 0 })
 }
 
 fn root(head: &Head) -> Result<Hash, Refused> {

@@ -113,8 +113,7 @@ impl Hub {
         let hub = Arc::clone(self);
         let (step, found) = blocking(move || {
             let mut found = Vec::new();
-            let verifier = hub.log.verifier();
-            let step = hub.store.scrub(Some(&verifier), STEP, &mut |finding| found.push(finding));
+            let step = hub.store.scrub(Some(&hub.keys.ring), STEP, &mut |finding| found.push(finding));
             (step, found)
         })
         .await?;

@@ -36,6 +36,7 @@ async fn tick(hub: Weak<Hub>, stopping: tokio_util::sync::CancellationToken) {
             continue;
         }
         hub.expire_due().await;
+        hub.wake_actions().await;
     }
 }
 
@@ -119,6 +120,7 @@ mod tests {
             max_waiting_requests: 1,
             max_batch_leaves: 1,
             recent_bytes: 0,
+            operator: crate::hub::operate::Rules::default(),
         };
         let log = LogIdentity {
             origin: "hub.test".into(),

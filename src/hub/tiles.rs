@@ -16,12 +16,13 @@ use crate::{
 };
 
 impl Hub {
-    /// The newest checkpoint; before the first leaf that of the empty tree, which everyone may know.
+    /// The checkpoint that everyone is shown: the newest, or where witnesses are asked one that is a moment older and
+    /// cosigned. Before the first leaf that of the empty tree, which everyone may know.
     #[must_use]
     pub fn signed_head(&self) -> String {
-        let checkpoint = self.checkpoint();
-        if !checkpoint.is_empty() {
-            return checkpoint;
+        let head = self.store.head();
+        if !head.checkpoint.is_empty() {
+            return self.shown(head.checkpoint, head.size);
         }
         Checkpoint { origin: self.log.origin.clone(), size: 0, root: empty_root() }.sign(&self.log.signer)
     }

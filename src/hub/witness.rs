@@ -17,6 +17,13 @@ use crate::{
     },
 };
 
+impl super::Hub {
+    /// Tells of a witness that this hub is, beside its own log. To be called once.
+    pub fn be_witness(&self, witness: Arc<Witness>) {
+        let _ = self.witness.set(witness);
+    }
+}
+
 /// What the witness answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {

@@ -1,7 +1,7 @@
 //! The unit of truth: everything that must agree, written at once or not at all.
 
 use super::records::{
-    BodyRecord, CursorRecord, DeliveryRecord, DirectoryRecord, DocumentRecord, ErasureRecord,
+    ActionRecord, BodyRecord, CursorRecord, DeliveryRecord, DirectoryRecord, DocumentRecord, ErasureRecord,
     ExpansionRecord, Head, HoldRecord, LeafRecord, MessageRecord, PairRecord, ParkedRecord, RecipientList,
     SentRecord,
 };
@@ -46,6 +46,8 @@ pub struct Commit {
     pub pairs: Vec<PairRecord>,
     /// Countings of acceptances that went on, each sender once.
     pub sent: Vec<SentRecord>,
+    /// New or changed actions of operators, each once, in its state after the commit.
+    pub actions: Vec<ActionRecord>,
 }
 
 /// Why a commit did not happen, or may not have.

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::{Commit, CommitError, Store, records::*};
 use crate::{
     domain::id::{AgencyId, Digest, DocumentName},
-    proto::TransportState,
+    proto::{ActionPhase, TransportState},
     tlog::merkle::{self, Edge, Growth},
 };
 
@@ -85,6 +85,12 @@ pub mod samples {
         }
     }
 
+    /// An action in a phase.
+    pub fn action(id: u64, phase: ActionPhase) -> ActionRecord {
+        let recipients = vec!["H53".to_owned()];
+        ActionRecord { id, recipients, actor: "an".into(), phase: phase.into(), ..ActionRecord::default() }
+    }
+
     /// How far a counting is.
     pub fn pair(recipient: &str, sender: &str, number: u64, received: u64, leaf: u64) -> PairRecord {
         PairRecord { recipient: recipient.into(), sender: sender.into(), number, received, leaf }
@@ -109,6 +115,7 @@ pub mod samples {
             offset: 9,
         });
         commit.cursors.push(CursorRecord { agency: "H53.1".into(), next: 1 });
+        commit.actions = vec![action(1, ActionPhase::Active), action(2, ActionPhase::Pending)];
         commit.holds.push(hold());
         commit.pairs.extend([pair("H53", "H53.1", 1, 1, 1), pair("H53.2", "H53.1", 1, 1, 2)]);
         commit.sent.push(SentRecord { sender: "H53.1".into(), number: 1, leaf: 0 });
@@ -171,6 +178,8 @@ pub fn run(bench: &mut dyn Bench) {
         let mut second = samples::accept(3);
         // Somebody sends another document's envelope as an attachment.
         second.documents[0].parts.push(samples::envelope(3).sha256);
+        second.deliveries[1] = samples::delivery(3, "H53.2", TransportState::Held);
+        second.actions = vec![samples::action(2, ActionPhase::Lapsed), samples::action(4, ActionPhase::Done)];
         second.pairs.extend([samples::pair("H53", "H53.1", 2, 3, 4), samples::pair("H53", "H53.3", 1, 2, 3)]);
         second.sent.push(SentRecord { sender: "H53.1".into(), number: 2, leaf: 3 });
         edge = samples::grow(edge, &mut second);
@@ -265,6 +274,8 @@ fn after_first(store: &dyn Store, commit: &Commit) {
     assert_eq!(store.cursor(&agency("H53.1")).unwrap(), Some(1));
     assert_eq!(store.cursor(&agency("H53")).unwrap(), None);
     assert_eq!(store.expansions().unwrap(), commit.expansions);
+    assert_eq!(store.open_actions().unwrap(), commit.actions);
+    assert_eq!(store.actions(None, 1).unwrap(), commit.actions[1..]);
 }
 
 fn after_all(store: &dyn Store, edge: &Edge) {
@@ -293,8 +304,14 @@ fn after_all(store: &dyn Store, edge: &Edge) {
     assert_eq!(store.deliveries(0, Some("H53"), 10).unwrap()[0].recipient, "H53.2");
 
     let waiting = store.waiting(None, 10).unwrap();
-    let got: Vec<_> = waiting.iter().map(|w| (w.recipient.as_str(), w.document)).collect();
-    assert_eq!(got, [("H53", 3), ("H53.2", 3), ("H53.2", 0)], "urgent first");
+    let got: Vec<_> = waiting.iter().map(|w| (w.recipient.as_str(), w.document, w.held)).collect();
+    assert_eq!(got, [("H53", 3, false), ("H53.2", 3, true), ("H53.2", 0, false)], "urgent first");
+    let ids = |actions: Vec<ActionRecord>| actions.iter().map(|action| action.id).collect::<Vec<_>>();
+    assert_eq!(ids(store.actions(None, 10).unwrap()), [4, 2, 1], "the newest first");
+    assert_eq!(ids(store.actions(Some(4), 1).unwrap()), [2]);
+    assert_eq!(ids(store.open_actions().unwrap()), [1]);
+    assert_eq!(store.action(2).unwrap(), Some(samples::action(2, ActionPhase::Lapsed)));
+    assert_eq!(store.action(3).unwrap(), None);
     assert_eq!(store.waiting(Some(&waiting[0]), 1).unwrap(), waiting[1..2]);
 
     assert_eq!(store.timeline(0, 0, 10).unwrap(), [0, 1, 2, 6]);

@@ -3,7 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    ops::Range,
+    ops::{Bound, Range},
     sync::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU8, Ordering},
@@ -16,8 +16,8 @@ use prost::Message;
 use super::{
     Commit, CommitError, Store, StoreError, StoredLeaf, Waiting, rank,
     records::{
-        BodyRecord, DeliveryRecord, DocumentRecord, ErasureRecord, ExpansionRecord, Head, HoldRecord,
-        PairRecord, ParkedRecord, RecipientList, SentRecord,
+        ActionRecord, BodyRecord, DeliveryRecord, DocumentRecord, ErasureRecord, ExpansionRecord, Head,
+        HoldRecord, PairRecord, ParkedRecord, RecipientList, SentRecord,
     },
 };
 use crate::{
@@ -56,7 +56,8 @@ struct State {
     lists: BTreeMap<u64, RecipientList>,
     expansions: BTreeMap<u64, ExpansionRecord>,
     deliveries: BTreeMap<(u64, String), DeliveryRecord>,
-    waiting: BTreeSet<Waiting>,
+    /// By recipient, rank and document: deadline, and whether it is held.
+    waiting: BTreeMap<(String, u8, u64), (i64, bool)>,
     timelines: BTreeSet<(u64, u64)>,
     feeds: BTreeSet<(String, u64)>,
     messages: HashMap<Bytes, u64>,
@@ -64,6 +65,7 @@ struct State {
     directory: Vec<u64>,
     bodies: HashMap<Bytes, BodyRecord>,
     cursors: HashMap<String, u64>,
+    actions: BTreeMap<u64, ActionRecord>,
     erased: BTreeMap<u64, ErasureRecord>,
     holds: BTreeMap<u64, HoldRecord>,
     pairs: BTreeMap<(String, String), PairRecord>,
@@ -129,6 +131,7 @@ impl State {
         self.pairs.extend(pairs.map(|pair| ((pair.recipient.clone(), pair.sender.clone()), pair)));
         self.sent.extend(commit.sent.into_iter().map(|sent| (sent.sender.clone(), sent)));
         self.cursors.extend(commit.cursors.into_iter().map(|cursor| (cursor.agency, cursor.next)));
+        self.actions.extend(commit.actions.into_iter().map(|action| (action.id, action)));
         for erasure in commit.erasures {
             erasure.remove.iter().for_each(|body| drop(self.bodies.remove(&body.sha256)));
             self.erased.insert(erasure.document, erasure);
@@ -147,16 +150,11 @@ impl State {
     }
 
     fn apply_delivery(&mut self, delivery: DeliveryRecord) {
-        let waiting = Waiting {
-            recipient: delivery.recipient.clone(),
-            rank: rank(delivery.urgency),
-            document: delivery.document,
-            deadline_us: delivery.deadline_us,
-        };
-        if delivery.transport == i32::from(TransportState::Ready) {
-            self.waiting.insert(waiting);
-        } else {
-            self.waiting.remove(&waiting);
+        let key = (delivery.recipient.clone(), rank(delivery.urgency), delivery.document);
+        match delivery.transport_state() {
+            TransportState::Ready => drop(self.waiting.insert(key, (delivery.deadline_us, false))),
+            TransportState::Held => drop(self.waiting.insert(key, (delivery.deadline_us, true))),
+            _ => drop(self.waiting.remove(&key)),
         }
         self.deliveries.insert((delivery.document, delivery.recipient.clone()), delivery);
     }
@@ -248,8 +246,14 @@ impl Store for Memory {
 
     fn waiting(&self, after: Option<&Waiting>, limit: usize) -> Result<Vec<Waiting>, StoreError> {
         let state = self.state();
-        let later = state.waiting.iter().filter(|waiting| after.is_none_or(|after| *waiting > after));
-        Ok(later.take(limit).cloned().collect())
+        let after = after.map(|after| (after.recipient.clone(), after.rank, after.document));
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let waiting =
+            |((recipient, rank, document), (deadline_us, held)): (&(String, u8, u64), &(i64, bool))| {
+                let (rank, document, deadline_us, held) = (*rank, *document, *deadline_us, *held);
+                Waiting { recipient: recipient.clone(), rank, document, deadline_us, held }
+            };
+        Ok(state.waiting.range((start, Bound::Unbounded)).take(limit).map(waiting).collect())
     }
 
     fn timeline(&self, document: u64, from: u64, limit: usize) -> Result<Vec<u64>, StoreError> {
@@ -285,6 +289,20 @@ impl Store for Memory {
 
     fn cursor(&self, agency: &AgencyId) -> Result<Option<u64>, StoreError> {
         Ok(self.state().cursors.get(agency.as_str()).copied())
+    }
+
+    fn action(&self, id: u64) -> Result<Option<ActionRecord>, StoreError> {
+        Ok(self.state().actions.get(&id).cloned())
+    }
+
+    fn actions(&self, before: Option<u64>, limit: usize) -> Result<Vec<ActionRecord>, StoreError> {
+        let state = self.state();
+        let older = state.actions.range(..before.unwrap_or(u64::MAX)).rev();
+        Ok(older.take(limit).map(|(_, action)| action.clone()).collect())
+    }
+
+    fn open_actions(&self) -> Result<Vec<ActionRecord>, StoreError> {
+        Ok(self.state().actions.values().filter(|action| action.is_open()).cloned().collect())
     }
 
     fn documents(&self, leaves: Range<u64>) -> Result<Vec<DocumentRecord>, StoreError> {

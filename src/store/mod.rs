@@ -17,13 +17,13 @@ use std::{fmt::Display, ops::Range};
 pub use commit::{Commit, CommitError};
 pub use embedded::check::{Finding, Severity, What};
 use records::{
-    BodyRecord, DeliveryRecord, DocumentRecord, ErasureRecord, ExpansionRecord, Head, HoldRecord, PairRecord,
-    ParkedRecord, RecipientList, SentRecord,
+    ActionRecord, BodyRecord, DeliveryRecord, DocumentRecord, ErasureRecord, ExpansionRecord, Head,
+    HoldRecord, PairRecord, ParkedRecord, RecipientList, SentRecord,
 };
 
 use crate::{
     domain::id::{AgencyId, Digest, DocumentName},
-    tlog::{Hash, note::Verifier},
+    tlog::{Hash, keys::LogKeys},
 };
 
 /// A read that could not be answered.
@@ -86,6 +86,8 @@ pub struct Waiting {
     pub document: u64,
     /// Moment by which it must be taken over.
     pub deadline_us: i64,
+    /// True in state HELD: it is not offered for the time being.
+    pub held: bool,
 }
 
 /// Room on a disk, in bytes.
@@ -168,7 +170,7 @@ pub trait Store: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Vec<DeliveryRecord>, StoreError>;
 
-    /// Deliveries in state READY, of all recipients, in order, after `after`, at most `limit`.
+    /// Deliveries in state READY or HELD, of all recipients, in order, after `after`, at most `limit`.
     fn waiting(&self, after: Option<&Waiting>, limit: usize) -> Result<Vec<Waiting>, StoreError>;
 
     /// Leaf indexes of a document's timeline from `from` on, at most `limit`.
@@ -206,6 +208,15 @@ pub trait Store: Send + Sync + 'static {
     /// Every directory change in order: leaf index and the serialized change.
     fn directory_changes(&self) -> Result<Vec<(u64, bytes::Bytes)>, StoreError>;
 
+    /// An operator's action.
+    fn action(&self, id: u64) -> Result<Option<ActionRecord>, StoreError>;
+
+    /// Actions older than `before` (all without it), the newest first, at most `limit`.
+    fn actions(&self, before: Option<u64>, limit: usize) -> Result<Vec<ActionRecord>, StoreError>;
+
+    /// Actions of which something is still to come, in the order in which they were asked for.
+    fn open_actions(&self) -> Result<Vec<ActionRecord>, StoreError>;
+
     /// Documents that were accepted by these leaves, in order.
     fn documents(&self, leaves: Range<u64>) -> Result<Vec<DocumentRecord>, StoreError>;
 
@@ -224,11 +235,11 @@ pub trait Store: Send + Sync + 'static {
     /// that keeps nothing on a disk has nothing to do.
     fn scrub(
         &self,
-        verifier: Option<&Verifier>,
+        keys: Option<&LogKeys>,
         bytes: u64,
         report: &mut dyn FnMut(Finding),
     ) -> Result<ScrubStep, StoreError> {
-        let _ = (verifier, bytes, report);
+        let _ = (keys, bytes, report);
         Ok(ScrubStep { ended: true, ..ScrubStep::default() })
     }
 

@@ -2,7 +2,11 @@
 
 use bytes::Bytes;
 
-use crate::proto::{ErasedScope, TransportState};
+use crate::{
+    domain::delivery::Transport,
+    proto::{ActionKind, ActionPhase, ErasedScope, TransportState},
+    tlog::Hash,
+};
 
 /// The log after a commit.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
@@ -130,6 +134,76 @@ pub struct DeliveryRecord {
     pub urgency: u32,
     #[prost(int64, tag = "9")]
     pub deadline_us: i64,
+    /// While it is held: the action that holds it, plus one.
+    #[prost(uint64, tag = "10")]
+    pub held_by_plus_one: u64,
+    /// The hold that was in force before that action took it over, plus one.
+    #[prost(uint64, tag = "11")]
+    pub held_before_plus_one: u64,
+}
+
+/// What an operator asked for, in its state after the commit. It is also the durable marker of its progress: each
+/// commit that moves deliveries says how far it came.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct ActionRecord {
+    /// Leaf of the first ADMIN_ACTION.
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    /// `proto::ActionKind`.
+    #[prost(int32, tag = "2")]
+    pub kind: i32,
+    /// Index of the document that it is about, plus one; 0 for everything that waits for the recipients.
+    #[prost(uint64, tag = "3")]
+    pub document_plus_one: u64,
+    /// The agency that it names.
+    #[prost(string, tag = "4")]
+    pub agency: String,
+    /// The node that it names.
+    #[prost(string, tag = "5")]
+    pub node: String,
+    /// Recipients that it is about; empty for all of a document.
+    #[prost(string, repeated, tag = "6")]
+    pub recipients: Vec<String>,
+    #[prost(string, tag = "7")]
+    pub reason: String,
+    #[prost(int64, tag = "8")]
+    pub until_us: i64,
+    #[prost(string, tag = "9")]
+    pub redirect_to: String,
+    /// Who asked.
+    #[prost(string, tag = "10")]
+    pub actor: String,
+    /// `proto::ActorRole`.
+    #[prost(int32, tag = "11")]
+    pub role: i32,
+    #[prost(int64, tag = "12")]
+    pub asked_at_us: i64,
+    /// `proto::ActionPhase`.
+    #[prost(int32, tag = "13")]
+    pub phase: i32,
+    /// When the phase ends by itself; 0 if it does not.
+    #[prost(int64, tag = "14")]
+    pub phase_until_us: i64,
+    /// Deliveries by plan.
+    #[prost(uint64, tag = "15")]
+    pub planned: u64,
+    /// Deliveries moved by the present phase, or by the last one that moved any.
+    #[prost(uint64, tag = "16")]
+    pub done: u64,
+    #[prost(string, tag = "17")]
+    pub approved_by: String,
+    #[prost(string, tag = "18")]
+    pub undone_by: String,
+    /// How far the present phase came: the last delivery looked at. Empty at its beginning.
+    #[prost(string, tag = "19")]
+    pub at_recipient: String,
+    #[prost(uint32, tag = "20")]
+    pub at_rank: u32,
+    #[prost(uint64, tag = "21")]
+    pub at_document: u64,
+    /// Length of the undo window, as it was when the action was asked for.
+    #[prost(int64, tag = "22")]
+    pub undo_window_us: i64,
 }
 
 /// A signed message that was taken in: its repeat returns the same receipt.
@@ -193,6 +267,27 @@ pub struct CursorRecord {
     /// Next leaf index to read.
     #[prost(uint64, tag = "2")]
     pub next: u64,
+}
+
+impl ActionRecord {
+    /// The kind; an unknown number reads as unspecified.
+    #[must_use]
+    pub fn action_kind(&self) -> ActionKind {
+        ActionKind::try_from(self.kind).unwrap_or_default()
+    }
+
+    /// The phase; an unknown number reads as unspecified.
+    #[must_use]
+    pub fn action_phase(&self) -> ActionPhase {
+        ActionPhase::try_from(self.phase).unwrap_or_default()
+    }
+
+    /// True while something is still to come of it.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        use ActionPhase::{Active, Applying, Effecting, Pending, Undoing, Waiting};
+        matches!(self.action_phase(), Pending | Applying | Waiting | Active | Effecting | Undoing)
+    }
 }
 
 /// Contents of a document that may not be read any more. The newest one of a document counts.
@@ -284,6 +379,14 @@ pub struct SentRecord {
 }
 
 impl DeliveryRecord {
+    /// It came to an end with this leaf.
+    pub fn end(&mut self, state: Transport, leaf: u64, hash: &Hash) {
+        self.transport = state.to_proto().into();
+        self.final_leaf_plus_one = leaf + 1;
+        self.last_leaf_hash = Bytes::copy_from_slice(hash);
+        (self.held_by_plus_one, self.held_before_plus_one) = (0, 0);
+    }
+
     /// The transport state; an unknown number reads as unspecified.
     #[must_use]
     pub fn transport_state(&self) -> TransportState {

@@ -84,6 +84,9 @@ impl Store for Gate {
         erasing(from: u64, limit: usize) -> Result<Vec<ErasureRecord>, StoreError>;
         holds() -> Result<Vec<HoldRecord>, StoreError>;
         cursor(agency: &AgencyId) -> Result<Option<u64>, StoreError>;
+        action(id: u64) -> Result<Option<ActionRecord>, StoreError>;
+        actions(before: Option<u64>, limit: usize) -> Result<Vec<ActionRecord>, StoreError>;
+        open_actions() -> Result<Vec<ActionRecord>, StoreError>;
         pair(to: &AgencyId, from: &AgencyId) -> Result<Option<PairRecord>, StoreError>;
         received(to: &AgencyId) -> Result<Option<PairRecord>, StoreError>;
         sent(from: &AgencyId) -> Result<Option<SentRecord>, StoreError>;

@@ -115,6 +115,7 @@ pub fn settings() -> Settings {
         max_waiting_requests: 4_096,
         max_batch_leaves: 1_024,
         recent_bytes: 64 * 1024,
+        operator: truc::hub::operate::Rules::default(),
     }
 }
 

@@ -442,6 +442,7 @@ impl Desk {
             max_waiting_requests: 64,
             max_batch_leaves: 64,
             recent_bytes: 1024,
+            operator: truc::hub::operate::Rules::default(),
         };
         let log = LogIdentity { origin: origin().into(), signer: signer() };
         let hub =

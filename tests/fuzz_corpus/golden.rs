@@ -21,10 +21,10 @@ use truc::{
         },
         payload::{Payload, PayloadOptions},
     },
-    tlog::{Hash, proof::TlogProof},
+    tlog::{Hash, keys::Handover, note::Signer, proof::TlogProof, witness::AddCheckpoint},
 };
 
-use super::all::targets::{NOW, ORIGIN, signer};
+use super::all::targets::{NOW, ORIGIN, cosigner, signer};
 
 const SENDER: &str = "000.00.00.H53";
 const RECIPIENT: &str = "000.21.31.H53";
@@ -72,6 +72,16 @@ pub fn all() -> Vec<Golden> {
         told.receipts[0].checkpoint.split("\n\n").next().map(|text| format!("{text}\n")).unwrap().into(),
     );
     add("note", "vkey", signer().verifier().to_string().into());
+    let head = &told.receipts[0].checkpoint;
+    let cosignature = cosigner().cosign(truc::tlog::note::unverified_text(head).unwrap(), 1_790_000_000);
+    add("note", "cosigned", format!("{head}{cosignature}").into());
+    let asked = AddCheckpoint { old: 0, proof: vec![[1; 32]], note: head.clone() };
+    add("note", "add-checkpoint", asked.encode().into());
+    let other = Signer::from_seed(ORIGIN, &[8; 32]).unwrap();
+    add("note", "change-of-key", Handover::sign(&signer(), &other, 3).into());
+    let (log, witness) = (signer().verifier(), cosigner().verifier());
+    let policy = format!("# who counts\nlog {log}\nwitness w {witness}\ngroup g any w\nquorum g\n");
+    add("note", "policy", policy.into());
     for (at, receipt) in told.receipts.iter().enumerate() {
         add("receipt", &at.to_string(), receipt.encode_to_vec());
         let leaf = &receipt.evidence[..receipt.evidence.len().min(255)];
@@ -258,6 +268,7 @@ fn settings() -> Settings {
         max_waiting_requests: 16,
         max_batch_leaves: 16,
         recent_bytes: 64 << 10,
+        operator: truc::hub::operate::Rules::default(),
     }
 }
 

@@ -123,6 +123,7 @@ impl Model {
                 self.keys.insert(key.key_id.to_vec(), known);
             }
             Change::RevokeKey(_) => panic!("a revocation stands in the log as the key's whole record"),
+            Change::ChangeLogKey(_) => panic!("nobody changes the log's key here"),
         }
     }
 

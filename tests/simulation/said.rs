@@ -107,5 +107,6 @@ fn what(change: &directory_change::Change) -> String {
         Change::RevokeNode(node) => format!("revoke node {}", node.name),
         Change::AddKey(key) => format!("key of {}", key.agency),
         Change::RevokeKey(_) => "revoke key".into(),
+        Change::ChangeLogKey(_) => "log key".into(),
     }
 }

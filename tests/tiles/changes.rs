@@ -13,11 +13,11 @@ use tokio::{
 use super::stage::{Outcome, Stage, copy, mirror};
 
 /// What is served instead of a file; `None` for 404.
-type Change = Arc<dyn Fn(&str, Vec<u8>) -> Option<Vec<u8>> + Send + Sync>;
+pub type Change = Arc<dyn Fn(&str, Vec<u8>) -> Option<Vec<u8>> + Send + Sync>;
 
 /// A folder behind a web server of a few lines. Ends with its value.
-struct Web {
-    url: String,
+pub struct Web {
+    pub url: String,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -28,7 +28,7 @@ impl Drop for Web {
 }
 
 impl Web {
-    async fn serve(dir: &Path, change: Change) -> Self {
+    pub async fn serve(dir: &Path, change: Change) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let dir = dir.to_owned();

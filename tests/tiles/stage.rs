@@ -83,6 +83,16 @@ impl Stage {
         self.rig.hub.restart().await.unwrap();
     }
 
+    /// Hands the log over to a new key.
+    pub async fn rotate(&mut self) {
+        self.rig.hub.kill().await.unwrap();
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_truc"));
+        command.args(["log", "rotate", "--config"]).arg(self.path("truc.toml"));
+        let output = command.env_clear().output().await.unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        self.rig.hub.restart().await.unwrap();
+    }
+
     /// `truc audit mirror DIR --once` of the hub's log.
     pub async fn mirror(&self, dir: &str) -> Outcome {
         mirror(&self.path(dir), &self.url(), &self.trust(), &["--ca", self.ca().to_str().unwrap()]).await

@@ -23,6 +23,9 @@ pub struct Args {
     /// Revision of the document.
     #[arg(long, default_value_t = 0)]
     revision: u64,
+    /// In the newest checkpoint that witnesses cosigned, with their cosignatures, for `truc verify --policy`.
+    #[arg(long)]
+    cosigned: bool,
     /// The file to write; replaced if it exists.
     #[arg(short = 'o', long, value_name = "FILE.docproof")]
     out: PathBuf,
@@ -45,6 +48,7 @@ struct Saved {
     taken_over: usize,
     refused: usize,
     expired: usize,
+    cancelled: usize,
     waiting: usize,
     missing: u64,
 }
@@ -52,14 +56,19 @@ struct Saved {
 impl Args {
     /// Runs the command.
     pub async fn run(self, client: &Client, output: &Output) -> Result<(), Failure> {
-        let verifier = match &self.vkey {
-            Some(known) => receipt_files::read_vkey(known)?,
-            None => client.terms().await?.verifier,
+        let mut terms = client.terms().await?;
+        if let Some(known) = &self.vkey {
+            terms = terms.trusting(&receipt_files::read_vkey(known)?)?;
+        }
+        let request = GetBundleRequest {
+            document_id: self.id,
+            sender: self.sender,
+            revision: self.revision,
+            cosigned: self.cosigned,
         };
-        let request = GetBundleRequest { document_id: self.id, sender: self.sender, revision: self.revision };
         let proof = bundle::fetch(client, request).await?;
         let file = bytes::Bytes::from(docproof::encode(&proof));
-        let proven = docproof::docproof(&file, std::slice::from_ref(&verifier))?;
+        let proven = docproof::docproof(&file, std::slice::from_ref(&terms.verifier))?;
         files::replace(&self.out, &file)?;
         let saved = Saved {
             document_id: proven.manifest.document_id.clone(),
@@ -69,11 +78,12 @@ impl Args {
             bytes: file.len(),
             leaves: proven.leaves,
             tree_size: proven.checkpoint.size,
-            verifier_key: verifier.to_string(),
+            verifier_key: proven.verifier.to_string(),
             recipients: proven.recipients.len(),
             taken_over: proven.count(End::TakenOver),
             refused: proven.count(End::RefusedBySystem) + proven.count(End::RefusedByClerk),
             expired: proven.count(End::Expired),
+            cancelled: proven.count(End::Cancelled),
             waiting: proven.count(End::Waiting),
             missing: proven.missing(),
         };

@@ -1,59 +1,70 @@
-//! `truc audit export`: evidence as a file, with the checkpoint it was taken at.
+//! `truc audit export`: evidence as a file, and beside it what proves that the file is right.
 
 use std::{
     fs::File,
-    io::{self, BufWriter, Write},
+    io::BufWriter,
     path::{Path, PathBuf},
 };
 
 use indicatif::ProgressBar;
-use rust_xlsxwriter::{Workbook, XlsxError};
 use serde::Serialize;
 
 use super::{
     filter::Filter,
-    row::{COLUMNS, Row},
+    row::Row,
+    sink::{Format, Sink},
 };
 use crate::{
     cli::{
         Connection, Exit, Failure, Output,
         files::{self, FileError, Readers},
+        receipt_files,
         table::row_bar,
     },
-    client::{Client, Patience, search},
-    proto::{CountRequest, GetCheckpointRequest, SearchFilter, SearchOrder, SearchRequest},
+    client::{Client, export},
+    proto::{
+        CountRequest, ExportHead, ExportItem, ExportRequest, GetCheckpointRequest, SearchFilter,
+        export_item::Item,
+    },
     tlog::{checkpoint::Checkpoint, note::Verifier},
+    verify::export::{Checker, Writer},
 };
 
-/// Rows asked for at a time.
-const PAGE: u32 = 1_000;
-/// Rows of a sheet; a spreadsheet takes 1,048,576.
-const SHEET_ROWS: u32 = 1_000_000;
 /// The hub may follow its log for so long before an export begins.
 const CATCH_UP: usize = 600;
+/// Ending of the proof beside an export.
+pub const PROOF: &str = "proof";
+/// Ending of the checkpoint beside an export.
+pub const CHECKPOINT: &str = "checkpoint";
 
-/// How the rows are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum Format {
-    /// Comma-separated values.
-    Csv,
-    /// One JSON object on each line.
-    Jsonl,
-    /// A spreadsheet.
-    Xlsx,
-}
-
-/// Writes evidence to a file, oldest first, with the checkpoint it was taken at in FILE.checkpoint.
+/// Writes evidence to a file, oldest first, with what proves it in FILE.proof and the checkpoint in FILE.checkpoint.
+///
+/// Check it anywhere, without the hub: truc verify FILE --trust KEYS. Without a filter it is proven that no row of the
+/// range was added, altered or left out; with one, that none was added or altered, and with --complete also that none was
+/// left out.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
     filter: Filter,
+    /// Only leaves of the log from this index on.
+    #[arg(long, value_name = "INDEX", default_value_t = 0, hide_default_value = true)]
+    from_index: u64,
+    /// Only leaves of the tree of this size; else of the newest.
+    #[arg(long, value_name = "SIZE", default_value_t = 0, hide_default_value = true)]
+    tree_size: u64,
+    /// Put the evidence of all leaves of the range into the proof, so that it shows that those which are no rows do not
+    /// answer the filter.
+    #[arg(long)]
+    complete: bool,
     /// Form of the file.
     #[arg(long)]
     format: Format,
     /// The file; it must not exist.
     #[arg(long, short, value_name = "FILE")]
     output: PathBuf,
+    /// The hub's verifier key, a file or its text, if you know it already; else the hub is asked.
+    #[arg(long, value_name = "FILE|TEXT")]
+    vkey: Option<String>,
     #[command(flatten)]
     connection: Connection,
 }
@@ -62,74 +73,118 @@ pub struct Args {
 struct Exported {
     file: PathBuf,
     checkpoint: PathBuf,
+    proof: PathBuf,
     rows: u64,
+    from_index: u64,
     tree_size: u64,
+    nothing_left_out: bool,
+    verifier_key: String,
 }
 
 impl Args {
     /// Runs the command.
     pub async fn run(self, output: &Output) -> Result<(), Failure> {
-        let note_path = beside(&self.output);
-        for path in [&self.output, &note_path] {
-            if path.exists() {
-                return Err(FileError::Exists { path: path.clone() }.into());
-            }
-        }
-        let filter = self.filter.to_proto()?;
+        let paths = Paths::beside(self.output);
+        paths.are_free()?;
+        let filter = SearchFilter { from_index: self.from_index, ..self.filter.to_proto()? };
         let client = self.connection.client().await?;
-        let (note, tree_size) = checkpoint(&client).await?;
-        let filter = SearchFilter { tree_size, ..filter };
-        let bar = row_bar(usize::try_from(expected(&client, &filter).await?).unwrap_or(0));
-        let part = self.output.with_added_extension("part");
-        let sink = Sink::create(&part, self.format, &note).map_err(|error| failed(&part, error))?;
-        let written = write(&client, filter, sink, &bar, &part).await;
-        bar.finish_and_clear();
-        let rows = match written {
-            Ok(rows) => rows,
-            Err(failure) => {
-                // Half a file looks like a whole one.
-                let _ = std::fs::remove_file(&part);
-                return Err(failure);
-            }
+        let verifier = match &self.vkey {
+            Some(known) => receipt_files::read_vkey(known)?,
+            None => client.terms().await?.verifier,
         };
-        files::create(&note_path, note.as_bytes(), Readers::Owner)?;
-        std::fs::rename(&part, &self.output).map_err(|error| failed(&self.output, error))?;
-        let exported = Exported { file: self.output, checkpoint: note_path, rows, tree_size };
-        output.print(&exported, |done| {
-            let (file, note) = (done.file.display(), done.checkpoint.display());
-            format!(
-                "{} rows of the first {} leaves are in {file}, the checkpoint in {note}",
-                done.rows, done.tree_size
-            )
-        });
+        let newest = newest(&client, &verifier).await?;
+        let tree_size = if self.tree_size == 0 { newest } else { self.tree_size };
+        let filter = SearchFilter { tree_size, ..filter };
+        caught_up(&client, &filter).await?;
+        let request = ExportRequest { filter: Some(filter), complete: self.complete };
+        let bar = row_bar(0);
+        let written = write(&client, request, &verifier, self.format, &paths, &bar).await;
+        bar.finish_and_clear();
+        if written.is_err() {
+            // Half a file looks like a whole one.
+            paths.clear();
+        }
+        let exported = written?;
+        output.print(&exported, Exported::to_text);
         Ok(())
     }
 }
 
-fn beside(path: &Path) -> PathBuf {
-    path.with_added_extension("checkpoint")
+impl Exported {
+    fn to_text(&self) -> String {
+        let (file, proof, note) = (self.file.display(), self.proof.display(), self.checkpoint.display());
+        let range = format!("leaves {} to {}", self.from_index, self.tree_size.saturating_sub(1));
+        let left_out = match self.nothing_left_out {
+            true => "the proof shows that none is left out",
+            false => "the proof does not show that none is left out: --complete does",
+        };
+        format!(
+            "{} rows of the {range} are in {file}, their proof in {proof}, the checkpoint in {note}; {left_out}\n\
+             Check it anywhere: truc verify {file} --vkey '{}'",
+            self.rows, self.verifier_key
+        )
+    }
+}
+
+/// The files, and what they are called while they are made.
+struct Paths {
+    file: PathBuf,
+    proof: PathBuf,
+    note: PathBuf,
+}
+
+impl Paths {
+    fn beside(file: PathBuf) -> Self {
+        let (proof, note) = (file.with_added_extension(PROOF), file.with_added_extension(CHECKPOINT));
+        Self { file, proof, note }
+    }
+
+    fn are_free(&self) -> Result<(), FileError> {
+        let mut taken = [&self.file, &self.proof, &self.note].into_iter().filter(|path| path.exists());
+        taken.next().map_or(Ok(()), |path| Err(FileError::Exists { path: path.clone() }))
+    }
+
+    fn clear(&self) {
+        for path in [&self.file, &self.proof] {
+            let _ = std::fs::remove_file(part(path));
+        }
+    }
+
+    fn publish(&self) -> Result<(), Failure> {
+        for path in [&self.proof, &self.file] {
+            std::fs::rename(part(path), path).map_err(|error| failed(path, error))?;
+        }
+        Ok(())
+    }
+}
+
+fn part(path: &Path) -> PathBuf {
+    path.with_added_extension("part")
 }
 
 fn failed(path: &Path, error: impl std::fmt::Display) -> Failure {
     Failure::new(Exit::File, format!("{}: {error}", path.display()))
 }
 
-/// The newest checkpoint, verified with the key that the hub gives, and its size.
-async fn checkpoint(client: &Client) -> Result<(String, u64), Failure> {
-    let answer = client.audit().get_checkpoint(GetCheckpointRequest {}).await?.into_inner();
-    let wrong =
-        |error: &dyn std::fmt::Display| Failure::new(Exit::Refused, format!("the hub's checkpoint: {error}"));
-    let verifier = Verifier::parse(&answer.verifier_key).map_err(|error| wrong(&error))?;
-    let opened = Checkpoint::open(&answer.checkpoint, &verifier).map_err(|error| wrong(&error))?;
-    Ok((answer.checkpoint, opened.size))
+fn not_proven(error: impl std::fmt::Display) -> Failure {
+    Failure::new(Exit::Refused, format!("what the hub sent does not prove the export: {error}"))
 }
 
-/// How many rows there will be, once the hub can search up to the checkpoint.
-async fn expected(client: &Client, filter: &SearchFilter) -> Result<u64, Failure> {
+/// Size of the newest checkpoint, which has to be signed by this key.
+async fn newest(client: &Client, verifier: &Verifier) -> Result<u64, Failure> {
+    let answer = client.audit().get_checkpoint(GetCheckpointRequest {}).await?.into_inner();
+    let opened = Checkpoint::open(&answer.checkpoint, verifier);
+    let opened =
+        opened.map_err(|error| Failure::new(Exit::Refused, format!("the hub's checkpoint: {error}")))?;
+    Ok(opened.size)
+}
+
+/// Waits until the hub can search up to the tree's end.
+async fn caught_up(client: &Client, filter: &SearchFilter) -> Result<(), Failure> {
     for _ in 0..CATCH_UP {
         let counted = client.audit().count(CountRequest { filter: Some(filter.clone()) }).await?.into_inner();
         if counted.covers >= filter.tree_size {
-            return Ok(counted.count);
+            return Ok(());
         }
         tokio::time::sleep(std::time::Duration::from_secs(1)).await;
     }
@@ -138,148 +193,72 @@ async fn expected(client: &Client, filter: &SearchFilter) -> Result<u64, Failure
 
 async fn write(
     client: &Client,
-    filter: SearchFilter,
-    mut sink: Sink,
+    request: ExportRequest,
+    verifier: &Verifier,
+    format: Format,
+    paths: &Paths,
     bar: &ProgressBar,
-    path: &Path,
-) -> Result<u64, Failure> {
-    let order = SearchOrder::Oldest.into();
-    let request = SearchRequest { filter: Some(filter), order, page_size: PAGE, ..SearchRequest::default() };
-    let (mut rows, mut error) = (0_u64, None);
-    search::read(client, request, &Patience::default(), |row| {
-        rows += 1;
-        bar.inc(1);
-        error = sink.put(&Row::from(row)).err();
-        error.is_none()
-    })
-    .await?;
-    let finished = error.map_or_else(|| sink.finish(path), Err);
-    finished.map_err(|error| failed(path, error))?;
-    Ok(rows)
+) -> Result<Exported, Failure> {
+    let (head, mut items) = export::read(client, request).await?;
+    let mut making = Making::begin(head, verifier, format, paths)?;
+    bar.set_length(making.checker.leaves());
+    let from_index = making.checker.next();
+    while let Some(item) = items.next().await? {
+        making.take(item)?;
+        bar.set_position(making.checker.next() - from_index);
+    }
+    making.end(paths)
 }
 
-/// A file in the making.
-enum Sink {
-    Csv(Box<csv::Writer<File>>),
-    Jsonl(BufWriter<File>),
-    Xlsx { book: Box<Workbook>, sheet: usize, row: u32 },
+/// An export and its proof in the making: a row is written from what will prove it, and from nothing else.
+struct Making {
+    checker: Checker,
+    note: String,
+    from_index: u64,
+    sink: Sink,
+    proof: Writer<BufWriter<File>>,
 }
 
-#[derive(Debug, thiserror::Error)]
-enum WriteError {
-    #[error(transparent)]
-    Io(#[from] io::Error),
-    #[error(transparent)]
-    Csv(#[from] csv::Error),
-    #[error(transparent)]
-    Json(#[from] serde_json::Error),
-    #[error(transparent)]
-    Xlsx(#[from] XlsxError),
-}
-
-impl Sink {
-    fn create(path: &Path, format: Format, note: &str) -> Result<Self, WriteError> {
-        if format == Format::Xlsx {
-            let mut book = Workbook::new();
-            // Rows go through a temporary file beside the export, not through memory.
-            book.set_tempdir(
-                path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new(".")),
-            )?;
-            let about = book.add_worksheet().set_name("checkpoint")?;
-            about.write_string(0, 0, note)?;
-            let mut sink = Self::Xlsx { book: Box::new(book), sheet: 0, row: 0 };
-            sink.next_sheet()?;
-            return Ok(sink);
-        }
-        let file = File::create(path)?;
-        if format == Format::Jsonl {
-            return Ok(Self::Jsonl(BufWriter::new(file)));
-        }
-        let mut writer = csv::Writer::from_writer(file);
-        writer.write_record(COLUMNS)?;
-        Ok(Self::Csv(Box::new(writer)))
+impl Making {
+    fn begin(head: ExportHead, verifier: &Verifier, format: Format, paths: &Paths) -> Result<Self, Failure> {
+        let note = head.checkpoint.clone();
+        let checker = Checker::begin(head.clone(), std::slice::from_ref(verifier)).map_err(not_proven)?;
+        let (file_path, proof_path) = (part(&paths.file), part(&paths.proof));
+        let file = File::create(&proof_path).map_err(|error| failed(&proof_path, error))?;
+        let writing = |error| failed(&proof_path, error);
+        let mut proof = Writer::create(BufWriter::new(file)).map_err(writing)?;
+        proof.put(&ExportItem { item: Some(Item::Head(head)) }).map_err(writing)?;
+        let sink = Sink::create(&file_path, format, &note).map_err(|error| failed(&file_path, error))?;
+        Ok(Self { from_index: checker.next(), checker, note, sink, proof })
     }
 
-    fn next_sheet(&mut self) -> Result<(), WriteError> {
-        let Self::Xlsx { book, sheet, row } = self else { return Ok(()) };
-        (*sheet, *row) = (*sheet + 1, 1);
-        let next = book.add_worksheet_with_constant_memory()?.set_name(format!("evidence {sheet}"))?;
-        for (column, name) in (0..).zip(COLUMNS) {
-            next.write_string(0, column, name)?;
-        }
-        Ok(())
+    fn take(&mut self, item: ExportItem) -> Result<(), Failure> {
+        self.proof.put(&item).map_err(|error| Failure::new(Exit::File, format!("the proof: {error}")))?;
+        let row = self.checker.take(item).map_err(not_proven)?;
+        row.map_or(Ok(()), |row| self.sink.put(&Row::from(row)))
+            .map_err(|error| Failure::new(Exit::File, format!("the export: {error}")))
     }
 
-    fn put(&mut self, row: &Row) -> Result<(), WriteError> {
-        match self {
-            Self::Csv(writer) => writer.write_record(row.cells().map(inert))?,
-            Self::Jsonl(writer) => {
-                serde_json::to_writer(&mut *writer, row)?;
-                writer.write_all(b"\n")?;
-            }
-            Self::Xlsx { book, sheet, row: at } => {
-                let page = book.worksheet_from_index(*sheet)?;
-                for (column, text) in (0..).zip(row.cells()) {
-                    page.write_string(*at, column, text)?;
-                }
-                *at += 1;
-                if *at > SHEET_ROWS {
-                    self.next_sheet()?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn finish(self, path: &Path) -> Result<(), WriteError> {
-        match self {
-            Self::Csv(mut writer) => writer.flush()?,
-            Self::Jsonl(mut writer) => writer.flush()?,
-            Self::Xlsx { mut book, .. } => {
-                let file = BufWriter::new(File::create(path)?);
-                book.save_to_writer(file)?;
-            }
-        }
-        Ok(())
-    }
-}
-
-/// A spreadsheet takes text that begins so for a formula, and a subject comes from a stranger.
-fn inert(cell: String) -> String {
-    if cell.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("'{cell}") } else { cell }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::proto::EvidenceRow;
-
-    fn written(format: Format) -> Vec<u8> {
-        let temp = tempfile::tempdir().expect("temp");
-        let path = temp.path().join("rows");
-        let mut sink = Sink::create(&path, format, "hub.test\n1\n").expect("made");
-        let row =
-            EvidenceRow {
-                index: 7, subject: "=HYPERLINK(\"x\"), Kế hoạch".into(), ..EvidenceRow::default()
-            };
-        sink.put(&Row::from(row)).expect("written");
-        sink.finish(&path).expect("finished");
-        std::fs::read(path).expect("there")
-    }
-
-    #[test]
-    fn a_subject_is_never_a_formula() {
-        let text = written(Format::Csv);
-        let mut reader = csv::Reader::from_reader(&text[..]);
-        assert_eq!(reader.headers().expect("names").iter().collect::<Vec<_>>(), COLUMNS);
-        let record = reader.records().next().expect("a row").expect("legal");
-        assert_eq!((&record[0], &record[13]), ("7", "'=HYPERLINK(\"x\"), Kế hoạch"));
-    }
-
-    #[test]
-    fn every_line_is_json_and_a_workbook_is_a_zip() {
-        let line: serde_json::Value = serde_json::from_slice(&written(Format::Jsonl)).expect("JSON");
-        assert_eq!((&line["index"], &line["subject"]), (&7.into(), &"=HYPERLINK(\"x\"), Kế hoạch".into()));
-        assert!(written(Format::Xlsx).starts_with(b"PK"));
+    fn end(self, paths: &Paths) -> Result<Exported, Failure> {
+        let file = part(&paths.file);
+        self.sink.finish(&file).map_err(|error| failed(&paths.file, error))?;
+        let proven = self.checker.end().map_err(not_proven)?;
+        let digest = files::digest(&file, |_| {})?;
+        let written = self.proof.end(proven.rows, &digest);
+        let written = written.and_then(|writer| writer.into_inner().map_err(|error| error.into_error()));
+        let synced = written.and_then(|file| file.sync_all());
+        synced.map_err(|error| failed(&paths.proof, error))?;
+        files::create(&paths.note, self.note.as_bytes(), Readers::Owner)?;
+        paths.publish()?;
+        Ok(Exported {
+            file: paths.file.clone(),
+            checkpoint: paths.note.clone(),
+            proof: paths.proof.clone(),
+            rows: proven.rows,
+            from_index: self.from_index,
+            tree_size: proven.checkpoint.size,
+            nothing_left_out: proven.nothing_left_out(),
+            verifier_key: proven.verifier.to_string(),
+        })
     }
 }

@@ -1,13 +1,14 @@
 //! `truc audit`: what auditors ask the hub for, keep, and check without it.
 
 mod bundle;
-mod export;
+pub mod export;
 mod filter;
 mod mirror;
 mod proof;
-mod row;
+pub mod row;
 mod search;
-mod trust;
+pub mod sink;
+pub mod trust;
 
 use super::{Connection, Failure, Output};
 

@@ -24,6 +24,9 @@ pub struct Args {
     /// In the smallest signed head of at least so many leaves; else in the newest.
     #[arg(long, value_name = "LEAVES", default_value_t = 0, hide_default_value = true)]
     size: u64,
+    /// In the newest checkpoint that witnesses cosigned, with their lines, for `truc verify --policy`.
+    #[arg(long, conflicts_with = "size")]
+    cosigned: bool,
     /// Where to: NAME.tlog-proof, or NAME.
     #[arg(short = 'o', long, value_name = "FILE")]
     out: PathBuf,
@@ -46,21 +49,21 @@ struct Saved {
 impl Args {
     /// Runs the command.
     pub async fn run(self, client: &Client, output: &Output) -> Result<(), Failure> {
-        let verifier = match &self.vkey {
-            Some(known) => receipt_files::read_vkey(known)?,
-            None => client.terms().await?.verifier,
-        };
-        let request = GetProofRequest { index: self.index, tree_size: self.size };
+        let mut terms = client.terms().await?;
+        if let Some(known) = &self.vkey {
+            terms = terms.trusting(&receipt_files::read_vkey(known)?)?;
+        }
+        let request = GetProofRequest { index: self.index, tree_size: self.size, cosigned: self.cosigned };
         let answer = client.audit().get_proof(request).await?.into_inner();
         let receipt = answer.receipt.ok_or_else(|| ClientError::answer("the hub's answer has no proof"))?;
-        let facts = verify::receipt(&receipt, &verifier)?;
+        let facts = verify::receipt(&receipt, &terms.keys)?;
         if facts.index() != self.index || facts.tree_size() < self.size {
             return Err(ClientError::answer("the hub proved something else than was asked").into());
         }
         let base = base(&self.out);
         let folder = base.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let vkey = receipt_files::write_vkey(folder, &verifier)?;
-        let (evidence, tlog_proof) = receipt_files::write_at(&base, &receipt, &verifier)?;
+        let vkey = receipt_files::write_keys(folder, &terms)?;
+        let (evidence, tlog_proof) = receipt_files::write_at(&base, &receipt, &terms.keys)?;
         let saved = Saved {
             index: facts.index(),
             tree_size: facts.tree_size(),
@@ -76,7 +79,7 @@ impl Args {
                 saved.event,
                 saved.index,
                 saved.tree_size,
-                verifier.name(),
+                terms.keys.origin(),
                 saved.tlog_proof.display(),
                 saved.tlog_proof.display(),
             )

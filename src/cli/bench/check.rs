@@ -133,7 +133,8 @@ mod tests {
     #[test]
     fn a_receipt_is_refused_for_its_signature_its_place_its_event_and_its_document() {
         let signer = |seed| Signer::from_seed("hub.test/log", &[seed; 32]).expect("a name");
-        let terms = Terms { announced: GetCapabilitiesResponse::default(), verifier: signer(7).verifier() };
+        let terms =
+            Terms::new(GetCapabilitiesResponse::default(), &signer(7).verifier()).expect("good terms");
         let sampled = Arc::default();
         // Only the first is verified whole: what is found then is found cheaply.
         let mut check = Check::new(&terms, u64::MAX, &Arc::default(), &sampled);

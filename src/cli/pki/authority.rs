@@ -458,7 +458,7 @@ mod tests {
         let files =
             std::fs::read_dir(folder.path()).expect("folder").map(|entry| entry.expect("entry").path());
         let keys: Vec<_> = files.filter(|path| path.extension().is_some_and(|end| end == "key")).collect();
-        assert_eq!(keys.len(), 6);
+        assert_eq!(keys.len(), 8);
         for key in keys {
             assert_eq!(key.metadata().expect("metadata").permissions().mode() & 0o777, 0o600, "{key:?}");
         }
@@ -473,6 +473,8 @@ mod tests {
         let node = issue(folder.path(), Role::Node, "h53.example").expect("issued");
         for (path, identity) in [
             (&made.operator.certificate, "operator operator"),
+            (&made.security.certificate, "security officer security"),
+            (&made.registrar.certificate, "registrar registrar"),
             (&made.auditor.certificate, "auditor auditor"),
             (&node.certificate, "node h53.example"),
         ] {

@@ -132,6 +132,9 @@ pub fn sentence(facts: &Facts) -> String {
         EventKind::DailyDigest => format!("the hub {hub} closed a day"),
         EventKind::PayloadErased => format!("contents of {document} were erased by a retention rule"),
         EventKind::LegalHold => format!("the hub {hub} recorded a legal hold"),
+        EventKind::LogKeyChange => {
+            format!("the log of {hub} went on with another key, signed by the old and the new one")
+        }
         EventKind::AuditQuery => format!("the hub {hub} recorded what auditors asked"),
         other => format!("{} of {document} {who}", other.as_str_name()),
     };

@@ -8,9 +8,8 @@ use std::{
 };
 
 use prost::Message;
-use ring::digest::{Context, SHA256};
 
-use super::report::Report;
+use super::{report::Report, trusted::Trusted};
 use crate::{
     cli::{
         Failure,
@@ -23,7 +22,7 @@ use crate::{
     },
     domain::id::Digest,
     proto::{Manifest, Outcome, Receipt, SignedEnvelope},
-    tlog::{note::Verifier, proof::MAX_PROOF},
+    tlog::proof::MAX_PROOF,
     verify::{self, Facts, FoundPart, VerifyError},
 };
 
@@ -34,7 +33,6 @@ const MAX_ENVELOPE: usize = 3 * 1024 * 1024;
 /// Largest manifest for people: each byte of an envelope may take six.
 const MAX_VIEW: usize = 8 * MAX_ENVELOPE;
 const MAX_LEAF: usize = 65_535;
-const CHUNK: usize = 64 * 1024;
 
 /// Why a file proves nothing.
 #[derive(Debug, thiserror::Error)]
@@ -52,19 +50,19 @@ enum Problem {
 }
 
 /// Verifies `BASE.evidence` with `BASE.tlog-proof`.
-pub fn pair(base: &Path, verifier: &Verifier, report: &mut Report) {
-    let outcome = read_pair(base, verifier);
+pub fn pair(base: &Path, trust: &Trusted, report: &mut Report) {
+    let outcome = read_pair(base, trust);
     report.proof(&shown(base), outcome);
 }
 
 /// Verifies a serialized `Receipt`.
-pub fn receipt(path: &Path, verifier: &Verifier, report: &mut Report) -> Option<Facts> {
-    let outcome = read_receipt(path, verifier);
+pub fn receipt(path: &Path, trust: &Trusted, report: &mut Report) -> Option<Facts> {
+    let outcome = read_receipt(path, trust);
     report.proof(&shown(path), outcome)
 }
 
 /// Verifies all pairs and receipts in a folder. Other files are not looked at.
-pub fn proofs(dir: &Path, verifier: &Verifier, report: &mut Report) -> Result<(), Failure> {
+pub fn proofs(dir: &Path, trust: &Trusted, report: &mut Report) -> Result<(), Failure> {
     let (mut pairs, mut receipts) = (BTreeSet::new(), BTreeSet::new());
     for path in list(dir)? {
         let ending = path.extension().unwrap_or_default();
@@ -74,16 +72,16 @@ pub fn proofs(dir: &Path, verifier: &Verifier, report: &mut Report) -> Result<()
             receipts.insert(path);
         }
     }
-    pairs.iter().for_each(|base| pair(base, verifier, report));
-    receipts.iter().for_each(|path| _ = receipt(path, verifier, report));
+    pairs.iter().for_each(|base| pair(base, trust, report));
+    receipts.iter().for_each(|path| _ = receipt(path, trust, report));
     Ok(())
 }
 
 /// Verifies the folder of a document.
-pub fn document(dir: &Path, verifier: &Verifier, report: &mut Report) {
-    let acceptance = receipt(&dir.join(ACCEPTANCE), verifier, report);
+pub fn document(dir: &Path, trust: &Trusted, report: &mut Report) {
+    let acceptance = receipt(&dir.join(ACCEPTANCE), trust, report);
     let handover = match dir.join(HANDOVER) {
-        path if path.exists() => receipt(&path, verifier, report),
+        path if path.exists() => receipt(&path, trust, report),
         _ => {
             report.not_proven("That the recipient took it over.");
             None
@@ -132,15 +130,15 @@ pub fn starts_with(path: &Path, mark: &[u8]) -> Result<bool, FileError> {
     Ok(head == mark)
 }
 
-fn read_pair(base: &Path, verifier: &Verifier) -> Result<Facts, Problem> {
+fn read_pair(base: &Path, trust: &Trusted) -> Result<Facts, Problem> {
     let leaf = read_bytes(&base.with_added_extension(EVIDENCE), MAX_LEAF)?;
     let proof = files::read_text(&base.with_added_extension(TLOG_PROOF), MAX_PROOF as u64)?;
-    Ok(verify::evidence_with_proof(&leaf, &proof, verifier)?)
+    Ok(verify::evidence_with_proof(&leaf, &proof, trust)?)
 }
 
-fn read_receipt(path: &Path, verifier: &Verifier) -> Result<Facts, Problem> {
+fn read_receipt(path: &Path, trust: &Trusted) -> Result<Facts, Problem> {
     let receipt: Receipt = read_message(path, MAX_RECEIPT, "receipt")?;
-    Ok(verify::receipt(&receipt, verifier)?)
+    Ok(verify::receipt(&receipt, trust)?)
 }
 
 /// Reads a message that fills its file. What prost would silently drop is refused, so that every byte counts.
@@ -178,21 +176,8 @@ fn found_parts(dir: &Path, manifest: &Manifest) -> Result<Vec<FoundPart>, Proble
 }
 
 fn hash(path: &Path, name: String) -> Result<FoundPart, FileError> {
-    let mut file = File::open(path).map_err(FileError::io(path))?;
-    let (mut context, mut size) = (Context::new(&SHA256), 0);
-    let mut chunk = vec![0; CHUNK];
-    loop {
-        let count = match file.read(&mut chunk) {
-            Ok(0) => break,
-            Ok(count) => count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(FileError::io(path)(error)),
-        };
-        context.update(&chunk[..count]);
-        size += count as u64;
-    }
-    let digest = context.finish();
-    let sha256 = Digest::from_slice(digest.as_ref()).expect("SHA-256 has 32 bytes");
+    let mut size = 0;
+    let sha256 = files::digest(path, |count| size += count)?;
     Ok(FoundPart { name, size, sha256 })
 }
 

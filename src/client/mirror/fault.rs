@@ -13,6 +13,12 @@ pub enum Fault {
     /// No trusted key signed the checkpoint, or it is none.
     #[error("the checkpoint is not signed by a trusted key: {0}")]
     NotSigned(NoteError),
+    /// The site's proofs of a change of the log's key prove none.
+    #[error("the head is signed by another key, and the change of the key is not proven: {problem}")]
+    Handover {
+        /// What is wrong with them.
+        problem: String,
+    },
     /// The site now serves another log than the one in the folder.
     #[error("this is the log {seen:?}; the folder holds {kept:?}")]
     OtherLog {
@@ -73,6 +79,7 @@ impl Fault {
     pub fn code(&self) -> &'static str {
         match self {
             Self::NotSigned(_) => "NOT_SIGNED",
+            Self::Handover { .. } => "NOT_SIGNED",
             Self::OtherLog { .. } => "OTHER_LOG",
             Self::WentBack { .. } => "WENT_BACK",
             Self::Forked { .. } => "FORKED",

@@ -10,10 +10,13 @@ use crate::{
     client::{ClientError, calendar::file_time},
     domain::time::Timestamp,
     tlog::{note::MAX_NOTE, tile::Tile},
+    verify::log_keys::MAX_LOG_KEYS,
 };
 
 /// The newest checkpoint of which everything is here.
 const CHECKPOINT: &str = "checkpoint";
+/// Proofs of the changes of the log's key, where there was one.
+const LOG_KEYS: &str = "hub.keys";
 /// A checkpoint that was seen, and whose tiles are being fetched: it counts as known after an interruption too.
 const PENDING: &str = "checkpoint.pending";
 
@@ -45,6 +48,20 @@ impl Folder {
         let Some(bytes) = read(&path, MAX_NOTE).map_err(ClientError::file(&path))? else { return Ok(None) };
         let text = String::from_utf8(bytes).map_err(|_| wrong(&path, "is not text"))?;
         Ok(Some((path, text)))
+    }
+
+    /// Proofs of the changes of the log's key that were followed before; empty where there are none. Nothing is verified.
+    pub fn log_keys(&self) -> Result<String, ClientError> {
+        let path = self.root.join(LOG_KEYS);
+        let Some(bytes) = read(&path, MAX_LOG_KEYS).map_err(ClientError::file(&path))? else {
+            return Ok(String::new());
+        };
+        String::from_utf8(bytes).map_err(|_| wrong(&path, "is not text"))
+    }
+
+    /// Keeps proofs that were followed.
+    pub fn keep_log_keys(&self, proofs: &str) -> Result<(), ClientError> {
+        self.write(LOG_KEYS, proofs.as_bytes())
     }
 
     /// True once entries are kept too.

@@ -5,7 +5,6 @@ use std::{collections::BTreeMap, convert::Infallible, time::Duration};
 use super::{
     Fault, Keep, Step,
     folder::{Folder, wrong},
-    open,
 };
 use crate::{
     client::{
@@ -15,10 +14,12 @@ use crate::{
     tlog::{
         Hash,
         checkpoint::Checkpoint,
+        keys::{LogKeys, Trust},
         merkle::{empty_root, leaf_hash},
         note::{MAX_NOTE, NoteError, Verifier},
         tile::{self, MAX_BUNDLE, MAX_TILE, Row, Tile},
     },
+    verify::log_keys::{self, MAX_LOG_KEYS},
 };
 
 /// A site of several machines may need a moment until all of them have what the checkpoint names.
@@ -55,6 +56,10 @@ pub struct Look<'a> {
     site: &'a mut Site,
     folder: &'a Folder,
     trust: &'a [Verifier],
+    /// All keys that are believed: the trusted ones, and what they were handed over to.
+    keys: Vec<LogKeys>,
+    /// Proofs of the hand-overs.
+    proofs: String,
     keep: Keep,
     /// What the folder knows: that of which everything is there, and the one that it was fetching.
     known: Vec<(String, Checkpoint)>,
@@ -68,12 +73,23 @@ pub struct Look<'a> {
 }
 
 impl<'a> Look<'a> {
-    pub fn new(site: &'a mut Site, folder: &'a Folder, trust: &'a [Verifier], keep: Keep) -> Self {
+    pub fn new(
+        site: &'a mut Site,
+        folder: &'a Folder,
+        trust: &'a [Verifier],
+        keep: Keep,
+    ) -> Result<Self, ClientError> {
         let head = Checkpoint { origin: String::new(), size: 0, root: empty_root() };
-        Self {
+        let proofs = folder.log_keys()?;
+        // What lies in the folder may have been changed: then it proves nothing, and heads of later keys do not open.
+        let keys = log_keys::trusted(&proofs, trust);
+        let keys = keys.unwrap_or_else(|_| trust.iter().cloned().map(LogKeys::from).collect());
+        Ok(Self {
             site,
             folder,
             trust,
+            keys,
+            proofs,
             keep,
             known: Vec::new(),
             seen: Vec::new(),
@@ -81,17 +97,19 @@ impl<'a> Look<'a> {
             hashes: BTreeMap::new(),
             wrong: None,
             fetched: 0,
-        }
+        })
     }
 
     pub async fn run(&mut self, told: &mut (dyn FnMut(u64, u64) + Send)) -> Result<Step, Stop> {
         let complete = self.load_known()?;
         let note = self.fetch_head().await?;
         self.judge_head()?;
+        self.expect_handovers()?;
         let from = complete.unwrap_or(0);
         if complete != Some(self.head.size) {
             self.fetch_edge().await?;
             self.check_history().await?;
+            self.keep_handovers()?;
             self.folder.begin(&note)?;
             self.copy(from, told).await?;
             self.folder.complete(&note)?;
@@ -105,8 +123,13 @@ impl<'a> Look<'a> {
     pub fn evidence(&self, fault: &Fault) -> Vec<(String, Vec<u8>)> {
         let mut files = vec![("fault.txt".to_owned(), format!("{}: {fault}\n", fault.code()).into_bytes())];
         files.push(("checkpoint-seen".into(), self.seen.clone()));
-        for (name, (note, _)) in ["checkpoint-kept", "checkpoint-kept-2"].iter().zip(&self.known) {
-            files.push(((*name).into(), note.clone().into_bytes()));
+        for (number, (note, _)) in (1..).zip(&self.known) {
+            let name =
+                if number == 1 { "checkpoint-kept".into() } else { format!("checkpoint-kept-{number}") };
+            files.push((name, note.clone().into_bytes()));
+        }
+        if !self.proofs.is_empty() {
+            files.push(("hub.keys".into(), self.proofs.clone().into_bytes()));
         }
         let tiles =
             self.hashes.iter().map(|(tile, hashes)| (format!("seen/{}", tile.path()), hashes.concat()));
@@ -119,7 +142,7 @@ impl<'a> Look<'a> {
     fn load_known(&mut self) -> Result<Option<u64>, Stop> {
         let known = self.folder.known()?;
         for (path, note) in [&known.complete, &known.pending].into_iter().flatten() {
-            let head = open(note, self.trust).map_err(|error| wrong(path, error))?;
+            let head = self.keys[..].open(note).map_err(|error| wrong(path, error))?;
             self.known.push((note.clone(), head));
         }
         Ok(known.complete.is_some().then(|| self.known[0].1.size))
@@ -131,8 +154,43 @@ impl<'a> Look<'a> {
         self.seen = bytes.ok_or_else(|| Fault::Missing { path: path.into() })?.to_vec();
         let note = String::from_utf8(self.seen.clone());
         let note = note.map_err(|_| Fault::NotSigned(NoteError::Malformed("not text")))?;
-        self.head = open(&note, self.trust).map_err(Fault::NotSigned)?;
+        self.head = match self.keys[..].open(&note) {
+            Ok(head) => head,
+            Err(error) => self.follow_keys(&note, error).await?,
+        };
         Ok(note)
+    }
+
+    /// A head that no believed key signed: the log may have been handed over to another key. The site has to prove it.
+    async fn follow_keys(&mut self, note: &str, error: NoteError) -> Result<Checkpoint, Stop> {
+        if error != NoteError::NotSigned {
+            return Err(Fault::NotSigned(error).into());
+        }
+        let not_signed = || Stop::from(Fault::NotSigned(NoteError::NotSigned));
+        let proofs = self.site.get("hub.keys", MAX_LOG_KEYS).await?.ok_or_else(not_signed)?;
+        let proofs = String::from_utf8(proofs.to_vec()).map_err(|_| not_signed())?;
+        let keys = log_keys::trusted(&proofs, self.trust)
+            .map_err(|error| Fault::Handover { problem: error.to_string() })?;
+        let head = keys[..].open(note).map_err(Fault::NotSigned)?;
+        (self.keys, self.proofs) = (keys, proofs);
+        Ok(head)
+    }
+
+    /// The last head of each key that ended belongs to the history that the new tree has to contain.
+    fn expect_handovers(&mut self) -> Result<(), Stop> {
+        let changes = log_keys::read(&self.proofs).unwrap_or_default();
+        let own = changes.into_iter().filter(|change| change.head.origin == self.head.origin);
+        let past = own.filter(|change| change.head.size <= self.head.size);
+        self.known.extend(past.map(|change| (change.note, change.head)));
+        Ok(self.judge_head()?)
+    }
+
+    /// Proofs that were followed are kept before the first head that needs them.
+    fn keep_handovers(&self) -> Result<(), Stop> {
+        if !self.proofs.is_empty() && self.folder.log_keys()? != self.proofs {
+            self.folder.keep_log_keys(&self.proofs)?;
+        }
+        Ok(())
     }
 
     /// What two checkpoints alone can show.

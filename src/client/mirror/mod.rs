@@ -14,11 +14,7 @@ use look::{Look, Stop};
 use super::{ClientError, site::Site};
 use crate::{
     domain::time::Timestamp,
-    tlog::{
-        Hash,
-        checkpoint::Checkpoint,
-        note::{self, NoteError, Verifier},
-    },
+    tlog::{Hash, note::Verifier},
 };
 
 /// What of the log is kept.
@@ -55,7 +51,7 @@ pub struct Mirror {
 
 impl Mirror {
     /// A mirror of `site` in the folder `dir`, which is made if need be. Only checkpoints that one of the keys in `trust`
-    /// signed for its own log are believed.
+    /// signed for its own log are believed, and those of keys that such a log was provably handed over to.
     pub fn open(site: Site, dir: &Path, trust: Vec<Verifier>, keep: Keep) -> Result<Self, ClientError> {
         Ok(Self { site, folder: Folder::open(dir)?, trust, keep })
     }
@@ -69,7 +65,7 @@ impl Mirror {
         now: Timestamp,
         told: &mut (dyn FnMut(u64, u64) + Send),
     ) -> Result<Step, MirrorError> {
-        let mut look = Look::new(&mut self.site, &self.folder, &self.trust, self.keep);
+        let mut look = Look::new(&mut self.site, &self.folder, &self.trust, self.keep)?;
         match look.run(told).await {
             Ok(step) => Ok(step),
             Err(Stop::Site(error)) => Err(error.into()),
@@ -80,14 +76,4 @@ impl Mirror {
             }
         }
     }
-}
-
-/// Opens a checkpoint that a trusted key signed for the log of its own name.
-fn open(note: &str, trust: &[Verifier]) -> Result<Checkpoint, NoteError> {
-    let opened = note::open(note, trust)?;
-    let checkpoint = Checkpoint::parse(&opened.text)?;
-    if !opened.verified.contains(&checkpoint.origin) {
-        return Err(NoteError::WrongOrigin(checkpoint.origin));
-    }
-    Ok(checkpoint)
 }

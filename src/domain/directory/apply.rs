@@ -39,6 +39,9 @@ impl Directory {
                 self.put_node(NodeEntry { revoked: true, leaf, ..entry.clone() });
             }
             Some(Change::AddKey(key)) => self.put_key(read_key(key, leaf)?),
+            Some(Change::ChangeLogKey(change)) => {
+                Arc::make_mut(&mut self.log_keys).push((leaf, change.statement.clone()));
+            }
             Some(Change::RevokeKey(_)) => return Err(damaged("a key's revocation without its moment")),
             None => return Err(damaged("an empty directory change")),
         }

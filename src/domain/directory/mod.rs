@@ -141,6 +141,8 @@ pub struct Directory {
     children: Links<AgencyId, AgencyId>,
     nodes_of: Links<AgencyId, NodeName>,
     keys_of: Links<AgencyId, Digest>,
+    /// Leaf and statement of each change of the log's own key.
+    log_keys: Arc<Vec<(u64, String)>>,
     version: u64,
 }
 
@@ -149,6 +151,12 @@ impl Directory {
     #[must_use]
     pub fn version(&self) -> u64 {
         self.version
+    }
+
+    /// Leaf and statement of each change of the log's own key, oldest first. The signatures are not looked at here.
+    #[must_use]
+    pub fn log_keys(&self) -> &[(u64, String)] {
+        &self.log_keys
     }
 
     /// The agency with this identifier. Aliases do not count here.

@@ -59,6 +59,12 @@ impl Directory {
             Some(Change::RevokeNode(revoke)) => self.judge_node_revocation(revoke),
             Some(Change::AddKey(key)) => self.judge_key(key, now),
             Some(Change::RevokeKey(revoke)) => self.judge_key_revocation(revoke, now),
+            Some(Change::ChangeLogKey(_)) => {
+                return Err(Reason::invalid(
+                    "change_log_key",
+                    "is made by the hub alone: see `truc log rotate`",
+                ));
+            }
         };
         match judged? {
             Judged::Unchanged(leaf) => Ok(Prepared::Unchanged { leaf }),

@@ -275,6 +275,14 @@ pub const fn entry(code: ReasonCode) -> Entry {
             "Send the same message again until it is answered: it takes effect only once.",
             "Đề nghị gửi lại đúng bản tin này cho đến khi có phản hồi; bản tin chỉ có hiệu lực một lần.",
         ),
+        ReasonCode::NotCosigned => row(
+            Unavailable,
+            Later,
+            "Ask again in some seconds. If it stays so, `truc witnesses` shows which witness does not cosign; without \
+             `cosigned` the proof comes at once.",
+            "Đề nghị hỏi lại sau vài giây. Nếu vẫn chưa được, dùng `truc witnesses` để xem bên chứng kiến nào chưa ký; \
+             nếu không yêu cầu `cosigned` thì có ngay bằng chứng.",
+        ),
         ReasonCode::Damaged => row(
             DataLoss,
             Never,

@@ -5,6 +5,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
+    ops::Bound,
     sync::Arc,
 };
 
@@ -61,13 +62,84 @@ struct Away {
 }
 
 /// What waits for one recipient; a delivery is in one of the two.
-struct Queue {
-    recipient: AgencyId,
+pub(super) struct Queue {
+    pub recipient: AgencyId,
     ready: BTreeMap<Place, Entry>,
     away: BTreeMap<u64, Away>,
 }
 
+/// How far a queue was looked at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum After {
+    /// Not at all.
+    #[default]
+    Nothing,
+    /// To this rank and document of the ready ones.
+    Ready(u8, u64),
+    /// To this document of the others.
+    Away(u64),
+}
+
+/// How far all queues were looked at.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Spot {
+    recipient: Recipient,
+    after: After,
+}
+
+/// A delivery that waits, as it stands now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// Document index, which is also its age.
+    pub document: u64,
+    /// 4 minus the urgency.
+    pub rank: u8,
+    /// Moment by which it must be taken over.
+    pub deadline: Timestamp,
+    /// Offers since the hub started.
+    pub attempts: u32,
+    /// How it stands.
+    pub standing: Standing,
+}
+
+impl Seen {
+    fn new(document: u64, away: Away) -> Self {
+        let Away { entry: Entry { deadline, attempts }, rank, standing } = away;
+        Self { document, rank, deadline, attempts, standing }
+    }
+}
+
 impl Queue {
+    /// Visits while there is anything `left`; returns how far it came if that was not all.
+    fn look(&self, after: After, left: &mut usize, visit: &mut dyn FnMut(&Queue, Seen)) -> Option<After> {
+        let ready_from = match after {
+            After::Nothing => Bound::Unbounded,
+            After::Ready(rank, document) => Bound::Excluded(Place::new(rank, document)),
+            After::Away(_) => Bound::Excluded(Place(u64::MAX)),
+        };
+        let mut came = after;
+        for (place, entry) in self.ready.range((ready_from, Bound::Unbounded)) {
+            if *left == 0 {
+                return Some(came);
+            }
+            *left -= 1;
+            let away = Away { entry: *entry, rank: place.rank(), standing: Standing::Ready };
+            visit(self, Seen::new(place.document(), away));
+            came = After::Ready(place.rank(), place.document());
+        }
+        let away_from =
+            if let After::Away(document) = after { Bound::Excluded(document) } else { Bound::Unbounded };
+        for (document, away) in self.away.range((away_from, Bound::Unbounded)) {
+            if *left == 0 {
+                return Some(came);
+            }
+            *left -= 1;
+            visit(self, Seen::new(*document, *away));
+            came = After::Away(*document);
+        }
+        None
+    }
+
     fn place(&self, document: u64) -> Option<Place> {
         (0..=LAST_RANK).map(|rank| Place::new(rank, document)).find(|place| self.ready.contains_key(place))
     }
@@ -112,16 +184,22 @@ impl Board {
         }
     }
 
-    /// Fills an empty board with what waits: recipient, rank, document and deadline, in the store's order. All at
+    /// Fills an empty board with what waits: recipient, rank, document, deadline and whether it is held, in the store's order. All at
     /// once takes half the memory of one by one.
-    pub fn fill(&mut self, waiting: Vec<(Recipient, u8, u64, Timestamp)>) {
-        let clock = |(recipient, _, document, deadline): &_| (*deadline, key(*recipient, *document));
+    pub fn fill(&mut self, waiting: Vec<(Recipient, u8, u64, Timestamp, bool)>) {
+        let clock = |(recipient, _, document, deadline, _): &_| (*deadline, key(*recipient, *document));
         self.deadlines = waiting.iter().map(clock).collect();
         for group in waiting.chunk_by(|one, next| one.0 == next.0) {
-            let entry = |(_, rank, document, deadline): &_| {
+            let entry = |(_, rank, document, deadline, _): &_| {
                 (Place::new(*rank, *document), Entry { deadline: *deadline, attempts: 0 })
             };
-            self.queues[group[0].0].ready.append(&mut group.iter().map(entry).collect());
+            let queue = &mut self.queues[group[0].0];
+            let (held, ready): (Vec<_>, Vec<_>) = group.iter().partition(|(.., held)| *held);
+            queue.ready.append(&mut ready.into_iter().map(entry).collect());
+            for (place, entry) in held.into_iter().map(entry) {
+                let away = Away { entry, rank: place.rank(), standing: Standing::Held };
+                queue.away.insert(place.document(), away);
+            }
         }
     }
 
@@ -142,11 +220,41 @@ impl Board {
 
     pub fn add(&mut self, recipient: Recipient, rank: u8, document: u64, deadline: Timestamp) {
         if self.queues[recipient].holds(Place::new(rank, document)) {
+            let away = self.queues[recipient].away.get(&document);
+            if away.is_some_and(|away| away.standing == Standing::Held) {
+                self.set(recipient, document, Standing::Ready, 0);
+            }
             return;
         }
         self.deadlines.insert((deadline, key(recipient, document)));
         let entry = Entry { deadline, attempts: 0 };
         self.put(recipient, document, Away { entry, rank, standing: Standing::Ready });
+    }
+
+    /// Not offered from now on; a lease ends.
+    pub fn hold(&mut self, recipient: Recipient, rank: u8, document: u64, deadline: Timestamp) {
+        if self.queues[recipient].holds(Place::new(rank, document)) {
+            self.set(recipient, document, Standing::Held, 0);
+            return;
+        }
+        self.deadlines.insert((deadline, key(recipient, document)));
+        let entry = Entry { deadline, attempts: 0 };
+        self.put(recipient, document, Away { entry, rank, standing: Standing::Held });
+    }
+
+    /// Documents from this one on that are not in the ready queue.
+    pub fn away(&self, recipient: Recipient, from: u64, max: usize) -> Vec<u64> {
+        self.queues[recipient].away.range(from..).take(max).map(|(document, _)| *document).collect()
+    }
+
+    /// Ends a lease or a pause. True if there was one.
+    pub fn requeue(&mut self, recipient: Recipient, document: u64) -> bool {
+        let away = self.queues[recipient].away.get(&document);
+        let ends = away.is_some_and(|away| away.standing != Standing::Held);
+        if ends {
+            self.set(recipient, document, Standing::Ready, 0);
+        }
+        ends
     }
 
     pub fn remove(&mut self, recipient: Recipient, document: u64) {
@@ -163,7 +271,9 @@ impl Board {
         self.next_lease += 1;
         let id = self.next_lease;
         let attempt = self.set(recipient, document, Standing::Leased { id, until }, 1);
-        Lease { id, recipient: self.queues[recipient].recipient.clone(), document, attempt, until }
+        let queue = &self.queues[recipient];
+        let deadline = queue.away.get(&document).map_or(until, |away| away.entry.deadline);
+        Lease { id, recipient: queue.recipient.clone(), document, attempt, until, deadline }
     }
 
     /// Standing and attempts of a delivery that waits.
@@ -239,6 +349,7 @@ impl Board {
                     Standing::Paused { until: now.plus_us(pause) }
                 }
                 Standing::Paused { .. } | Standing::Ready => Standing::Ready,
+                Standing::Held => continue,
             };
             self.set(recipient, document, next, 0);
         }
@@ -250,6 +361,31 @@ impl Board {
         due.map(|(deadline, (recipient, document))| {
             (&self.queues[*recipient as Recipient].recipient, *document, *deadline)
         })
+    }
+
+    /// Looks at up to `max` deliveries from a place on: recipients in the order of their numbers, of each the ready
+    /// ones in the order in which they go out, then the others by age. Returns where to go on; `None` at the end.
+    pub fn look(&self, from: Spot, max: usize, visit: &mut dyn FnMut(&Queue, Seen)) -> Option<Spot> {
+        let Spot { mut recipient, mut after } = from;
+        let mut left = max;
+        while let Some(queue) = self.queues.get(recipient) {
+            match queue.look(after, &mut left, visit) {
+                Some(after) => return Some(Spot { recipient, after }),
+                None => (recipient, after) = (recipient + 1, After::Nothing),
+            }
+        }
+        None
+    }
+
+    /// The same for one recipient.
+    pub fn look_at(
+        &self,
+        recipient: Recipient,
+        after: After,
+        mut max: usize,
+        visit: &mut dyn FnMut(&Queue, Seen),
+    ) -> Option<After> {
+        self.queues.get(recipient)?.look(after, &mut max, visit)
     }
 
     /// Deliveries that wait for a recipient.
@@ -280,7 +416,7 @@ impl Board {
             queue.ready = BTreeMap::new();
         }
         match taken.standing {
-            Standing::Ready => {}
+            Standing::Ready | Standing::Held => {}
             Standing::Leased { until, .. } => {
                 self.leased -= 1;
                 self.timers.remove(&(until, key(recipient, document)));
@@ -309,6 +445,7 @@ impl Board {
             Standing::Paused { until } => {
                 self.timers.insert((until, key(recipient, document)));
             }
+            Standing::Held => {}
         }
         queue.away.insert(document, away);
     }

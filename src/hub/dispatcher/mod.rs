@@ -9,7 +9,8 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use self::board::Board;
+pub use self::board::{After, Seen};
+use self::board::{Board, Spot};
 use super::bells::{Bells, Listening};
 use crate::{
     domain::{id::AgencyId, reason::Reason, retry::Backoff, time::Timestamp},
@@ -19,6 +20,8 @@ use crate::{
 
 /// Deliveries read from the store at a time when the hub starts.
 const PAGE: usize = 10_000;
+/// Deliveries looked at under one lock, for people who look on: a fraction of a millisecond.
+const LOOK: usize = 1_024;
 
 /// A delivery given to one session for a time.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +36,8 @@ pub struct Lease {
     pub attempt: u32,
     /// End of the lease.
     pub until: Timestamp,
+    /// Moment by which it must be taken over.
+    pub deadline: Timestamp,
 }
 
 /// How a delivery in memory stands.
@@ -52,6 +57,8 @@ pub enum Standing {
         /// Next offer.
         until: Timestamp,
     },
+    /// An operator holds it.
+    Held,
 }
 
 /// Handle of the queues.
@@ -74,7 +81,8 @@ impl Dispatcher {
                 let recipient = board
                     .number(&waiting.recipient)
                     .map_err(|reason| StoreError::Damaged(reason.to_string()))?;
-                found.push((recipient, waiting.rank, waiting.document, Timestamp(waiting.deadline_us)));
+                let deadline = Timestamp(waiting.deadline_us);
+                found.push((recipient, waiting.rank, waiting.document, deadline, waiting.held));
             }
             after = page.pop();
             if after.is_none() {
@@ -90,11 +98,11 @@ impl Dispatcher {
         let mut board = self.board();
         for delivery in deliveries {
             let Ok(recipient) = board.number(&delivery.recipient) else { continue };
-            if delivery.transport_state() == TransportState::Ready {
-                let deadline = Timestamp(delivery.deadline_us);
-                board.add(recipient, rank(delivery.urgency), delivery.document, deadline);
-            } else {
-                board.remove(recipient, delivery.document);
+            let (document, deadline) = (delivery.document, Timestamp(delivery.deadline_us));
+            match delivery.transport_state() {
+                TransportState::Ready => board.add(recipient, rank(delivery.urgency), document, deadline),
+                TransportState::Held => board.hold(recipient, rank(delivery.urgency), document, deadline),
+                _ => board.remove(recipient, document),
             }
         }
         board.tick(now);
@@ -166,6 +174,7 @@ impl Dispatcher {
             rank: 0,
             document,
             deadline_us: deadline.0,
+            held: false,
         };
         overdue.map(waiting).collect()
     }
@@ -189,6 +198,46 @@ impl Dispatcher {
     /// Deliveries that wait, and how many of them are leased.
     pub fn counts(&self) -> (usize, usize) {
         self.board().counts()
+    }
+
+    /// Ends leases and pauses of what waits for this recipient, of one document or of all: it can be offered at once.
+    /// Returns how many. The lock is taken for [`LOOK`] of them at a time.
+    pub fn requeue(&self, recipient: &AgencyId, document: Option<u64>) -> usize {
+        let (mut after, mut count) = (0, 0);
+        loop {
+            let mut board = self.board();
+            let Some(number) = board.known(recipient) else { return count };
+            let away = board.away(number, after, LOOK);
+            let Some(last) = away.last() else { return count };
+            after = last + 1;
+            for found in away.into_iter().filter(|found| document.is_none_or(|only| only == *found)) {
+                count += usize::from(board.requeue(number, found));
+            }
+        }
+    }
+
+    /// Visits every delivery that waits, recipient by recipient. The lock is taken for [`LOOK`] of them at a time:
+    /// what moves meanwhile may be seen twice or not at all.
+    pub fn visit(&self, visit: &mut dyn FnMut(&AgencyId, Seen)) {
+        let mut next = Some(Spot::default());
+        while let Some(spot) = next {
+            next = self.board().look(spot, LOOK, &mut |queue, seen| visit(&queue.recipient, seen));
+        }
+    }
+
+    /// A page of what waits for one recipient: first what is ready, in the order in which it goes out, then the others
+    /// by age. With how far it came, if there is more.
+    pub fn page(&self, recipient: &AgencyId, after: After, max: usize) -> (Vec<Seen>, Option<After>) {
+        let mut page = Vec::new();
+        let board = self.board();
+        let Some(number) = board.known(recipient) else { return (page, None) };
+        let next = board.look_at(number, after, max, &mut |_, seen| page.push(seen));
+        (page, next)
+    }
+
+    /// Whether anybody listens for this agency now: a session, or a fetch that waits.
+    pub fn is_listened(&self, agency: &AgencyId) -> bool {
+        self.bells.is_heard(agency)
     }
 
     fn board(&self) -> MutexGuard<'_, Board> {
@@ -289,6 +338,51 @@ mod tests {
     }
 
     #[test]
+    fn what_is_held_is_not_offered_and_its_deadline_goes_on() {
+        const HELD: TransportState = TransportState::Held;
+        let d = dispatcher(&[delivery(1, "H53", 0, READY), delivery(2, "H53", 0, READY)]);
+        let mine = [agency("H53")];
+        let mut leases = d.lease(&mine, 1, Timestamp(0));
+        d.update(&[delivery(1, "H53", 0, HELD), delivery(2, "H53", 0, HELD)], Timestamp(0));
+        d.retain_held(&mut leases);
+        assert!(leases.is_empty() && d.lease(&mine, 5, Timestamp(0)).is_empty());
+        assert_eq!((d.standing(&mine[0], 1).unwrap().0, d.counts()), (Standing::Held, (2, 0)));
+        assert_eq!(d.requeue(&mine[0], None), 0, "a hold is no pause");
+        d.update(&[delivery(2, "H53", 0, READY)], Timestamp(0));
+        assert_eq!(d.lease(&mine, 5, Timestamp(0)).len(), 1);
+        assert_eq!(d.requeue(&mine[0], Some(2)), 1);
+        assert_eq!(d.lease(&mine, 5, Timestamp(0))[0].attempt, 2);
+        assert_eq!(d.tick(Timestamp(1_000_000), 10).len(), 2);
+        d.update(&[delivery(1, "H53", 0, TransportState::Cancelled)], Timestamp(0));
+        assert_eq!(d.counts().0, 1);
+    }
+
+    #[test]
+    fn all_queues_are_looked_at_once_and_in_order() {
+        let deliveries = crowd(5_000, 37);
+        let d = dispatcher(&deliveries);
+        let everyone: BTreeSet<_> = deliveries.iter().map(|d| agency(&d.recipient)).collect();
+        d.lease(&everyone.iter().cloned().collect::<Vec<_>>(), 700, Timestamp(0));
+        let mut seen = Vec::new();
+        d.visit(&mut |recipient, one| seen.push((recipient.to_string(), one.document)));
+        let mut expected: Vec<_> = deliveries.iter().map(|d| (d.recipient.clone(), d.document)).collect();
+        let mut sorted = seen.clone();
+        sorted.sort_unstable();
+        expected.sort_unstable();
+        expected.dedup();
+        assert_eq!(sorted, expected);
+        let one = everyone.first().unwrap();
+        let (whole, none) = d.page(one, After::Nothing, usize::MAX);
+        let (mut pages, mut after) = (Vec::new(), Some(After::Nothing));
+        while let Some(from) = after {
+            let (page, next) = d.page(one, from, 7);
+            pages.extend(page);
+            after = next;
+        }
+        assert_eq!((pages, none), (whole, None));
+    }
+
+    #[test]
     fn what_is_given_back_is_ready_at_once_and_ended_leases_are_forgotten() {
         let d = dispatcher(&[delivery(1, "H53", 0, READY), delivery(2, "H53", 0, READY)]);
         let mine = [agency("H53")];
@@ -326,7 +420,7 @@ mod tests {
             deliveries.iter().map(|d| (d.recipient.as_str(), d.document, d.deadline_us)).collect();
         waiting.sort_unstable();
         let mut fill = |(recipient, document, deadline): (&str, u64, i64)| {
-            (board.number(recipient).unwrap(), rank(0), document, Timestamp(deadline))
+            (board.number(recipient).unwrap(), rank(0), document, Timestamp(deadline), false)
         };
         let waiting = waiting.into_iter().map(&mut fill).collect();
         board.fill(waiting);

@@ -1,63 +1,29 @@
 //! What is known of one leaf: the evidence, and what the accepted document says.
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    sync::Arc,
-};
+use std::{collections::HashMap, sync::Arc};
 
+use bytes::Bytes;
 use prost::Message;
 
 use crate::{
-    domain::{fold, id::DocumentName},
+    domain::{
+        id::DocumentName,
+        search::{self, Accepted, Leaf},
+    },
     hub::recent::Recent,
     proto::{DocumentInfo, EventKind, Evidence, EvidenceRow, LegalValue, Manifest, SignedEnvelope},
-    store::{
-        Store, StoreError,
-        payload::Payload,
-        records::DocumentRecord,
-        search::{Leaf, Term, term},
-    },
+    store::{Store, StoreError, payload::Payload, records::DocumentRecord},
     tlog::{Hash, merkle},
 };
-
-/// Fields of the index.
-pub mod field {
-    /// Document id.
-    pub const ID: u8 = b'd';
-    /// Number, folded.
-    pub const NUMBER: u8 = b'n';
-    /// Notation, folded.
-    pub const NOTATION: u8 = b'o';
-    /// Year of promulgation.
-    pub const YEAR: u8 = b'y';
-    /// Sender.
-    pub const SENDER: u8 = b's';
-    /// Recipient that the event is about.
-    pub const RECIPIENT: u8 = b'r';
-    /// Everyone whom it concerns: sender, recipient, recipients that an acceptance names.
-    pub const PARTY: u8 = b'p';
-    /// Event.
-    pub const EVENT: u8 = b'e';
-    /// Business status.
-    pub const STATUS: u8 = b'c';
-    /// Reason code.
-    pub const REASON: u8 = b'x';
-    /// Urgency.
-    pub const URGENCY: u8 = b'u';
-    /// Legal value.
-    pub const LEGAL: u8 = b'l';
-    /// Word of the subject, folded.
-    pub const WORD: u8 = b'w';
-}
 
 /// Documents remembered by one reader: most evidence about a document comes soon after it.
 const REMEMBERED: usize = 4_096;
 
 /// What the leaves about a document have in common.
 struct Known {
-    record: DocumentRecord,
-    info: DocumentInfo,
-    legal_value: LegalValue,
+    index: u64,
+    manifest_sha256: Bytes,
+    accepted: Accepted,
 }
 
 /// One leaf.
@@ -66,10 +32,12 @@ pub struct Facts {
     pub index: u64,
     /// Its hash in the log.
     pub hash: Hash,
+    /// Its exact bytes.
+    pub bytes: Bytes,
     evidence: Evidence,
     document: Option<Arc<Known>>,
     /// On an acceptance: whom it names.
-    named: Vec<String>,
+    pub named: Vec<String>,
 }
 
 /// Reads leaves and what belongs to them.
@@ -91,13 +59,14 @@ impl Reader {
         let damaged = |what: String| StoreError::Damaged(format!("leaf {index}: {what}"));
         let stored = self.store.leaf(index)?.ok_or_else(|| damaged("is missing".into()))?;
         let hash = merkle::leaf_hash(&stored.evidence);
-        let evidence = Evidence::decode(stored.evidence).map_err(|error| damaged(error.to_string()))?;
+        let bytes = stored.evidence;
+        let evidence = Evidence::decode(bytes.clone()).map_err(|error| damaged(error.to_string()))?;
         let document = self.document_of(index, &evidence)?;
         let mut named = Vec::new();
         if evidence.event() == EventKind::SubmissionAcceptance {
             named = self.store.recipient_list(index)?.map(|list| list.recipients).unwrap_or_default();
         }
-        Ok(Facts { index, hash, evidence, document, named })
+        Ok(Facts { index, hash, bytes, evidence, document, named })
     }
 
     /// The accepted document that the evidence is about. What was refused is about none, whatever name it claims.
@@ -111,7 +80,7 @@ impl Reader {
         };
         let Some(document) = self.store.find_document(&name)? else { return Ok(None) };
         let known = self.known(document, (leaf == document).then_some(evidence))?;
-        Ok(known.filter(|known| known.record.manifest_sha256 == evidence.manifest_sha256))
+        Ok(known.filter(|known| known.manifest_sha256 == evidence.manifest_sha256))
     }
 
     fn known(
@@ -120,7 +89,7 @@ impl Reader {
         acceptance: Option<&Evidence>,
     ) -> Result<Option<Arc<Known>>, StoreError> {
         if let Some(known) = self.known.get(&document) {
-            if known.info == DocumentInfo::default() || !self.is_erased(document)? {
+            if known.accepted.subject.is_empty() || !self.is_erased(document)? {
                 return Ok(Some(Arc::clone(known)));
             }
             self.known.remove(&document);
@@ -130,7 +99,15 @@ impl Reader {
             Some(evidence) => legal_value(evidence),
             None => self.acceptance(document)?.as_ref().map(legal_value).unwrap_or_default(),
         };
-        let known = Arc::new(Known { record, info, legal_value });
+        let accepted = Accepted {
+            // What the hub keeps beside the envelope, which may be gone.
+            number: record.number,
+            notation: record.notation,
+            year: record.year,
+            urgency: record.urgency,
+            ..Accepted::of(info, legal_value)
+        };
+        let known = Arc::new(Known { index: document, manifest_sha256: record.manifest_sha256, accepted });
         if self.known.len() >= REMEMBERED {
             self.known.clear();
         }
@@ -174,81 +151,30 @@ fn legal_value(evidence: &Evidence) -> LegalValue {
 impl Facts {
     /// Agencies whom it concerns: the sender, the recipients of the event, those that an acceptance names.
     pub fn parties(&self) -> impl Iterator<Item = &str> {
-        let spoken = self.evidence.sender.iter().chain(&self.evidence.recipients);
-        let spoken = spoken.map(|party| party.agency.as_str());
-        spoken.chain(self.named.iter().map(String::as_str)).filter(|agency| !agency.is_empty())
+        search::parties(&self.evidence, &self.named)
+    }
+
+    /// Index of the accepted document that it is about.
+    pub fn document(&self) -> Option<u64> {
+        self.document.as_ref().map(|known| known.index)
+    }
+
+    /// Digest of the manifest that it names.
+    pub fn manifest_sha256(&self) -> &[u8] {
+        &self.evidence.manifest_sha256
     }
 
     /// What it is found by.
     pub fn leaf(&self) -> Leaf {
-        let evidence = &self.evidence;
-        let mut terms = vec![term(field::EVENT, &evidence.event.to_string())];
-        let mut put = |field: u8, value: &str| {
-            if !value.is_empty() {
-                terms.push(term(field, value));
-            }
-        };
-        put(field::ID, &evidence.document_id);
-        put(field::SENDER, evidence.sender.as_ref().map(|party| party.agency.as_str()).unwrap_or_default());
-        evidence.recipients.iter().for_each(|party| put(field::RECIPIENT, &party.agency));
-        self.parties().for_each(|agency| put(field::PARTY, agency));
-        if evidence.status_code > 0 {
-            put(field::STATUS, &evidence.status_code.to_string());
-        }
-        evidence.reasons.iter().for_each(|reason| put(field::REASON, &reason.code.to_string()));
-        terms.extend(self.document.iter().flat_map(|known| known.terms()));
-        terms.sort_unstable();
-        terms.dedup();
-        Leaf { time_us: evidence.event_time_us, terms }
+        search::leaf(&self.evidence, self.accepted(), &self.named)
     }
 
     /// For people.
     pub fn row(&self) -> EvidenceRow {
-        let evidence = &self.evidence;
-        let sender = evidence.sender.clone().unwrap_or_default();
-        let row = EvidenceRow {
-            index: self.index,
-            leaf_hash: bytes::Bytes::copy_from_slice(&self.hash),
-            event: evidence.event,
-            event_time_us: evidence.event_time_us,
-            sender: sender.agency,
-            node: sender.node,
-            document_id: evidence.document_id.clone(),
-            revision: evidence.revision,
-            manifest_sha256: evidence.manifest_sha256.clone(),
-            recipient: evidence.recipients.first().map(|party| party.agency.clone()).unwrap_or_default(),
-            recipient_count: evidence.recipient_count,
-            status_code: evidence.status_code,
-            reasons: evidence.reasons.clone(),
-            ..EvidenceRow::default()
-        };
-        let Some(known) = &self.document else { return row };
-        let info = &known.info;
-        EvidenceRow {
-            number: known.record.number.clone(),
-            notation: known.record.notation.clone(),
-            promulgation_date: info.promulgation_date.clone(),
-            type_name: info.type_name.clone(),
-            subject: info.subject.clone(),
-            urgency: known.record.urgency,
-            legal_value: known.legal_value.into(),
-            ..row
-        }
+        search::row(self.index, &self.hash, &self.evidence, self.accepted())
     }
-}
 
-impl Known {
-    fn terms(&self) -> Vec<Term> {
-        let record = &self.record;
-        let mut terms = vec![
-            term(field::NUMBER, &fold::line(&record.number)),
-            term(field::NOTATION, &fold::line(&record.notation)),
-            term(field::YEAR, &record.year.to_string()),
-            term(field::URGENCY, &record.urgency.to_string()),
-            term(field::LEGAL, &i32::from(self.legal_value).to_string()),
-        ];
-        let words: BTreeSet<String> = fold::words(&self.info.subject);
-        terms.extend(words.iter().map(|word| term(field::WORD, word)));
-        terms
+    fn accepted(&self) -> Option<&Accepted> {
+        self.document.as_ref().map(|known| &known.accepted)
     }
 }

@@ -2,6 +2,7 @@
 //! each recorded.
 
 mod cursor;
+mod export;
 mod facts;
 mod filter;
 mod follower;
@@ -21,15 +22,12 @@ use super::{
     refused::{Refused, blocking},
 };
 use crate::{
-    domain::reason::ReasonCode,
+    domain::{reason::ReasonCode, search::Query},
     proto::{
         AuditCall, CountRequest, CountResponse, EvidenceRow, GetTimelineRequest, GetTimelineResponse,
         Receipt, SearchFilter, SearchOrder, SearchRequest, SearchResponse,
     },
-    store::{
-        StoreError,
-        search::{Order, Query},
-    },
+    store::{StoreError, search::Order},
 };
 
 /// Rows of a page when the caller names no number.
@@ -135,7 +133,7 @@ impl Hub {
         blocking(move || {
             let directory = hub.directory();
             let scope = Scope::of(root.as_ref(), &directory);
-            let query = filter::query(&filter, &scope, &directory)?;
+            let query = filter::plain(&filter, &scope, &directory)?.query;
             hub.is_known_inside(&filter, &scope)?;
             let covers = hub.follower()?.index().covers();
             answer(&hub, &Asked { filter, query, covers })

@@ -23,7 +23,7 @@ impl ByHand {
     /// Decides and commits what waits, as one group.
     pub fn turn(&mut self) -> Turn {
         let first = self.requests.try_recv();
-        if first.is_none() && !self.writer.expansions.are_due() {
+        if first.is_none() && !self.writer.expansions.are_due() && !self.writer.actions.are_running() {
             return Turn::Idle;
         }
         match self.writer.group(first, &self.requests) {

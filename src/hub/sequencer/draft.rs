@@ -9,6 +9,7 @@ use prost::Message;
 
 use super::{
     Answer, Decision, Parts, Proof, Proposal, Rejection,
+    actions::Actions,
     counting::{Counted, Received},
     expansion::Expansions,
     refusals::Refusals,
@@ -26,8 +27,8 @@ use crate::{
     store::{
         Commit, Store, StoreError,
         records::{
-            CursorRecord, DeliveryRecord, DocumentRecord, ErasureRecord, Head, LeafRecord, MessageRecord,
-            ParkedRecord,
+            ActionRecord, CursorRecord, DeliveryRecord, DocumentRecord, ErasureRecord, Head, LeafRecord,
+            MessageRecord, ParkedRecord,
         },
     },
     tlog::{
@@ -54,6 +55,8 @@ pub struct Draft<'a> {
     naturals: HashMap<(String, u32, String, String), u64>,
     deliveries: BTreeMap<(u64, AgencyId), DeliveryRecord>,
     messages: HashMap<Digest, u64>,
+    actions: BTreeMap<u64, ActionRecord>,
+    requeued: Vec<(AgencyId, Option<u64>)>,
     revoked: Vec<NodeName>,
     accepted: Vec<recent::Document>,
     /// Erasures whose removal this draft records, with their bodies.
@@ -73,6 +76,8 @@ pub struct Done {
     pub revoked: Vec<NodeName>,
     /// Documents, with the envelopes they came in.
     pub accepted: Vec<recent::Document>,
+    /// What waits for these recipients, all or one document, can be offered at once.
+    pub requeued: Vec<(AgencyId, Option<u64>)>,
     /// Erasures whose bytes are gone now, with their bodies.
     pub ended: Vec<ErasureRecord>,
     base_size: u64,
@@ -107,6 +112,8 @@ impl<'a> Draft<'a> {
             naturals: HashMap::new(),
             deliveries: BTreeMap::new(),
             messages: HashMap::new(),
+            actions: BTreeMap::new(),
+            requeued: Vec::new(),
             revoked: Vec::new(),
             accepted: Vec::new(),
             ended: Vec::new(),
@@ -128,17 +135,25 @@ impl<'a> Draft<'a> {
     }
 
     /// Lets the rules decide one request.
-    pub fn decide(&mut self, proposal: Proposal, expansions: &mut Expansions) -> Result<Decision, Refused> {
+    pub fn decide(
+        &mut self,
+        proposal: Proposal,
+        expansions: &mut Expansions,
+        actions: &mut Actions,
+    ) -> Result<Decision, Refused> {
         match proposal {
             Proposal::Submit(submission) => self.submit(*submission, expansions),
             Proposal::Add(addition) => self.add(*addition, expansions),
             Proposal::Reject(rejection) => self.reject(*rejection),
             Proposal::Receipt(report) => self.receipt(*report, expansions),
             Proposal::Status(report) => self.status(*report, expansions),
-            Proposal::Change(change) => self.change(&change),
-            Proposal::Import(agencies) => self.import(&agencies),
+            Proposal::Change(change, actor) => self.change(&change, actor.as_ref()),
+            Proposal::Import(agencies, actor) => self.import(&agencies, actor.as_ref()),
             Proposal::Expire(waiting) => Ok(self.expire(&waiting)),
             Proposal::Note(queries) => self.note(&queries),
+            Proposal::Act(asked) => actions.ask(self, *asked),
+            Proposal::Judge(taken) => actions.judge(self, &taken),
+            Proposal::Wake => Ok(actions.wake(self)),
             Proposal::Erase(all) => self.erase(all),
             Proposal::Removed(erasures) => Ok(self.removed(erasures)),
             Proposal::Hold(holding) => self.hold(*holding),
@@ -327,6 +342,17 @@ impl<'a> Draft<'a> {
         self.commit.messages.push(MessageRecord { payload_sha256: payload.to_bytes(), leaf });
     }
 
+    /// Stages the new state of an action.
+    pub fn put_action(&mut self, action: ActionRecord) {
+        self.bytes += 256;
+        self.actions.insert(action.id, action);
+    }
+
+    /// Lets what waits for a recipient be offered at once, when this is durable.
+    pub fn requeue(&mut self, recipient: AgencyId, document: Option<u64>) {
+        self.requeued.push((recipient, document));
+    }
+
     /// Changes the staged directory.
     pub fn change_directory(&mut self, leaf: u64, change: &proto::DirectoryChange) -> Result<(), Reason> {
         Arc::make_mut(&mut self.directory).apply(leaf, change)?;
@@ -347,14 +373,16 @@ impl<'a> Draft<'a> {
     /// Signs the new head and closes the group.
     pub fn finish(mut self) -> Done {
         self.commit.deliveries = self.deliveries.into_values().collect();
+        self.commit.actions = self.actions.into_values().collect();
         (self.commit.pairs, self.commit.sent) = self.counted.into_records();
         let base_size = self.growth.base_size();
         let empty = self.commit == Commit::default();
         let directory = self.directory_changed.then_some(self.directory);
         if empty {
             let paths = self.growth.paths();
-            let (revoked, accepted, ended) = (self.revoked, self.accepted, self.ended);
-            return Done { commit: None, directory, revoked, accepted, ended, base_size, paths };
+            let (revoked, accepted, requeued, ended) =
+                (self.revoked, self.accepted, self.requeued, self.ended);
+            return Done { commit: None, directory, revoked, accepted, requeued, ended, base_size, paths };
         }
         self.commit.base_size = base_size;
         let mut head = self.store.head();
@@ -364,8 +392,8 @@ impl<'a> Draft<'a> {
         self.commit.head = head;
         self.commit.nodes = self.growth.nodes().to_vec();
         let paths = self.growth.paths();
-        let (revoked, accepted, ended) = (self.revoked, self.accepted, self.ended);
-        Done { commit: Some(self.commit), directory, revoked, accepted, ended, base_size, paths }
+        let (revoked, accepted, requeued, ended) = (self.revoked, self.accepted, self.requeued, self.ended);
+        Done { commit: Some(self.commit), directory, revoked, accepted, requeued, ended, base_size, paths }
     }
 }
 
@@ -401,6 +429,7 @@ impl Done {
             Decision::Known(leaf) => Answer::Receipt { proof: self.proof(leaf), repeat: true },
             Decision::Refused(reasons, leaf) => Answer::Refused { reasons, proof: self.proof(leaf) },
             Decision::Imported(response) => Answer::Imported(response),
+            Decision::Acted(action, leaf) => Answer::Acted(action, self.proof(leaf)),
             Decision::Erased(outcomes) => Answer::Erased(outcomes),
             Decision::Done => Answer::Done,
         }

@@ -9,13 +9,14 @@ use std::{
 
 use prost::Message;
 
-use super::draft::Draft;
+use super::{actions::Actions, draft::Draft};
 use crate::{
     domain::{
         evidence::Tell,
         id::{AgencyId, Digest, DocumentName},
         reason::{Reason, ReasonCode},
         status::{self, Business, Effect},
+        time::Timestamp,
     },
     hub::refused::Refused,
     proto::{EventKind, Evidence, Operation, TransportState},
@@ -109,7 +110,7 @@ impl Expansions {
     }
 
     /// Makes the next deliveries, each list in turn.
-    pub fn advance(&mut self, draft: &mut Draft<'_>) {
+    pub fn advance(&mut self, draft: &mut Draft<'_>, actions: &Actions) {
         let mut left = self.step;
         while left > 0
             && !draft.is_full()
@@ -117,7 +118,7 @@ impl Expansions {
         {
             let share = if self.active.is_empty() { left } else { self.share.min(left) };
             let before = expansion.next;
-            let advanced = expansion.advance(draft, share);
+            let advanced = expansion.advance(draft, share, actions);
             let done = expansion.next - before;
             left -= done.min(left);
             if done > 0 {
@@ -147,50 +148,64 @@ impl Expansion {
     }
 
     /// Makes up to `share` deliveries. An error leaves `next` at the one that could not be made.
-    fn advance(&mut self, draft: &mut Draft<'_>, share: usize) -> Result<(), Refused> {
+    fn advance(&mut self, draft: &mut Draft<'_>, share: usize, actions: &Actions) -> Result<(), Refused> {
         let end = (self.next + share).min(self.list.recipients.len());
         while self.next < end && !draft.is_full() {
-            self.consign(draft, &self.list.recipients[self.next])?;
+            self.consign(draft, &self.list.recipients[self.next], actions)?;
             self.next += 1;
         }
         Ok(())
     }
 
     /// Makes one delivery. Everything is read before anything is staged.
-    fn consign(&self, draft: &mut Draft<'_>, recipient: &str) -> Result<(), Refused> {
+    fn consign(&self, draft: &mut Draft<'_>, recipient: &str, actions: &Actions) -> Result<(), Refused> {
         let recipient = AgencyId::parse(recipient)?;
-        let document = &*self.document;
-        let name = DocumentName::parse(&document.sender, &document.document_id, document.revision)?;
-        let manifest = Digest::from_slice(&document.manifest_sha256).unwrap_or(Digest([0; 32]));
         let acceptance = draft_leaf_hash(draft, self.list.index)?;
-        let parked = read_parked(draft, &name, &recipient)?;
-        let numbers = draft.consignment_numbers(&name.sender, &recipient)?;
-        let mut evidence = draft
-            .event(EventKind::ContentConsignment)?
-            .about(&name, &manifest)
-            .to(&recipient)
-            .after(&acceptance);
-        evidence.submission_time_us = document.accepted_at_us;
-        evidence.delivery_deadline_us = document.deadline_us;
-        evidence.counters = Some(numbers.clone());
-        let (leaf, hash) = draft.add_leaf(&evidence, Some(document.index), Vec::new())?;
-        draft.count_consignment(name.sender.clone(), &recipient, &numbers, (leaf, hash));
-        let mut delivery = DeliveryRecord {
-            document: document.index,
-            recipient: recipient.to_string(),
-            transport: TransportState::Ready.into(),
-            change_pending: status::begin(operation(document)).change_pending,
-            last_leaf_hash: bytes::Bytes::copy_from_slice(&hash),
-            urgency: document.urgency,
-            deadline_us: document.deadline_us,
-            ..DeliveryRecord::default()
-        };
-        for status in parked {
-            apply_parked(draft, &name, document, &mut delivery, status)?;
-        }
-        draft.put_delivery(recipient, delivery);
-        Ok(())
+        let deadline = Timestamp(self.document.deadline_us);
+        consign(draft, &self.document, recipient, &acceptance, deadline, actions, |evidence| evidence)
     }
+}
+
+/// Puts a document at the disposal of a recipient that has no delivery of it yet; `after` is the leaf that this follows.
+/// What is held for the recipient is held from the beginning. Everything is read before anything is staged.
+pub fn consign(
+    draft: &mut Draft<'_>,
+    document: &DocumentRecord,
+    recipient: AgencyId,
+    after: &[u8],
+    deadline: Timestamp,
+    actions: &Actions,
+    told: impl FnOnce(Evidence) -> Evidence,
+) -> Result<(), Refused> {
+    let name = DocumentName::parse(&document.sender, &document.document_id, document.revision)?;
+    let manifest = Digest::from_slice(&document.manifest_sha256).unwrap_or(Digest([0; 32]));
+    let parked = read_parked(draft, &name, &recipient)?;
+    let numbers = draft.consignment_numbers(&name.sender, &recipient)?;
+    let evidence = draft.event(EventKind::ContentConsignment)?;
+    let mut evidence = told(evidence.about(&name, &manifest).to(&recipient).after(after));
+    evidence.submission_time_us = document.accepted_at_us;
+    evidence.delivery_deadline_us = deadline.0;
+    evidence.counters = Some(numbers.clone());
+    let (leaf, hash) = draft.add_leaf(&evidence, Some(document.index), Vec::new())?;
+    draft.count_consignment(name.sender.clone(), &recipient, &numbers, (leaf, hash));
+    let mut delivery = DeliveryRecord {
+        document: document.index,
+        recipient: recipient.to_string(),
+        transport: TransportState::Ready.into(),
+        change_pending: status::begin(operation(document)).change_pending,
+        last_leaf_hash: bytes::Bytes::copy_from_slice(&hash),
+        urgency: document.urgency,
+        deadline_us: deadline.0,
+        ..DeliveryRecord::default()
+    };
+    for status in parked {
+        apply_parked(draft, &name, document, &mut delivery, status)?;
+    }
+    if let Some(hold) = actions.hold_of(&recipient) {
+        hold.hold(draft, document, &recipient, &mut delivery)?;
+    }
+    draft.put_delivery(recipient, delivery);
+    Ok(())
 }
 
 fn operation(document: &DocumentRecord) -> Operation {

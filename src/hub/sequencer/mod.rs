@@ -1,5 +1,6 @@
 //! The one writer. Gathers what waits, lets the rules decide each request, makes one commit, answers everyone.
 
+pub(super) mod actions;
 mod by_hand;
 mod counting;
 mod draft;
@@ -21,13 +22,19 @@ use std::{
 
 use tokio::sync::{broadcast, oneshot};
 
+use self::{
+    actions::{Actions, Asked, Taken},
+    counting::Received,
+    draft::Draft,
+    expansion::Expansions,
+    refusals::Refusals,
+};
 pub use self::{
     by_hand::{ByHand, Turn},
     erase::{Erasing, Holding, Lifting},
     register::{import_of, quarantined},
     submission::for_information,
 };
-use self::{counting::Received, draft::Draft, expansion::Expansions, refusals::Refusals};
 use super::{
     LogIdentity, Notice,
     bells::Bells,
@@ -50,7 +57,7 @@ use crate::{
     proto::{self, EventKind, SignedEnvelope},
     store::{
         CommitError, Store, StoreError, Waiting,
-        records::{BodyRecord, ErasureRecord},
+        records::{ActionRecord, BodyRecord, ErasureRecord},
     },
 };
 
@@ -150,14 +157,20 @@ pub enum Proposal {
     Receipt(Box<Report<CheckedReceipt>>),
     /// Take a business status.
     Status(Box<Report<CheckedStatus>>),
-    /// Change the directory.
-    Change(Box<proto::DirectoryChange>),
+    /// Change the directory, on this person's word.
+    Change(Box<proto::DirectoryChange>, Option<proto::Actor>),
     /// Add many agencies; a bad one does not stop the others.
-    Import(Vec<proto::Agency>),
+    Import(Vec<proto::Agency>, Option<proto::Actor>),
     /// End deliveries whose deadline passed.
     Expire(Vec<Waiting>),
     /// Record what auditors asked.
     Note(Box<proto::AuditQueries>),
+    /// Begin what an operator asks for.
+    Act(Box<Asked>),
+    /// A second person approves an action, or somebody takes it back.
+    Judge(Box<Taken>),
+    /// Go on with actions whose time has come.
+    Wake,
     /// Erase contents.
     Erase(Vec<Erasing>),
     /// Record that the bytes of erased contents are gone.
@@ -180,7 +193,8 @@ impl Proposal {
             Self::Receipt(report) => &report.node,
             Self::Status(report) => &report.node,
             Self::SaveCursor(node, ..) => node,
-            Self::Change(_) | Self::Import(_) | Self::Expire(_) | Self::Note(_) => return None,
+            Self::Change(..) | Self::Import(..) | Self::Expire(_) | Self::Note(_) => return None,
+            Self::Act(_) | Self::Judge(_) | Self::Wake => return None,
             Self::Erase(_) | Self::Removed(_) | Self::Hold(_) | Self::Lift(_) => return None,
         };
         Some(node.clone())
@@ -215,6 +229,8 @@ pub enum Answer {
     },
     /// Result of an import.
     Imported(proto::ImportAgenciesResponse),
+    /// An action as it stands now, with the proof of what was asked.
+    Acted(Box<ActionRecord>, Proof),
     /// For each document its leaf, or why it was not erased.
     Erased(Vec<Result<u64, Reason>>),
     /// Done.
@@ -242,6 +258,8 @@ pub struct Parts {
     pub max_waiting_requests: usize,
     pub max_batch_leaves: usize,
     pub max_recipients: usize,
+    /// When the next action goes on by itself.
+    pub actions_due: Arc<std::sync::atomic::AtomicI64>,
 }
 
 /// Handle of the writer.
@@ -255,9 +273,11 @@ impl Sequencer {
     pub fn new(parts: Parts) -> Result<(Self, ByHand), StoreError> {
         let (requests, receiver) = lanes::lanes(parts.max_waiting_requests, ROUND);
         let expansions = Expansions::load(&*parts.store)?;
+        let actions = Actions::load(&*parts.store, Arc::clone(&parts.actions_due))?;
         let writer = Writer {
             parts,
             expansions,
+            actions,
             refusals: Refusals::default(),
             received: Received::default(),
             commit_took: Duration::ZERO,
@@ -298,6 +318,7 @@ impl Sequencer {
 struct Writer {
     parts: Parts,
     expansions: Expansions,
+    actions: Actions,
     refusals: Refusals,
     received: Received,
     commit_took: Duration,
@@ -313,7 +334,7 @@ enum Next {
 }
 
 /// What a request comes to, before the commit that makes it true.
-enum Decision {
+pub enum Decision {
     /// A new leaf of this draft answers it.
     New(u64),
     /// The leaf that answered the same request before.
@@ -322,6 +343,8 @@ enum Decision {
     Refused(Vec<Reason>, u64),
     /// Import result.
     Imported(proto::ImportAgenciesResponse),
+    /// An action, and the new leaf about it.
+    Acted(Box<ActionRecord>, u64),
     /// Leaves of erasures, or why there is none.
     Erased(Vec<Result<u64, Reason>>),
     /// Nothing to prove.
@@ -354,10 +377,11 @@ impl Writer {
 
     /// Waits for work.
     fn next(&mut self, requests: &Receiver<Request>, rested: bool) -> Next {
-        if self.expansions.are_due() {
+        if self.expansions.are_due() || self.actions.are_running() {
             return Next::Group(requests.try_recv());
         }
-        let wait = if rested { self.expansions.longest_rest() } else { IDLE };
+        let longest = self.actions.longest_rest(self.expansions.longest_rest());
+        let wait = if rested { longest } else { IDLE };
         match requests.recv_timeout(wait) {
             Ok(Request::Stop) | Err(RecvTimeoutError::Disconnected) => Next::Stop,
             Ok(request) => Next::Group(Some(request)),
@@ -392,11 +416,12 @@ impl Writer {
                 stop = true;
                 break;
             };
-            decided.push((reply, draft.decide(proposal, &mut self.expansions)));
+            decided.push((reply, draft.decide(proposal, &mut self.expansions, &mut self.actions)));
             let room = draft.has_room(max) && decided.len() < max && self.parts.clock.monotonic() < end;
             next = room.then(|| requests.try_recv()).flatten();
         }
-        self.expansions.advance(&mut draft);
+        self.expansions.advance(&mut draft, &self.actions);
+        self.actions.advance(&mut draft, &self.expansions);
         let done = draft.finish();
         self.finish(done, decided)?;
         Ok(stop)
@@ -434,6 +459,9 @@ impl Writer {
             *self.parts.directory.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(directory);
         }
         self.parts.dispatcher.update(&commit.deliveries, self.parts.clock.now());
+        for (recipient, document) in &done.requeued {
+            self.parts.dispatcher.requeue(recipient, *document);
+        }
         let heard: BTreeSet<&str> =
             commit.leaves.iter().flat_map(|leaf| &leaf.feeds).map(String::as_str).collect();
         heard.into_iter().for_each(|agency| self.parts.feeds.ring(agency));

@@ -94,9 +94,7 @@ impl Draft<'_> {
         }
         let feeds = vec![checked.name.sender.to_string()];
         let (leaf, hash) = self.add_leaf(&evidence, Some(delivery.document), feeds)?;
-        delivery.transport = moved.state.to_proto().into();
-        delivery.final_leaf_plus_one = leaf + 1;
-        delivery.last_leaf_hash = bytes::Bytes::copy_from_slice(&hash);
+        delivery.end(moved.state, leaf, &hash);
         self.put_delivery(checked.recipient.clone(), delivery);
         self.put_answer(payload, leaf);
         Ok(Decision::New(leaf))
@@ -151,15 +149,13 @@ impl Draft<'_> {
         evidence.submission_time_us = document.accepted_at_us;
         evidence.delivery_deadline_us = delivery.deadline_us;
         let (leaf, hash) = self.add_leaf(&evidence, Some(delivery.document), vec![document.sender])?;
-        delivery.transport = moved.state.to_proto().into();
-        delivery.final_leaf_plus_one = leaf + 1;
-        delivery.last_leaf_hash = bytes::Bytes::copy_from_slice(&hash);
+        delivery.end(moved.state, leaf, &hash);
         self.put_delivery(recipient, delivery);
         Ok(())
     }
 }
 
-fn transport(delivery: &DeliveryRecord) -> Result<Transport, StoreError> {
+pub fn transport(delivery: &DeliveryRecord) -> Result<Transport, StoreError> {
     Transport::from_wire(delivery.transport).ok_or_else(|| {
         StoreError::Damaged(format!("delivery {}/{} is in no state", delivery.document, delivery.recipient))
     })

@@ -10,22 +10,23 @@ use crate::{
         reason::Reason,
     },
     hub::refused::Refused,
-    proto::{self, AgencyState, DirectoryChange, EventKind, directory_change::Change},
+    proto::{self, Actor, AgencyState, DirectoryChange, EventKind, directory_change::Change},
     store::records::DirectoryRecord,
 };
 
 impl Draft<'_> {
     /// Applies one change; one that changes nothing is answered with the leaf that made it so.
-    pub fn change(&mut self, change: &DirectoryChange) -> Result<Decision, Refused> {
+    pub fn change(&mut self, change: &DirectoryChange, actor: Option<&Actor>) -> Result<Decision, Refused> {
         match self.directory.prepare(change, self.now)? {
             Prepared::Unchanged { leaf } => Ok(Decision::Known(leaf)),
-            Prepared::Change(change) => Ok(Decision::New(self.record_change(&change)?)),
+            Prepared::Change(change) => Ok(Decision::New(self.record_change(&change, actor)?)),
         }
     }
 
-    fn record_change(&mut self, change: &DirectoryChange) -> Result<u64, Refused> {
+    fn record_change(&mut self, change: &DirectoryChange, actor: Option<&Actor>) -> Result<u64, Refused> {
         let mut evidence = self.event(EventKind::DirectoryChange)?;
         evidence.directory_change = change.encode_to_vec().into();
+        evidence.actor = actor.cloned();
         let leaf = self.next_leaf();
         self.change_directory(leaf, change)?;
         self.add_leaf(&evidence, None, Vec::new())?;
@@ -39,14 +40,14 @@ impl Draft<'_> {
     }
 
     /// Adds many agencies; a bad one is quarantined and the others go on.
-    pub fn import(&mut self, agencies: &[proto::Agency]) -> Result<Decision, Refused> {
+    pub fn import(&mut self, agencies: &[proto::Agency], actor: Option<&Actor>) -> Result<Decision, Refused> {
         let mut response = proto::ImportAgenciesResponse::default();
         for (position, agency) in (0..).zip(agencies) {
             let change = import_of(&self.directory, agency);
             match self.directory.prepare(&change, self.now) {
                 Ok(Prepared::Unchanged { .. }) => response.unchanged += 1,
                 Ok(Prepared::Change(change)) => {
-                    self.record_change(&change)?;
+                    self.record_change(&change, actor)?;
                     response.imported += 1;
                 }
                 Err(reason) => response.quarantined.push(quarantined(position, agency, &reason)),

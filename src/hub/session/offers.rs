@@ -126,7 +126,7 @@ impl Hub {
             acceptance: Some(self.receipt_now(lease.document)?),
             attempt: lease.attempt,
             lease_until_us: lease.until.0,
-            delivery_deadline_us: document.record.deadline_us,
+            delivery_deadline_us: lease.deadline.0,
             lease_id: lease.id,
         })
     }

@@ -124,6 +124,10 @@ pub fn puts<E>(commit: &Commit, natural_taken: impl Fn(&[u8]) -> Result<bool, E>
     for body in bodies_by_digest(commit) {
         puts.push((keys::body_of(&body.sha256), Some(body.encode_to_vec())));
     }
+    for action in &commit.actions {
+        puts.push((keys::action(action.id), Some(action.encode_to_vec())));
+        puts.push((keys::open_action(action.id), action.is_open().then(Vec::new)));
+    }
     for pair in &commit.pairs {
         puts.push((keys::pair(&pair.recipient, &pair.sender), Some(pair_value(pair))));
     }
@@ -188,12 +192,14 @@ fn put_erasure(puts: &mut Vec<Put>, erasure: &ErasureRecord) {
 }
 
 fn put_delivery(puts: &mut Vec<Put>, delivery: &DeliveryRecord) {
-    let waits = delivery.transport == i32::from(TransportState::Ready);
+    let state = delivery.transport_state();
+    let held = state == TransportState::Held;
+    let waits = held || state == TransportState::Ready;
     let rank = crate::store::rank(delivery.urgency);
     puts.push((keys::delivery(delivery.document, &delivery.recipient), Some(delivery.encode_to_vec())));
     puts.push((
         keys::waiting(&delivery.recipient, rank, delivery.document),
-        waits.then(|| delivery.deadline_us.to_be_bytes().to_vec()),
+        waits.then(|| keys::waiting_value(delivery.deadline_us, held)),
     ));
 }
 

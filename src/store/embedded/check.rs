@@ -7,6 +7,7 @@
 
 mod commits;
 mod erased;
+mod keys;
 mod projections;
 pub mod salvage;
 
@@ -14,6 +15,7 @@ use self::projections::Projections;
 pub(super) use self::{
     commits::{Commits, Known},
     erased::Erased,
+    keys::Keys,
 };
 use super::{EmbeddedOptions, journal, open::lock};
 use crate::{
@@ -127,7 +129,8 @@ pub fn check(
     // What a later frame erased must not be looked for. Damage is told by the second reading.
     let erased = Erased::read(&journal).unwrap_or_default();
     let known = projections.as_mut().map(|projections| projections as &mut dyn Known);
-    let mut commits = Commits::new(&journal, payload, verifier, known, erased);
+    let keys = Keys::new(&journal, verifier);
+    let mut commits = Commits::new(&journal, payload, keys, known, erased);
     let read = journal::check(&journal, &mut |finding| {
         commits.visit(finding, &mut report);
         progress(Stage::Journal, &commits.counts);

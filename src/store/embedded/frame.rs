@@ -35,8 +35,9 @@ pub enum Kind {
     Directory = 10,
     Body = 11,
     Cursor = 12,
-    Erasure = 13,
-    Hold = 14,
+    Action = 13,
+    Erasure = 14,
+    Hold = 15,
     Pair = 20,
     Sent = 21,
 }
@@ -88,6 +89,7 @@ pub fn encode(commit: &Commit, out: &mut Vec<u8>) -> Layout {
     out.put_all(Kind::Directory, &commit.directory);
     layout.bodies = out.put_all(Kind::Body, &commit.bodies);
     out.put_all(Kind::Cursor, &commit.cursors);
+    out.put_all(Kind::Action, &commit.actions);
     out.put_all(Kind::Erasure, &commit.erasures);
     out.put_all(Kind::Hold, &commit.holds);
     out.put_all(Kind::Pair, &commit.pairs);
@@ -128,6 +130,7 @@ pub fn decode(payload: &Bytes) -> Result<(Commit, Layout), StoreError> {
                 layout.bodies.push(place);
             }
             k if k == Kind::Cursor as u8 => commit.cursors.push(message(body)?),
+            k if k == Kind::Action as u8 => commit.actions.push(message(body)?),
             k if k == Kind::Erasure as u8 => commit.erasures.push(message(body)?),
             k if k == Kind::Hold as u8 => commit.holds.push(message(body)?),
             k if k == Kind::Pair as u8 => commit.pairs.push(message(body)?),

@@ -18,11 +18,16 @@ const PARKED: u8 = b'p';
 const BODY: u8 = b'b';
 const CURSOR: u8 = b'c';
 const DIRECTORY: u8 = b'g';
+const ACTION: u8 = b'a';
+const OPEN: u8 = b'o';
 const ERASED: u8 = b'z';
 const ERASING: u8 = b'y';
 const HOLD: u8 = b'h';
 const PAIR: u8 = b'v';
 const SENT: u8 = b't';
+
+/// Ends the value of a delivery that is held.
+const HELD: u8 = 1;
 
 /// Builds a key from parts.
 struct Key(Vec<u8>);
@@ -92,9 +97,16 @@ pub fn deliveries(document: u64) -> Vec<u8> {
     Key::new(DELIVERY).number(document).0
 }
 
-/// A waiting delivery → its deadline.
+/// A waiting delivery → its deadline, and one byte more while it is held.
 pub fn waiting(recipient: &str, rank: u8, document: u64) -> Vec<u8> {
     Key::new(WAITING).text(recipient).byte(rank).number(document).0
+}
+
+/// Value of a [`waiting`] entry.
+pub fn waiting_value(deadline_us: i64, held: bool) -> Vec<u8> {
+    let mut value = deadline_us.to_be_bytes().to_vec();
+    value.extend(held.then_some(HELD));
+    value
 }
 
 /// All waiting deliveries.
@@ -108,11 +120,16 @@ pub fn parse_waiting(key: &[u8], value: &[u8]) -> Option<Waiting> {
     let end = rest.iter().position(|byte| *byte == 0)?;
     let recipient = std::str::from_utf8(&rest[..end]).ok()?.to_owned();
     let (rank, document) = rest[end + 1..].split_first()?;
+    let (deadline, held) = match value {
+        [deadline @ .., HELD] if value.len() == 9 => (deadline, true),
+        deadline => (deadline, false),
+    };
     Some(Waiting {
         recipient,
         rank: *rank,
         document: number(document)?,
-        deadline_us: i64::from_be_bytes(value.try_into().ok()?),
+        deadline_us: i64::from_be_bytes(deadline.try_into().ok()?),
+        held,
     })
 }
 
@@ -189,6 +206,26 @@ pub fn directory(leaf: u64) -> Vec<u8> {
 /// All directory changes.
 pub fn all_directory() -> Vec<u8> {
     Key::new(DIRECTORY).0
+}
+
+/// An action → its record. The newest sorts first.
+pub fn action(id: u64) -> Vec<u8> {
+    Key::new(ACTION).number(u64::MAX - id).0
+}
+
+/// All actions.
+pub fn all_actions() -> Vec<u8> {
+    Key::new(ACTION).0
+}
+
+/// An action of which something is still to come.
+pub fn open_action(id: u64) -> Vec<u8> {
+    Key::new(OPEN).number(id).0
+}
+
+/// All of these.
+pub fn all_open_actions() -> Vec<u8> {
+    Key::new(OPEN).0
 }
 
 /// Document → what was erased of it.
@@ -277,7 +314,7 @@ fn cut(key: &[u8]) -> Option<usize> {
         NAME | FEED | PAIR => text(1),
         TIMELINE | DELIVERY => within(1 + 8),
         WAITING => within(text(1)? + 1),
-        EXPANSION | DIRECTORY | ERASING | HOLD => within(1),
+        EXPANSION | DIRECTORY | ACTION | OPEN | ERASING | HOLD => within(1),
         PARKED => text(text(text(1)?)? + 8),
         _ => None,
     }
@@ -308,9 +345,14 @@ mod tests {
         assert!(keys.is_sorted());
         let back = parse_waiting(&keys[2], &7_i64.to_be_bytes()).expect("own key");
         assert_eq!(
-            (back.recipient.as_str(), back.rank, back.document, back.deadline_us),
-            ("000.00.00.H53", 4, 300, 7)
+            (back.recipient.as_str(), back.rank, back.document, back.deadline_us, back.held),
+            ("000.00.00.H53", 4, 300, 7, false)
         );
+        for (deadline, held) in [(7, true), (i64::MAX, false), (1, false), (-1, true)] {
+            let back = parse_waiting(&keys[2], &waiting_value(deadline, held)).expect("own value");
+            assert_eq!((back.deadline_us, back.held), (deadline, held));
+        }
+        assert_eq!(parse_waiting(&keys[2], &[0; 9]), None, "a ninth byte is the mark of a hold");
     }
 
     #[test]
@@ -325,6 +367,8 @@ mod tests {
             (feed_of("H53"), feed("H53", 9)),
             (parked_for(&name, &agency), parked("a", "H53", 256, "H53.1", 9)),
             (all_directory(), directory(9)),
+            (all_actions(), action(9)),
+            (all_open_actions(), open_action(9)),
             (all_erasing(), erasing(9)),
             (all_holds(), hold(9)),
             (pairs_of("H53"), pair("H53", "H53.1")),

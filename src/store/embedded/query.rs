@@ -19,11 +19,11 @@ use crate::{
     store::{
         Commit, CommitError, Finding, ScrubStep, Space, Store, StoreError, StoredLeaf, Waiting, files,
         records::{
-            BodyRecord, DeliveryRecord, DocumentRecord, ErasureRecord, ExpansionRecord, Head, HoldRecord,
-            PairRecord, ParkedRecord, RecipientList, SentRecord,
+            ActionRecord, BodyRecord, DeliveryRecord, DocumentRecord, ErasureRecord, ExpansionRecord, Head,
+            HoldRecord, PairRecord, ParkedRecord, RecipientList, SentRecord,
         },
     },
-    tlog::{Hash, merkle, note::Verifier},
+    tlog::{Hash, keys::LogKeys, merkle},
 };
 
 /// Parked statuses of one delivery that are read at most.
@@ -273,6 +273,24 @@ impl Store for Embedded {
         self.index_number(&keys::cursor(agency.as_str()))
     }
 
+    fn action(&self, id: u64) -> Result<Option<ActionRecord>, StoreError> {
+        self.shared.get(&keys::action(id))?.map(|value| decode(&value)).transpose()
+    }
+
+    fn actions(&self, before: Option<u64>, limit: usize) -> Result<Vec<ActionRecord>, StoreError> {
+        let prefix = keys::all_actions();
+        let from = before.map_or_else(|| prefix.clone(), |before| successor(keys::action(before)));
+        self.records(&from, &prefix, limit)
+    }
+
+    fn open_actions(&self) -> Result<Vec<ActionRecord>, StoreError> {
+        let prefix = keys::all_open_actions();
+        let missing = |id: u64| StoreError::Damaged(format!("the record of action {id} is missing"));
+        let entries = self.shared.scan(&prefix, &prefix, usize::MAX)?;
+        let ids = entries.iter().filter_map(|(key, _)| keys::last_number(key));
+        ids.map(|id| self.action(id)?.ok_or_else(|| missing(id))).collect()
+    }
+
     fn pair(&self, recipient: &AgencyId, sender: &AgencyId) -> Result<Option<PairRecord>, StoreError> {
         let key = keys::pair(recipient.as_str(), sender.as_str());
         self.shared.get(&key)?.map(|value| decode_pair(&key, &value)).transpose()
@@ -317,11 +335,11 @@ impl Store for Embedded {
 
     fn scrub(
         &self,
-        verifier: Option<&Verifier>,
+        keys: Option<&LogKeys>,
         bytes: u64,
         report: &mut dyn FnMut(Finding),
     ) -> Result<ScrubStep, StoreError> {
-        self.scrub_part(verifier, bytes, report)
+        self.scrub_part(keys, bytes, report)
     }
 
     fn index_lag(&self) -> u64 {

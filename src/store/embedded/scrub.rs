@@ -16,7 +16,7 @@ use prost::Message;
 use super::{
     Embedded, Shared,
     apply::{PLACE, Place},
-    check::{Commits, Erased, Finding, Known, Report, Severity, What, salvage::Names},
+    check::{Commits, Erased, Finding, Keys, Known, Report, Severity, What, salvage::Names},
     frame,
     journal::{self, FramePosition, Kind, Next},
     keys,
@@ -30,8 +30,8 @@ use crate::{
     },
     tlog::{
         Hash,
+        keys::LogKeys,
         merkle::{self, Edge},
-        note::Verifier,
     },
 };
 
@@ -87,7 +87,7 @@ impl Embedded {
     /// See [`Store::scrub`](crate::store::Store::scrub).
     pub(super) fn scrub_part(
         &self,
-        verifier: Option<&Verifier>,
+        keys: Option<&LogKeys>,
         bytes: u64,
         report: &mut dyn FnMut(Finding),
     ) -> Result<ScrubStep, StoreError> {
@@ -106,7 +106,7 @@ impl Embedded {
             (part.size, part.documents) = (at.size, at.documents);
         }
         let reached = journal::check_part(&journal, next, last, bytes, &mut |found| {
-            self.scrub_frame(&journal, verifier, found, &mut live, &mut part, report)
+            self.scrub_frame(&journal, keys, found, &mut live, &mut part, report)
         })?;
         for (array, record) in live.mended {
             report(Finding {
@@ -133,7 +133,7 @@ impl Embedded {
     fn scrub_frame(
         &self,
         journal: &Path,
-        verifier: Option<&Verifier>,
+        keys: Option<&LogKeys>,
         found: journal::Finding<'_>,
         live: &mut Live<'_>,
         part: &mut Part,
@@ -162,7 +162,8 @@ impl Embedded {
             let mut findings = Vec::new();
             let mut sink = |finding| findings.push(finding);
             let mut told = Report::to(&mut sink);
-            let mut commits = Commits::new(journal, &self.payload, verifier, Some(&mut *live), erased);
+            let mut commits =
+                Commits::new(journal, &self.payload, Keys::known(journal, keys), Some(&mut *live), erased);
             commits.resume(part.size, part.documents);
             commits.visit(again(&found), &mut told);
             let reached = commits.reached();

@@ -4,11 +4,11 @@ use std::{collections::BTreeMap, ops::RangeInclusive};
 
 use prost::encoding::{decode_varint, encode_varint};
 
-use super::{
-    Clause, Leaf, Query, Term,
-    bits::{self, BLOCK, Bits},
+use super::bits::{self, BLOCK, Bits};
+use crate::{
+    domain::search::{Clause, Leaf, Query, Term, term},
+    store::embedded::index::{Damage, Index, Put},
 };
-use crate::store::embedded::index::{Damage, Index, Put};
 
 /// First byte of every key: 0 belongs to the engine.
 const OURS: u8 = 1;
@@ -190,7 +190,7 @@ pub fn matching(block: &dyn Postings, query: &Query, mut bits: Bits) -> Result<B
         match clause {
             Clause::Any(terms) => terms.iter().try_for_each(|term| block.add(term, &mut found))?,
             Clause::In(field, values) if values.len() <= FEW => {
-                values.iter().try_for_each(|value| block.add(&super::term(*field, value), &mut found))?;
+                values.iter().try_for_each(|value| block.add(&term(*field, value), &mut found))?;
             }
             Clause::In(field, values) => {
                 let wanted =

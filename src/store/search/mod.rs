@@ -11,8 +11,7 @@ mod block;
 mod tests;
 
 use std::{
-    collections::BTreeSet,
-    ops::{Range, RangeInclusive},
+    ops::Range,
     path::{Path, PathBuf},
     sync::{Arc, PoisonError, RwLock},
 };
@@ -29,51 +28,7 @@ use super::{
     },
     files::{self, failed},
 };
-
-/// A field's byte, then the value.
-pub type Term = Vec<u8>;
-
-/// Longer values are not told apart behind this many bytes.
-const MAX_VALUE: usize = 400;
-
-/// The term of a value in a field.
-#[must_use]
-pub fn term(field: u8, value: &str) -> Term {
-    let bytes = value.as_bytes();
-    let mut term = Vec::with_capacity(bytes.len() + 1);
-    term.push(field);
-    term.extend(&bytes[..bytes.len().min(MAX_VALUE)]);
-    term
-}
-
-/// What is indexed of one leaf.
-#[derive(Clone, Debug, Default)]
-pub struct Leaf {
-    /// When it happened.
-    pub time_us: i64,
-    /// What it can be found by.
-    pub terms: Vec<Term>,
-}
-
-/// One condition.
-#[derive(Clone, Debug)]
-pub enum Clause {
-    /// It has one of these terms.
-    Any(Vec<Term>),
-    /// It has a value of this field that is in the set.
-    In(u8, Arc<BTreeSet<String>>),
-    /// It has a term that begins so.
-    Prefix(Term),
-}
-
-/// Conditions that must all hold.
-#[derive(Clone, Debug, Default)]
-pub struct Query {
-    /// In the order in which they are tried: what costs little and leaves little goes first.
-    pub clauses: Vec<Clause>,
-    /// When it happened.
-    pub times: Option<RangeInclusive<i64>>,
-}
+use crate::domain::search::{Leaf, Query};
 
 /// Which end comes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

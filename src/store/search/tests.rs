@@ -1,8 +1,11 @@
 //! The index against a filter that looks at every leaf.
 
+use std::collections::BTreeSet;
+
 use proptest::prelude::*;
 
 use super::*;
+use crate::domain::search::{Clause, term};
 
 /// A leaf as the filter sees it.
 #[derive(Clone, Debug)]

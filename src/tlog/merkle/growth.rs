@@ -27,6 +27,24 @@ impl Edge {
         Ok(Self { size, subtrees: subtrees.collect::<Result<_, _>>()? })
     }
 
+    /// The edge of a tree of `size` leaves whose complete subtrees have these hashes, from large to small. `None` if that
+    /// is not their number.
+    #[must_use]
+    pub fn from_subtrees(size: u64, subtrees: Vec<Hash>) -> Option<Self> {
+        (subtrees.len() == size.count_ones() as usize).then_some(Self { size, subtrees })
+    }
+
+    /// Hashes of the complete subtrees that the tree is made of, from large to small.
+    #[must_use]
+    pub fn subtrees(&self) -> &[Hash] {
+        &self.subtrees
+    }
+
+    /// Appends a leaf whose inner hashes nobody stores.
+    pub fn append(&mut self, leaf: Hash) {
+        self.push(leaf, &mut Vec::new());
+    }
+
     /// Number of leaves.
     #[must_use]
     pub fn size(&self) -> u64 {

@@ -4,7 +4,7 @@ use prost::Message;
 
 use crate::{
     domain::{
-        delivery::{self, Taken, Transport},
+        delivery::{self, Taken, Transport, Word},
         envelope,
         id::AgencyId,
         status::{self, Business, Effect},
@@ -22,8 +22,10 @@ pub enum End {
     RefusedBySystem,
     /// Taken over, then refused by the recipient's clerk (status 02).
     RefusedByClerk,
-    /// Not taken over by the deadline.
+    /// Not taken over by the deadline, or ended by an operator as if it had passed.
     Expired,
+    /// Taken out of the queue by an operator, for good or for another agency.
+    Cancelled,
     /// At the recipient's disposal.
     Waiting,
     /// The recipient's system took it over, with its own signature.
@@ -38,6 +40,7 @@ impl End {
             Self::RefusedBySystem => "REFUSED_BY_SYSTEM",
             Self::RefusedByClerk => "REFUSED_BY_CLERK",
             Self::Expired => "EXPIRED",
+            Self::Cancelled => "CANCELLED",
             Self::Waiting => "WAITING",
             Self::TakenOver => "TAKEN_OVER",
         }
@@ -117,7 +120,7 @@ impl Course {
             return Err(format!("does not follow leaf {last}: an event between them is not in the file"));
         }
         let speech = match event.message() {
-            None => self.expire(event).map(|()| None)?,
+            None => self.without_message(event).map(|()| None)?,
             Some(message) if message.payload_type == envelope::RECEIPT => {
                 Some(self.receipt(event, message, acceptance)?)
             }
@@ -126,6 +129,33 @@ impl Course {
         self.last = event.leaf_hash();
         self.steps.push(step(event));
         Ok(speech)
+    }
+
+    /// The clock's, or an operator's word, which is the hub's own: it names the action and who asked for it.
+    fn without_message(&mut self, event: &Facts) -> Result<(), String> {
+        let by_hand = event.evidence().action_plus_one > 0 && event.evidence().actor.is_some();
+        let word = match event.event() {
+            EventKind::DeliveryHeld => Word::Hold,
+            EventKind::DeliveryReleased if self.transport == Transport::HELD => Word::Release,
+            EventKind::DeliveryReleased => Word::Resend,
+            EventKind::DeliveryCancelled => Word::Cancel,
+            EventKind::ContentHandoverFailure if by_hand => Word::Expire,
+            _ => return self.expire(event),
+        };
+        if !by_hand {
+            return Err("names no operator and no action".into());
+        }
+        let moved = delivery::on_word(self.transport, word).ok_or_else(|| unexpected(event))?;
+        match word {
+            Word::Hold | Word::Release => self.transport = moved.state,
+            Word::Cancel => self.end_with(moved.state, End::Cancelled, event),
+            Word::Expire => self.end_with(moved.state, End::Expired, event),
+            Word::Resend => {
+                self.deadline = Timestamp(event.evidence().delivery_deadline_us);
+                self.end_with(moved.state, End::Waiting, event);
+            }
+        }
+        Ok(())
     }
 
     fn expire(&mut self, event: &Facts) -> Result<(), String> {

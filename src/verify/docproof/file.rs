@@ -6,16 +6,18 @@ use prost::{
     encoding::{DecodeContext, decode_key, skip_field},
 };
 
-use super::{DocProofError, Place};
+use super::{Cosigned, DocProofError, Place};
 use crate::{
     proto::{DocProof, ProofLeaf},
     tlog::{
         Hash,
         checkpoint::Checkpoint,
+        cosignature::WitnessKey,
+        keys::{LogKeys, Trust},
         merkle::{leaf_hash, several_root},
         note::{self, Verifier},
     },
-    verify::{Facts, MAX_LEAF},
+    verify::{Facts, MAX_LEAF, log_keys},
 };
 
 /// Begins every file.
@@ -78,24 +80,57 @@ fn check_size(body: &Bytes) -> Result<(), String> {
     Ok(())
 }
 
-/// The key that the file names, if it is one of the trusted ones.
-pub fn trusted_key<'k>(named: &str, trusted: &'k [Verifier]) -> Result<&'k Verifier, DocProofError> {
-    trusted
-        .iter()
-        .find(|key| key.to_string() == named)
-        .ok_or_else(|| Place::HubKey.problem(format!("the file names {named:?}, which is not a trusted key")))
+/// The keys of the log whose key the file names, if one of them is trusted: the named one, or one that the changes in the
+/// file tie to it. The changes are verified, whether they are needed or not.
+pub fn trusted_keys(proof: &DocProof, trusted: &[Verifier]) -> Result<(Verifier, LogKeys), DocProofError> {
+    let wrong = |problem: String| Place::HubKey.problem(problem);
+    let named = &proof.verifier_key;
+    let keys = log_keys::trusted(&proof.log_keys, trusted).map_err(|error| wrong(error.to_string()))?;
+    let key = Verifier::parse(named).map_err(|error| wrong(format!("the file names {named:?}: {error}")))?;
+    let keys = keys.into_iter().find(|keys| keys.contains(&key));
+    let keys = keys.ok_or_else(|| wrong(format!("the file names {named:?}, which is not a trusted key")))?;
+    let own = log_keys::read(&proof.log_keys).map_err(|error| wrong(error.to_string()))?;
+    match own.first().is_none_or(|first| keys.contains(&first.handover.old)) {
+        true => Ok((key, keys)),
+        false => Err(wrong("the changes of a key in the file are of another log's".into())),
+    }
 }
 
-/// Opens the checkpoint, whose only signature has to be the hub's: nothing in the file is left unchecked.
-pub fn open_checkpoint(note: &str, verifier: &Verifier) -> Result<Checkpoint, DocProofError> {
+/// Opens the checkpoint, whose only signature has to be the named key's: nothing in the file is left unchecked.
+pub fn open_checkpoint(note: &str, key: &Verifier, keys: &LogKeys) -> Result<Checkpoint, DocProofError> {
     let wrong = |problem: String| Place::Checkpoint.problem(problem);
-    let checkpoint = Checkpoint::open(note, verifier).map_err(|error| wrong(error.to_string()))?;
+    let checkpoint = keys.open(note).map_err(|error| wrong(error.to_string()))?;
+    if keys.of_size(checkpoint.size) != key {
+        return Err(wrong("signed by another key than the file names".into()));
+    }
     let text = note::unverified_text(note).map_err(|error| wrong(error.to_string()))?;
     // Behind the text: an empty line, then the signatures, one a line.
     if note[text.len()..].matches('\n').count() != 2 {
         return Err(wrong("more than one signature".into()));
     }
     Ok(checkpoint)
+}
+
+/// Verifies every cosignature by the key that stands beside it; whose key that is, is not asked.
+pub fn cosignatures(proof: &DocProof) -> Result<Vec<Cosigned>, DocProofError> {
+    let wrong = |number: usize, problem: String| {
+        Place::Checkpoint.problem(format!("cosignature {number}: {problem}"))
+    };
+    let mut found: Vec<Cosigned> = Vec::new();
+    for (number, given) in (1..).zip(proof.cosignatures.iter().take(note::MAX_SIGNATURES + 1)) {
+        let key = WitnessKey::parse(&given.verifier_key).map_err(|error| wrong(number, error.to_string()))?;
+        let own = key.find(&format!("{}{}", proof.checkpoint, given.line));
+        let own = own.map_err(|error| wrong(number, error.to_string()))?;
+        let own = own.ok_or_else(|| wrong(number, "not by the key beside it".into()))?;
+        if own.line != given.line || found.iter().any(|other| other.key.is_same_key(&key)) {
+            return Err(wrong(number, "not one signature of one witness".into()));
+        }
+        found.push(Cosigned { key, time: own.time });
+    }
+    if found.len() < proof.cosignatures.len() {
+        return Err(wrong(found.len(), "too many".into()));
+    }
+    Ok(found)
 }
 
 /// Proves that all leaves are in the checkpoint's tree, each at its place, and reads them.

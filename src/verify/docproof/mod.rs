@@ -27,7 +27,13 @@ pub use keys::{KeyStory, Signed};
 use super::Facts;
 use crate::{
     proto::Manifest,
-    tlog::{checkpoint::Checkpoint, note::Verifier},
+    tlog::{
+        checkpoint::Checkpoint,
+        cosignature::WitnessKey,
+        keys::LogKeys,
+        note::{NoteError, Verifier},
+        policy::Policy,
+    },
 };
 
 /// Which part of a file is wrong.
@@ -92,8 +98,14 @@ pub struct DocProofError {
 /// What a file proves. Made by [`docproof`] alone.
 #[derive(Clone, Debug)]
 pub struct Proven {
-    /// Key of the hub's log, one of the trusted ones.
+    /// Key of the hub's log that signed the head: trusted, or tied to a trusted one by proven changes.
     pub verifier: Verifier,
+    /// All keys of this log, as far as the file tells.
+    pub keys_of_log: LogKeys,
+    /// Witnesses that cosigned the head, trusted or not.
+    pub cosigned: Vec<Cosigned>,
+    /// What the reader's policy asks of witnesses, and they did; `None` without a policy.
+    pub quorum: Option<String>,
     /// The head that everything is proven in.
     pub checkpoint: Checkpoint,
     /// The document as its sender signed it; only its names where the envelope [was erased](Proven::is_whole_erased).
@@ -140,6 +152,15 @@ impl Proven {
     }
 }
 
+/// A cosignature that was verified by the key beside it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cosigned {
+    /// The witness, as the file names it.
+    pub key: WitnessKey,
+    /// Seconds since 1970, by its clock.
+    pub time: u64,
+}
+
 /// Recipients of one acceptance.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listed {
@@ -154,14 +175,30 @@ pub struct Listed {
 /// Checks a file with nothing but the keys of hubs that the reader trusts. Whether all recipients are in the file, ask
 /// [`Proven::missing`].
 pub fn docproof(file: &Bytes, trusted: &[Verifier]) -> Result<Proven, DocProofError> {
+    docproof_by(file, trusted, None)
+}
+
+/// The same, with what a policy asks of witnesses. The policy's logs are trusted too.
+pub fn docproof_by(
+    file: &Bytes,
+    trusted: &[Verifier],
+    policy: Option<&Policy>,
+) -> Result<Proven, DocProofError> {
     let proof = file::decode(file)?;
-    let verifier = file::trusted_key(&proof.verifier_key, trusted)?;
-    let checkpoint = file::open_checkpoint(&proof.checkpoint, verifier)?;
+    let trusted: Vec<_> =
+        trusted.iter().chain(policy.iter().flat_map(|policy| policy.logs())).cloned().collect();
+    let (verifier, keys_of_log) = file::trusted_keys(&proof, &trusted)?;
+    let checkpoint = file::open_checkpoint(&proof.checkpoint, &verifier, &keys_of_log)?;
+    let cosigned = file::cosignatures(&proof)?;
+    let quorum = policy.map(|policy| quorum(&proof, policy)).transpose()?;
     let facts = file::included(&proof, &checkpoint)?;
     let story = story::read(proof.envelope.as_ref(), &facts)?;
     let keys = keys::judge_all(&story, &facts)?;
     Ok(Proven {
-        verifier: verifier.clone(),
+        verifier,
+        keys_of_log,
+        cosigned,
+        quorum,
         checkpoint,
         envelope_is_here: proof.envelope.is_some(),
         manifest: story.manifest,
@@ -175,4 +212,16 @@ pub fn docproof(file: &Bytes, trusted: &[Verifier]) -> Result<Proven, DocProofEr
         keys: keys.stories,
         leaves: facts.len(),
     })
+}
+
+/// The rule that the file's cosignatures fulfil.
+fn quorum(proof: &crate::proto::DocProof, policy: &Policy) -> Result<String, DocProofError> {
+    let lines = proof.cosignatures.iter().map(|given| given.line.as_str());
+    let note: String = std::iter::once(proof.checkpoint.as_str()).chain(lines).collect();
+    let wrong = |problem: String| Place::Checkpoint.problem(problem);
+    let judged = policy.judge(&note).map_err(|error| wrong(error.to_string()))?;
+    match judged.enough {
+        true => Ok(policy.rule()),
+        false => Err(wrong(NoteError::TooFewWitnesses(policy.rule()).to_string())),
+    }
 }

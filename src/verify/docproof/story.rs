@@ -52,6 +52,7 @@ pub fn read<'f>(
         courses: BTreeMap::new(),
         speeches: speech.into_iter().map(|speech| (acceptance, speech)).collect(),
         erased: Vec::new(),
+        redirects: BTreeMap::new(),
     };
     for event in facts {
         reader.take(event).map_err(|problem| Place::Leaf(event.index()).problem(problem))?;
@@ -89,6 +90,8 @@ struct Reader<'f, 'm> {
     manifest: &'m Manifest,
     lists: Vec<&'f Facts>,
     courses: BTreeMap<AgencyId, Course>,
+    /// Leaves that sent the document to another agency, and to which.
+    redirects: BTreeMap<Hash, String>,
     speeches: Vec<(&'f Facts, Speech<'f>)>,
     erased: Vec<Erased>,
 }
@@ -147,8 +150,10 @@ impl<'f> Reader<'f, '_> {
 
     fn begin(&mut self, event: &Facts) -> Result<(), String> {
         let course = Course::begin(event, self.manifest)?;
-        if !self.lists.iter().any(|list| list.leaf_hash() == course.list) {
-            return Err("the acceptance that it follows is not in the file".into());
+        let listed = self.lists.iter().any(|list| list.leaf_hash() == course.list);
+        let redirected = self.redirects.get(&course.list).is_some_and(|to| to == course.recipient.as_str());
+        if !listed && !redirected {
+            return Err("the acceptance or redirection that it follows is not in the file".into());
         }
         match self.courses.insert(course.recipient.clone(), course) {
             None => Ok(()),
@@ -161,6 +166,9 @@ impl<'f> Reader<'f, '_> {
         let course = self.courses.get_mut(&recipient);
         let course = course.ok_or_else(|| format!("the consignment to {recipient} is not in the file"))?;
         let speech = course.go_on(event, self.acceptance)?;
+        if event.event() == EventKind::DeliveryCancelled {
+            self.redirects.insert(event.leaf_hash(), event.evidence().redirected_to.clone());
+        }
         self.speeches.extend(speech.map(|speech| (event, speech)));
         Ok(())
     }

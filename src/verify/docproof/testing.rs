@@ -19,9 +19,12 @@ use crate::{
     proto::{self, directory_change::Change, *},
     tlog::{
         checkpoint::Checkpoint,
-        merkle::{Edge, Growth, NodeReader, leaf_hash, root, several_hashes, stored_index},
+        keys::Handover,
+        merkle::{Edge, Growth, NodeReader, inclusion_path, leaf_hash, root, several_hashes, stored_index},
         note::{Signer, Verifier},
+        proof::TlogProof,
     },
+    verify::log_keys,
 };
 
 pub const ORIGIN: &str = "hub.test/log";
@@ -67,7 +70,7 @@ pub struct Log {
     now: i64,
 }
 
-struct Stored(Vec<[u8; 32]>);
+pub struct Stored(Vec<[u8; 32]>);
 
 impl NodeReader for Stored {
     type Error = std::convert::Infallible;
@@ -151,10 +154,21 @@ impl Log {
             envelope: Some(self.envelope.clone()),
             leaves: indexes.iter().map(leaf).collect(),
             hashes: hashes.iter().map(|hash| Bytes::copy_from_slice(hash)).collect(),
+            ..DocProof::default()
         }
     }
 
-    fn stored(&self) -> Stored {
+    /// The log goes on with another key; the proof of that.
+    pub fn hand_over(&mut self, new: &Signer) -> String {
+        let index = self.leaves.len() as u64;
+        let leaf = log_keys::testing::leaf(ORIGIN, &Handover::sign(&hub(), new, index));
+        self.leaves.push(leaf.clone());
+        let path = inclusion_path(index, index + 1, &self.stored()).unwrap().unwrap();
+        let checkpoint = self.head().sign(&hub());
+        TlogProof { extra: Some(leaf.to_vec()), index, path, checkpoint }.encode()
+    }
+
+    pub fn stored(&self) -> Stored {
         let mut growth = Growth::new(Edge::empty());
         self.leaves.iter().for_each(|leaf| _ = growth.push(leaf_hash(leaf)));
         assert_eq!(stored_index(0, 0), 0);

@@ -11,8 +11,8 @@ use prost::Message;
 use super::{testing::*, *};
 use crate::{
     domain::id::Digest,
-    proto::{DocProof, ErasedScope, Erasure, EventKind, Evidence},
-    tlog::note::Signer,
+    proto::{DocProof, ErasedScope, Erasure, EventKind, Evidence, WitnessSignature},
+    tlog::{cosignature::Cosigner, note::Signer},
 };
 
 fn check(proof: &DocProof) -> Result<Proven, DocProofError> {
@@ -123,6 +123,95 @@ fn only_a_trusted_hub_proves() {
     assert_eq!(docproof(&file, &[]).unwrap_err().place, Place::HubKey);
     assert_eq!(docproof(&file, std::slice::from_ref(&stranger)).unwrap_err().place, Place::HubKey);
     assert!(docproof(&file, &[stranger, hub().verifier()]).is_ok());
+}
+
+/// Seeds of a later key of the hub, and of two witnesses.
+const LATER: u8 = 70;
+
+fn later() -> Signer {
+    Signer::from_seed(ORIGIN, &[LATER; 32]).unwrap()
+}
+
+fn witness(seed: u8) -> Cosigner {
+    Cosigner::from_seed(&format!("w{seed}.test"), &[seed; 32]).unwrap()
+}
+
+/// A file under a later key of the hub, cosigned by these witnesses.
+fn witnessed(seeds: &[u8]) -> DocProof {
+    let mut log = Log::story();
+    let log_keys = log.hand_over(&later());
+    log.unrelated();
+    let text = log.head().text();
+    let cosignature = |seed: &u8| WitnessSignature {
+        verifier_key: witness(*seed).verifier().to_string(),
+        line: witness(*seed).cosign(&text, 1_790_000_000),
+    };
+    let cosignatures = seeds.iter().map(cosignature).collect();
+    DocProof { log_keys, cosignatures, ..log.file_of(&log.told, &later()) }
+}
+
+#[test]
+fn a_file_of_a_later_key_holds_for_who_trusts_the_first() {
+    let proof = witnessed(&[]);
+    let proven = check(&proof).unwrap();
+    assert_eq!((proven.verifier, proven.keys_of_log.handovers().len()), (later().verifier(), 1));
+    let file = Bytes::from(encode(&proof));
+    assert!(docproof(&file, &[later().verifier()]).is_ok());
+    let stranger = Signer::from_seed(ORIGIN, &[8; 32]).unwrap();
+    assert_eq!(docproof(&file, &[stranger.verifier()]).unwrap_err().place, Place::HubKey);
+    assert_eq!(place(&DocProof { log_keys: String::new(), ..proof.clone() }), Place::HubKey);
+
+    // The old key signs nothing any more, and the new one nothing of before.
+    let mut log = Log::story();
+    let log_keys = log.hand_over(&later());
+    let early = DocProof { log_keys: log_keys.clone(), ..log.file_of(&log.told, &later()) };
+    assert_eq!(place(&early), Place::Checkpoint);
+    log.unrelated();
+    let thief = DocProof { log_keys, ..log.file_of(&log.told, &hub()) };
+    assert_eq!(place(&thief), Place::Checkpoint);
+    let foreign = DocProof { log_keys: proof.log_keys, ..Log::story().file_of(&log.told, &stranger) };
+    let trusted = [stranger.verifier()];
+    assert_eq!(docproof(&encode(&foreign).into(), &trusted).unwrap_err().place, Place::HubKey);
+}
+
+#[test]
+fn a_policy_asks_for_its_witnesses() {
+    let policy = |least: u8| {
+        let lines: Vec<_> =
+            [1, 2, 3].map(|seed| format!("witness w{seed} {}", witness(seed).verifier())).into();
+        let text = format!("{}\ngroup all {least} w1 w2 w3\nquorum all\n", lines.join("\n"));
+        Policy::parse(text.as_bytes()).unwrap()
+    };
+    let file = Bytes::from(encode(&witnessed(&[1, 3])));
+    let by = |policy: &Policy| docproof_by(&file, &trusted(), Some(policy));
+    let proven = by(&policy(2)).unwrap();
+    assert_eq!(proven.quorum.as_deref(), Some("2 of (w1, w2, w3)"));
+    assert_eq!(proven.cosigned.len(), 2);
+    assert_eq!(by(&policy(3)).unwrap_err().place, Place::Checkpoint);
+    assert_eq!(
+        check(&witnessed(&[4])).unwrap().cosigned[0].key,
+        witness(4).verifier(),
+        "verified, not trusted"
+    );
+
+    assert_eq!(place(&witnessed(&[1, 1])), Place::Checkpoint, "one witness counts once");
+    let mut moved = witnessed(&[1, 2]);
+    moved.cosignatures[0].line = moved.cosignatures[1].line.clone();
+    assert_eq!(place(&moved), Place::Checkpoint);
+    let mut doubled = witnessed(&[1]);
+    doubled.cosignatures[0].line = doubled.cosignatures[0].line.repeat(2);
+    assert_eq!(place(&doubled), Place::Checkpoint);
+}
+
+#[test]
+fn every_flipped_byte_of_keys_and_cosignatures_is_noticed() {
+    let file = encode(&witnessed(&[1, 2]));
+    let begin = file.len() - 2500;
+    for at in begin..file.len() {
+        let mut bent = file.clone();
+        bent[at] ^= 1 << (at % 8);
+        assert!(docproof(&bent.into(), &trusted()).is_err(), "byte {at}");
+    }
 }
 
 #[test]
@@ -296,6 +385,13 @@ fn vectors() -> Vec<(&'static str, Vec<u8>, String)> {
         ("all-erased", encode(&DocProof { envelope: None, ..erased(ErasedScope::All) })),
         ("all-erased-envelope-shown", encode(&erased(ErasedScope::All))),
         ("envelope-left-out", encode(&DocProof { envelope: None, ..erased(ErasedScope::Attachments) })),
+        ("later-key-and-witnesses", encode(&witnessed(&[1, 2]))),
+        ("change-of-key-left-out", encode(&DocProof { log_keys: String::new(), ..witnessed(&[]) })),
+        ("cosignature-of-another", {
+            let mut proof = witnessed(&[1, 2]);
+            proof.cosignatures[0].line = proof.cosignatures[1].line.clone();
+            encode(&proof)
+        }),
     ];
     let outcome = |bytes: &[u8]| match docproof(&Bytes::copy_from_slice(bytes), &trusted()) {
         Ok(proven) if proven.missing() == 0 => "PROVEN".to_owned(),

@@ -80,7 +80,7 @@ fn terms() -> Result<Terms, Failure> {
     let verifier = signer.map_err(|error| Failure::new(Exit::File, error))?.verifier();
     let announced =
         GetCapabilitiesResponse { origin: verifier.name().into(), ..GetCapabilitiesResponse::default() };
-    Ok(Terms { announced, verifier })
+    Ok(Terms::new(announced, &verifier)?)
 }
 
 struct Work {

@@ -46,6 +46,7 @@ struct Counts {
     refused_by_system: usize,
     refused_by_clerk: usize,
     expired: usize,
+    cancelled: usize,
     waiting: usize,
 }
 
@@ -141,6 +142,7 @@ impl Told {
                 refused_by_system: proven.count(End::RefusedBySystem),
                 refused_by_clerk: proven.count(End::RefusedByClerk),
                 expired: proven.count(End::Expired),
+                cancelled: proven.count(End::Cancelled),
                 waiting: proven.count(End::Waiting),
             },
             recipients: proven.recipients.iter().map(|course| recipient(course, proven)).collect(),

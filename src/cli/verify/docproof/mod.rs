@@ -1,15 +1,5 @@
 //! `truc verify FILE.docproof`: the story of one document, for a lawyer.
 
-/// Picks the sentence of the language: `say!(words, "English", "Vietnamese")`, both with the same arguments.
-macro_rules! say {
-    ($words:expr, $en:literal, $vi:literal $(, $($args:tt)*)?) => {
-        match $words.0 {
-            Language::En => format!($en $(, $($args)*)?),
-            Language::Vi => format!($vi $(, $($args)*)?),
-        }
-    };
-}
-
 mod facts;
 mod recipients;
 #[cfg(test)]
@@ -27,7 +17,7 @@ use crate::{
         files::{self, FileError},
         receipt_files,
     },
-    tlog::note::Verifier,
+    tlog::{note::Verifier, policy::Policy},
     verify::docproof::{self, DocProofError, MAGIC, MAX_FILE, Proven},
 };
 
@@ -115,12 +105,18 @@ pub fn read_trust(path: &Path) -> Result<Vec<Verifier>, FileError> {
 }
 
 /// Verifies the file and prints the verdict.
-pub fn run(path: &Path, trusted: &[Verifier], language: Language, output: &Output) -> Result<(), Failure> {
+pub fn run(
+    path: &Path,
+    trusted: &[Verifier],
+    policy: Option<&Policy>,
+    language: Language,
+    output: &Output,
+) -> Result<(), Failure> {
     let file = bytes::Bytes::from(receipt_files::read_bytes(path, MAX_FILE)?);
     if trusted.is_empty() {
         return Err(no_trust(&file));
     }
-    let answer = Answer::of(docproof::docproof(&file, trusted), language);
+    let answer = Answer::of(docproof::docproof_by(&file, trusted, policy), language);
     output.print(&answer, Answer::to_text);
     if answer.ok {
         return Ok(());

@@ -33,11 +33,13 @@ impl Words {
             (Language::En, End::RefusedBySystem) => "REFUSED",
             (Language::En, End::RefusedByClerk) => "REFUSED by the clerk",
             (Language::En, End::Expired) => "EXPIRED",
+            (Language::En, End::Cancelled) => "ENDED by an operator",
             (Language::En, End::Waiting) => "no answer",
             (Language::Vi, End::TakenOver) => "đã nhận",
             (Language::Vi, End::RefusedBySystem) => "TỪ CHỐI",
             (Language::Vi, End::RefusedByClerk) => "VĂN THƯ TỪ CHỐI",
             (Language::Vi, End::Expired) => "QUÁ HẠN",
+            (Language::Vi, End::Cancelled) => "NGƯỜI VẬN HÀNH KẾT THÚC",
             (Language::Vi, End::Waiting) => "chưa trả lời",
         };
         let mut text = end.to_owned();

@@ -1,6 +1,7 @@
 //! The verdict in words. Each sentence stands in both languages side by side, so that they say the same.
 
 use super::Language;
+use crate::cli::verify::trusted::{independence_words, quorum_words};
 use crate::{
     client::calendar::vietnam_time,
     domain::{id::Digest, time::Timestamp},
@@ -85,9 +86,19 @@ impl Words {
         points.extend(proven.signatures.iter().map(|signed| self.signature(signed, proven)));
         points.extend(self.legal_value(proven));
         points.push(self.completeness(proven));
-        let ends = [End::TakenOver, End::RefusedBySystem, End::RefusedByClerk, End::Expired, End::Waiting];
+        let ends = [
+            End::TakenOver,
+            End::RefusedBySystem,
+            End::RefusedByClerk,
+            End::Expired,
+            End::Cancelled,
+            End::Waiting,
+        ];
         points.extend(ends.into_iter().filter_map(|end| self.end(end, proven)));
         points.push(self.mathematics(proven));
+        points.extend(self.key_changes(proven));
+        let quorum = proven.quorum.as_deref().filter(|rule| *rule != "none");
+        points.extend(quorum.map(|rule| quorum_words(self.0, rule)));
         points
     }
 
@@ -244,6 +255,11 @@ impl Words {
                 "{count} recipient(s) did not take it over by the deadline; the hub recorded it: {who}.",
                 "{count} cơ quan nhận đã không nhận văn bản trước thời hạn; trục đã ghi nhận việc quá hạn: {who}.",
             ),
+            End::Cancelled => say!(
+                self,
+                "{count} delivery(ies) were ended by an operator of the hub, who is named in the record: {who}.",
+                "{count} lượt gửi đã được người vận hành trục kết thúc, tên người vận hành có trong bản ghi: {who}.",
+            ),
             End::Waiting => say!(
                 self,
                 "{count} recipient(s) had it at their disposal, and the file holds no answer: {who}.",
@@ -262,6 +278,37 @@ impl Words {
             "Toàn bộ {leaves} bản ghi trong tệp đều nằm trong sổ nhật ký của {hub} khi sổ có {size} bản ghi, do trục ký ở \
              đầu sổ; {signatures} chữ ký đã được kiểm tra lại bằng các khóa mà danh bạ ghi nhận tại đúng vị trí đó của sổ.",
         )
+    }
+
+    /// That the reader's key and the one that signed belong to one log.
+    fn key_changes(&self, proven: &Proven) -> Option<String> {
+        let changes = proven.keys_of_log.handovers().len();
+        let (hub, key) = (&proven.checkpoint.origin, &proven.verifier);
+        (changes > 0).then(|| {
+            say!(
+                self,
+                "The log of {hub} changed its key {changes} time(s), each time signed by the old key and the new one, as a \
+                 record of the log itself; the head here is signed by {key}.",
+                "Sổ nhật ký của {hub} đã đổi khóa {changes} lần, mỗi lần đều do khóa cũ và khóa mới cùng ký và được ghi thành \
+                 bản ghi trong chính sổ; điểm kiểm ở đây do khóa {key} ký.",
+            )
+        })
+    }
+
+    /// Witnesses that no policy of the reader asked for.
+    fn witnesses(&self, proven: &Proven) -> Option<String> {
+        if proven.quorum.is_some() || proven.cosigned.is_empty() {
+            return None;
+        }
+        let names: Vec<_> = proven.cosigned.iter().map(|cosigned| cosigned.key.name()).collect();
+        let names = names.join(", ");
+        Some(say!(
+            self,
+            "That others saw the same history: the file holds good cosignatures in the name of {names}, but without --policy \
+             nothing says whose keys these are.",
+            "Việc người khác cũng thấy cùng một lịch sử: tệp có chữ ký xác nhận hợp lệ mang tên {names}, nhưng khi không có \
+             --policy thì không có gì cho biết đó là khóa của ai.",
+        ))
     }
 
     /// What stays open.
@@ -313,6 +360,8 @@ impl Words {
                  điểm tiếp nhận. Ai còn giữ gói văn bản có thể chứng minh cả hai bằng mã băm SHA-256 nêu trên.",
             ));
         }
+        points.extend(self.witnesses(proven));
+        points.extend(proven.quorum.as_ref().map(|_| independence_words(self.0)));
         if proven.count(End::Expired) > 0 {
             points.push(say!(
                 self,
@@ -353,6 +402,7 @@ impl Words {
             (proven.count(End::TakenOver), "took it over", "đã nhận"),
             (refused, "refused it", "từ chối"),
             (proven.count(End::Expired), "did not take it over in time", "quá hạn không nhận"),
+            (proven.count(End::Cancelled), "ended by an operator", "do người vận hành kết thúc"),
             (proven.count(End::Waiting), "without an answer in this file", "chưa có câu trả lời trong tệp"),
         ];
         let told = counts.into_iter().filter(|(count, ..)| *count > 0);

@@ -11,6 +11,8 @@ use prost::Message;
 
 use super::{
     Counts, Erased, Report, What,
+    keys::Keys,
+    projections::Projections,
     salvage::{name, touched},
 };
 use crate::{
@@ -41,7 +43,7 @@ const MAX_REMEMBERED: usize = 100_000;
 pub struct Commits<'a> {
     journal: &'a Path,
     payload: &'a Payload,
-    verifier: Option<&'a Verifier>,
+    keys: Keys<'a>,
     projections: Option<&'a mut dyn Known>,
     pub counts: Counts,
     end: End,
@@ -102,14 +104,14 @@ impl<'a> Commits<'a> {
     pub fn new(
         journal: &'a Path,
         payload: &'a Payload,
-        verifier: Option<&'a Verifier>,
+        keys: Keys<'a>,
         projections: Option<&'a mut dyn Known>,
         erased: Erased,
     ) -> Self {
         Self {
             journal,
             payload,
-            verifier,
+            keys,
             projections,
             counts: Counts { erased: erased.documents(), ..Counts::default() },
             end: End::default(),
@@ -270,9 +272,9 @@ impl<'a> Commits<'a> {
         if head.size == 0 && head.checkpoint.is_empty() {
             return;
         }
-        let opened = match self.verifier.filter(|_| head.checkpoint != self.checkpoint) {
-            Some(verifier) => Checkpoint::open(&head.checkpoint, verifier),
-            None => Checkpoint::unverified(&head.checkpoint),
+        let opened = match head.checkpoint == self.checkpoint {
+            true => Checkpoint::unverified(&head.checkpoint),
+            false => self.keys.open(&head.checkpoint),
         };
         match opened {
             Err(error) => report.loss(What::Checkpoint, at, error),
@@ -408,7 +410,17 @@ impl Looked<'_> {
     /// Every leaf that a record names must exist.
     fn references(&self, report: &mut Report<'_>) {
         let Commit {
-            head, expansions, deliveries, messages, parked, directory, cursors, pairs, sent, ..
+            head,
+            expansions,
+            deliveries,
+            messages,
+            parked,
+            directory,
+            cursors,
+            pairs,
+            sent,
+            actions,
+            ..
         } = self.commit;
         let mut exists = |what: String, leaf: u64| {
             if leaf >= head.size {
@@ -419,6 +431,9 @@ impl Looked<'_> {
                 );
             }
         };
+        for action in actions {
+            exists(format!("the action {}", action.id), action.id);
+        }
         for expansion in expansions {
             exists(format!("the expansion of list {}", expansion.list), expansion.list);
         }

@@ -1,0 +1,170 @@
+//! What is trusted: keys that are given or lie beside the files, what their logs were handed over to, and a policy.
+
+use std::path::Path;
+
+use super::{
+    Args,
+    docproof::{self, Language},
+    report::{KeySource, Report},
+};
+use crate::{
+    cli::{
+        Exit, Failure,
+        files::{self, FileError},
+        receipt_files::{HUB_KEYS, HUB_VKEY, read_bytes, read_vkey, read_vkey_file},
+    },
+    tlog::{
+        checkpoint::Checkpoint,
+        keys::{LogKeys, Trust},
+        note::{NoteError, Verifier},
+        policy::{MAX_POLICY, Policy},
+    },
+    verify::log_keys::{self, MAX_LOG_KEYS},
+};
+
+/// What the reader gives.
+#[derive(Clone, Debug, Default)]
+pub struct Given {
+    /// Keys that are trusted, those of the policy's logs among them.
+    pub keys: Vec<Verifier>,
+    /// Proofs of changes of a log's key.
+    pub log_keys: Option<String>,
+    /// Which witnesses have to have cosigned.
+    pub policy: Option<Policy>,
+}
+
+impl Given {
+    /// Reads what the command line names.
+    pub fn read(args: &Args) -> Result<Self, Failure> {
+        let mut keys = args.trust.as_deref().map(docproof::read_trust).transpose()?.unwrap_or_default();
+        keys.extend(args.vkey.as_deref().map(read_vkey).transpose()?);
+        let policy = args.policy.as_deref().map(read_policy).transpose()?;
+        keys.extend(policy.iter().flat_map(Policy::logs).cloned());
+        let log_keys = args.log_keys.as_deref().map(|path| files::read_text(path, MAX_LOG_KEYS as u64));
+        Ok(Self { keys, log_keys: log_keys.transpose()?, policy })
+    }
+}
+
+fn read_policy(path: &Path) -> Result<Policy, FileError> {
+    let text = read_bytes(path, MAX_POLICY)?;
+    Policy::parse(&text).map_err(|error| FileError::content(path, error))
+}
+
+/// Opens checkpoints of trusted logs, as far as witnesses cosigned them as the policy asks.
+pub struct Trusted {
+    keys: Vec<LogKeys>,
+    policy: Option<Policy>,
+}
+
+impl Trust for Trusted {
+    fn open(&self, note: &str) -> Result<Checkpoint, NoteError> {
+        let head = self.keys[..].open(note)?;
+        if let Some(policy) = &self.policy
+            && !policy.judge(note)?.enough
+        {
+            return Err(NoteError::TooFewWitnesses(policy.rule()));
+        }
+        Ok(head)
+    }
+}
+
+impl Trusted {
+    /// Says what the policy proves and what it does not.
+    pub fn tell(&self, language: Language, report: &mut Report) {
+        let Some(policy) = &self.policy else { return };
+        let rule = policy.rule();
+        if rule == "none" {
+            return;
+        }
+        if report.checks.iter().all(|check| check.ok) {
+            report.proven(quorum_words(language, &rule));
+        }
+        report.not_proven(independence_words(language));
+    }
+}
+
+/// What a fulfilled quorum proves.
+pub fn quorum_words(language: Language, rule: &str) -> String {
+    match language {
+        Language::En => format!(
+            "Every head here was cosigned as your policy asks: {rule}. Each of these witnesses saw this log grow and never \
+             take anything back; so the hub has not shown others another history of it, unless so many witnesses lie too."
+        ),
+        Language::Vi => format!(
+            "Mọi điểm kiểm (checkpoint) ở đây đều được ký xác nhận đúng theo chính sách của bạn: {rule}. Mỗi bên chứng kiến \
+             đã thấy sổ nhật ký này chỉ được ghi thêm, không bị rút lại; vì vậy trục không thể đưa cho người khác một lịch \
+             sử khác, trừ khi từng ấy bên chứng kiến cùng gian dối."
+        ),
+    }
+}
+
+/// What it does not prove.
+pub fn independence_words(language: Language) -> String {
+    match language {
+        Language::En => {
+            "That the witnesses are independent of the hub and of each other: who wrote the policy vouches for that."
+        }
+        Language::Vi => {
+            "Việc các bên chứng kiến độc lập với trục và độc lập với nhau: người lập chính sách chịu trách nhiệm về điều đó."
+        }
+    }
+    .to_owned()
+}
+
+/// All that is trusted; `None` if what lies beside the files is damaged, which is a failed check.
+pub fn trusted(dir: &Path, given: Given, report: &mut Report) -> Result<Option<Trusted>, Failure> {
+    let beside = dir.join(HUB_KEYS);
+    let proofs = match given.log_keys {
+        Some(text) => Some(text),
+        None if beside.exists() => Some(files::read_text(&beside, MAX_LOG_KEYS as u64)?),
+        None => None,
+    };
+    let Some(keys) = keys(dir, given.keys, report)? else { return Ok(None) };
+    let proofs = proofs.unwrap_or_default();
+    let outcome = log_keys::trusted(&proofs, &keys);
+    let Some(keys) = (match proofs.is_empty() {
+        true => outcome.ok(),
+        false => report.check(HUB_KEYS, outcome, |keys| told(keys)),
+    }) else {
+        return Ok(None);
+    };
+    Ok(Some(Trusted { keys, policy: given.policy }))
+}
+
+fn told(keys: &[LogKeys]) -> String {
+    let changes: usize = keys.iter().map(|keys| keys.handovers().len()).sum();
+    match changes {
+        0 => "proves no change of a key that is trusted here".into(),
+        1 => "proves the change of the log's key".into(),
+        _ => format!("proves {changes} changes of the log's key"),
+    }
+}
+
+/// The keys to begin with: those that were given, or else the one that lies beside the files.
+fn keys(dir: &Path, given: Vec<Verifier>, report: &mut Report) -> Result<Option<Vec<Verifier>>, Failure> {
+    let path = dir.join(HUB_VKEY);
+    let beside = path.exists().then(|| read_vkey_file(&path));
+    if let Some(first) = given.first() {
+        // With several keys or a policy the one beside the files says nothing: the proofs are of any of those logs.
+        if let (Some(beside), 1) = (beside, given.len()) {
+            let same = beside.map_err(|error| error.to_string()).and_then(|beside| match beside == *first {
+                true => Ok("is the key that was given"),
+                false if dir.join(HUB_KEYS).exists() && beside.name() == first.name() => Ok(
+                    "is another key of this log; the proofs of its changes have to tie it to the one given",
+                ),
+                false => Err(format!("names the key {beside}, not the one given")),
+            });
+            report.check(HUB_VKEY, same, |said| (*said).to_owned());
+        }
+        report.use_key(first.clone(), KeySource::Given);
+        return Ok(Some(given));
+    }
+    match beside {
+        Some(beside) => {
+            let found = report.check(HUB_VKEY, beside, |key| format!("the key of {}", key.name()));
+            Ok(found.map(|key| vec![report.use_key(key, KeySource::BesideTheFiles)]))
+        }
+        None => Err(Failure::new(Exit::Usage, "no verifier key of the hub")
+            .with_help(format!("give it with --vkey, or put it beside the file as {HUB_VKEY}"))),
+    }
+}

@@ -1,0 +1,180 @@
+//! The log goes on with another key: receipts of both, the proof of the change, and a kill at every moment of it.
+
+use std::{
+    path::PathBuf,
+    process::{Command, Output, Stdio},
+    time::Duration,
+};
+
+use serde_json::Value;
+use truc::proto::{GetCheckpointRequest, GetCheckpointResponse};
+
+use super::rig::Rig;
+
+struct Stage {
+    rig: Rig,
+}
+
+impl Stage {
+    async fn start() -> Self {
+        Self { rig: Rig::start().await }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.rig.dir.path().join(name)
+    }
+
+    fn text(&self, name: &str) -> String {
+        self.path(name).to_str().unwrap().to_owned()
+    }
+
+    fn run(&self, args: &[&str]) -> Output {
+        let hub = format!("https://localhost:{}", self.rig.port);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_truc"));
+        command.args(args).env_clear().env("TRUC_HUB", hub).env("TRUC_PKI", self.rig.certs());
+        command.env("TRUC_CONFIG", self.path("truc.toml")).env("TRUC_AS", "auditor").output().unwrap()
+    }
+
+    fn good(&self, args: &[&str]) -> Value {
+        let output = self.run(args);
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    fn bad(&self, args: &[&str], code: i32) -> String {
+        let output = self.run(args);
+        assert_eq!(output.status.code(), Some(code), "{args:?}");
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+    }
+
+    async fn heads(&self) -> GetCheckpointResponse {
+        let operator = self.rig.connect("operator").await;
+        operator.audit().get_checkpoint(GetCheckpointRequest {}).await.unwrap().into_inner()
+    }
+
+    async fn stop(&mut self) {
+        self.rig.hub.kill().await.unwrap();
+    }
+
+    async fn rotate(&mut self) -> Value {
+        self.stop().await;
+        let rotated = self.good(&["log", "rotate", "--json"]);
+        self.rig.hub.restart().await.unwrap();
+        rotated
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn receipts_of_both_keys_hold() {
+    let mut stage = Stage::start().await;
+    let old = stage.heads().await.verifier_key;
+    let [before, after, again, keys] = ["before", "after", "again", "keys"].map(|name| stage.text(name));
+    stage.good(&["receipt", "good-0", "--out", &before, "--json"]);
+    assert!(stage.bad(&["log", "rotate"], 4).contains("Stop it first"), "while it runs");
+
+    let rotated = stage.rotate().await;
+    assert_eq!(rotated["old"], old);
+    let new = rotated["new"].as_str().unwrap().to_owned();
+    let heads = stage.heads().await;
+    assert_eq!(heads.verifier_key, old, "the newest head is still the last one of the old key");
+    stage.rig.serves().await;
+    let heads = stage.heads().await;
+    assert_eq!(heads.verifier_key, new);
+
+    // Old receipts hold as they were, and are the same when they are asked for again.
+    assert_eq!(stage.good(&["verify", &before, "--json"])["ok"], true);
+    stage.good(&["receipt", "good-0", "--out", &before, "--json"]);
+    assert_eq!(stage.good(&["verify", &before, "--vkey", &old, "--json"])["ok"], true);
+
+    // New ones too, for those who know only the old key: the proof of the change lies beside them.
+    stage.good(&["receipt", "good-1", "--out", &after, "--vkey", &old, "--json"]);
+    for key in [&old, &new] {
+        let told = stage.good(&["verify", &after, "--vkey", key, "--json"]);
+        assert_eq!(told["ok"], true, "{told}");
+    }
+    std::fs::rename(stage.path("after/hub.keys"), &keys).unwrap();
+    stage.bad(&["verify", &after, "--vkey", &old], 1);
+    assert_eq!(stage.good(&["verify", &after, "--vkey", &old, "--log-keys", &keys, "--json"])["ok"], true);
+    let proofs = std::fs::read_to_string(&keys).unwrap();
+    std::fs::write(&keys, proofs.replacen("index 1", "index 2", 1)).unwrap();
+    stage.bad(&["verify", &after, "--vkey", &old, "--log-keys", &keys], 1);
+    let told = stage.good(&["log", "keys", "-o", &keys, "--trust", &old, "--json"]);
+    assert_eq!((&told["newest"], std::fs::read_to_string(&keys).unwrap()), (&new.clone().into(), proofs));
+
+    // A bundle carries the proof with it, for this verifier and the one in Python.
+    let trust = stage.text("trust");
+    std::fs::write(&trust, &old).unwrap();
+    for document in ["good-0", "good-1"] {
+        let file = stage.text(&format!("{document}.docproof"));
+        stage.good(&["audit", "bundle", document, "-o", &file, "--json"]);
+        let told = stage.good(&["verify", &file, "--trust", &trust, "--json"]);
+        assert_eq!(told["verdict"], "PROVEN", "{told}");
+        assert!(told["proven"].to_string().contains("changed its key 1 time(s)"), "{told}");
+        python(&file, &trust);
+    }
+    assert_eq!(stage.good(&["audit", "proof", "1", "-o", &again, "--vkey", &old, "--json"])["index"], 1);
+
+    stage.stop().await;
+    assert_eq!(stage.good(&["fsck", "--json"])["findings"], Value::Array(Vec::new()));
+    assert_eq!(stage.good(&["fsck", "--json", "--data", &stage.text("hub"), "--log-key", &old])["ok"], true);
+    stage.rig.hub.restart().await.unwrap();
+    let second = stage.rotate().await;
+    assert_eq!(second["old"], new);
+    stage.rig.serves().await;
+    stage.good(&["receipt", "good-1", "--out", &after, "--vkey", &old, "--json"]);
+    assert_eq!(stage.good(&["verify", &after, "--vkey", &old, "--json"])["ok"], true, "two changes");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interrupted_change_is_finished_and_never_lost() {
+    let mut stage = Stage::start().await;
+    let (key, next) = (stage.path("certs/log.key"), stage.path("certs/log.key.next"));
+    let first = std::fs::read(&key).unwrap();
+    stage.stop().await;
+    let rotated = stage.good(&["log", "rotate", "--json"]);
+    let second = std::fs::read(&key).unwrap();
+
+    // As after a kill between the commit and the new key's taking its place.
+    std::fs::write(&key, &first).unwrap();
+    std::fs::write(&next, &second).unwrap();
+    let refused = stage.bad(&["serve"], 4);
+    assert!(refused.contains("truc log rotate") && refused.contains("was changed at leaf"), "{refused}");
+    let finished = stage.good(&["log", "rotate", "--json"]);
+    assert_eq!((&finished["leaf"], &finished["new"]), (&rotated["leaf"], &rotated["new"]));
+    assert_eq!(std::fs::read(&key).unwrap(), second);
+    assert!(!next.exists());
+
+    // With the new key lost, nothing is made up.
+    std::fs::write(&key, &first).unwrap();
+    assert!(stage.bad(&["log", "rotate"], 4).contains("was handed over to"));
+    assert!(!next.exists());
+    std::fs::write(&key, &second).unwrap();
+
+    // A kill at any moment; at the end the log and its key agree, and it goes on.
+    for step in 0..12 {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_truc"));
+        command.args(["log", "rotate"]).env_clear().env("TRUC_CONFIG", stage.path("truc.toml"));
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(4 * step));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        if stage.path("certs/log.key.next").exists() {
+            stage.good(&["log", "rotate", "--json"]);
+        }
+    }
+    stage.rig.hub.restart().await.unwrap();
+    stage.rig.serves().await;
+    stage.stop().await;
+    assert_eq!(stage.good(&["fsck", "--json"])["findings"], Value::Array(Vec::new()));
+}
+
+/// The second verifier, which shares no code with the hub. Skipped where Python lacks its crypto package.
+fn python(file: &str, trust: &str) {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/python/verify_docproof.py");
+    let probe = Command::new("python3").args(["-c", "import cryptography"]).output();
+    if !probe.is_ok_and(|probe| probe.status.success()) {
+        return eprintln!("no Python with cryptography here");
+    }
+    let output = Command::new("python3").args([script, file, "--trust", trust]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
