@@ -12,7 +12,6 @@ use prost::Message;
 use super::{
     Counts, Erased, Report, What,
     keys::Keys,
-    projections::Projections,
     salvage::{name, touched},
 };
 use crate::{
@@ -33,7 +32,7 @@ use crate::{
         payload::Payload,
         records::{BodyRecord, DocumentRecord, PairRecord, RecipientList, SentRecord},
     },
-    tlog::{Hash, checkpoint::Checkpoint, merkle::Edge, note::Verifier},
+    tlog::{Hash, checkpoint::Checkpoint, merkle::Edge},
 };
 
 /// Bodies that are known to be good and not read again when another document carries them too.
