@@ -6,12 +6,14 @@
 //!      hub         one writer, queues, sessions, watches
 //!        store       what survives a crash
 //!          domain      meaning and rules           tlog     log mathematics           (no clock, no I/O)
+//!  daily       what a day of the log was for each agency: the hub commits to it, the verifier counts again
 //!  verify      the offline verifier: domain and tlog only
 //! ```
 
 pub mod cli;
 pub mod client;
 pub mod config;
+pub mod daily;
 pub mod domain;
 pub mod edge;
 pub mod hub;

@@ -3,6 +3,7 @@
 //! Knows the words of `domain` and the mathematics of `tlog`, nothing else, so that it can be reviewed alone. It trusts
 //! one thing, the hub's verifier key, and says of everything else which check it passed or failed.
 
+pub mod completeness;
 pub mod docproof;
 mod document;
 pub mod export;

@@ -9,9 +9,10 @@ use std::{
 const ARROWS: &[(&str, &[&str])] = &[
     ("tlog", &["tlog"]),
     ("domain", &["domain", "proto"]),
-    ("verify", &["verify", "domain", "tlog", "proto"]),
-    ("store", &["store", "domain", "tlog", "proto"]),
-    ("hub", &["hub", "store", "domain", "tlog", "proto"]),
+    ("daily", &["daily", "domain", "tlog", "proto"]),
+    ("verify", &["verify", "daily", "domain", "tlog", "proto"]),
+    ("store", &["store", "daily", "domain", "tlog", "proto"]),
+    ("hub", &["hub", "store", "daily", "domain", "tlog", "proto"]),
     ("edge", &["edge", "hub", "domain", "tlog", "proto", "rpc"]),
     ("client", &["client", "verify", "domain", "tlog", "proto", "rpc"]),
     ("config", &["config", "edge", "tlog"]),

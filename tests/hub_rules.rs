@@ -9,6 +9,8 @@ mod accept;
 mod additions;
 #[path = "hub_rules/countings.rs"]
 mod countings;
+#[path = "hub_rules/days.rs"]
+mod days;
 #[path = "hub_rules/erasure.rs"]
 mod erasure;
 #[path = "hub_rules/fan_out.rs"]

@@ -294,6 +294,21 @@ class Envelope:
         return mine == other
 
 
+def check_counters(counters, kind, index):
+    """Numbers stand on acceptances and consignments, and name the leaf of the number before."""
+    for number in {ACCEPTANCE: (2, 3), CONSIGNMENT: (1,)}.get(kind, (1, 2, 3)):
+        if counters.all(number) or kind not in (ACCEPTANCE, CONSIGNMENT):
+            raise ValueError("its counters are not those of such an event")
+    for number in (1, 2, 3):
+        if counters.all(number):
+            one = counters.message(number)
+            value, before, digest = one.int(1), one.int(2), one.bytes(3)
+            first = value == 1 and before == 0 and not digest
+            later = value > 1 and before < index and len(digest) == 32
+            if not first and not later:
+                raise ValueError("a counter that does not have the form of its number")
+
+
 class Event:
     """One leaf, read."""
 
@@ -318,6 +333,8 @@ class Event:
         self.erasure, self.hold = message.message(30), message.message(31)
         if self.speech and sha256(self.speech.payload) != message.bytes(22):
             raise ValueError("the signed message inside has another digest")
+        if message.all(35):
+            check_counters(message.message(35), self.kind, index)
 
 
 # The story

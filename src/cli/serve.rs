@@ -86,7 +86,7 @@ impl Args {
         keep_pages_small();
         raise_file_limit(connections(&config));
         let acceptor = Acceptor::new(config.tls.source(), config.tls.limits())?;
-        let (hub, opened) = build(&config, &self.config).await?;
+        let (hub, opened) = build(&config, &self.config, Clock::system()).await?;
 
         let (listener, address) = bind(config.listen.address, "listen.address").await?;
         let log_door = bind_where(config.log_http.address, "log_http.address").await?;
@@ -223,13 +223,15 @@ fn raise_file_limit(connections: usize) {
 }
 
 /// What the start had to do, for the ready line.
-struct Started {
+#[derive(Debug)]
+pub struct Started {
     leaves: u64,
     replayed: u64,
     rebuilt: Option<String>,
 }
 
-async fn build(config: &Config, file: &Path) -> Result<(Arc<Hub>, Started), Failure> {
+/// The hub of a configuration, with all that it does by itself, before any door is open.
+pub async fn build(config: &Config, file: &Path, clock: Clock) -> Result<(Arc<Hub>, Started), Failure> {
     let log = log_identity(config)?;
     let other_log = format!(
         "The data folder belongs to another log: `origin` in {} or the key {} is not the one that it was made with.",
@@ -246,7 +248,7 @@ async fn build(config: &Config, file: &Path) -> Result<(Arc<Hub>, Started), Fail
         tracing::info!(bytes = opened.torn_bytes, "an unfinished write was cut; nobody was told of it");
     }
     let store = Arc::new(opened.store);
-    let hub = Hub::start(store, payload, log, settings, Clock::system()).map_err(|error| match error {
+    let hub = Hub::start(store, payload, log, settings, clock).map_err(|error| match error {
         StartError::Store(_) => Failure::new(Exit::File, error).with_help(DAMAGED),
         StartError::KeyWasChanged { .. } => Failure::new(Exit::File, error).with_help(
             "a change of the key was interrupted, or log.key is an old one: run `truc log rotate`, which finishes it, or put \
@@ -259,6 +261,7 @@ async fn build(config: &Config, file: &Path) -> Result<(Arc<Hub>, Started), Fail
     let following = tokio::task::spawn_blocking(move || follower.follow(&history)).await;
     let following = following.map_err(|error| Failure::new(Exit::File, error))?;
     following.map_err(|error| Failure::new(Exit::File, error).with_help(DAMAGED))?;
+    hub.keep_days();
     hub.retain(retention);
     hub.scrub_at(scrub_rate);
     hub.count_flows().map_err(|error| Failure::new(Exit::File, error))?;

@@ -10,6 +10,7 @@ macro_rules! say {
     };
 }
 
+pub mod completeness;
 pub mod docproof;
 mod export;
 mod facts;
@@ -40,7 +41,8 @@ const PROOF_MARK: &[u8] = b"c2sp.org/tlog-proof@";
 ///
 /// Takes NAME.evidence or NAME.tlog-proof (its twin is looked for beside it), a .receipt file, the folder of a
 /// document made by `truc receive`, a folder of proofs made by `truc receipt`, a .docproof file made by `truc audit
-/// bundle`, or a file made by `truc audit export` with its proof beside it. Ends with 1 if a check fails.
+/// bundle`, a file made by `truc audit export` with its proof beside it, or an answer saved by `truc audit complete -o`.
+/// Ends with 1 if a check fails.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// What to verify.
@@ -63,7 +65,7 @@ pub struct Args {
     /// Which witnesses have to have cosigned, and how many (C2SP tlog-policy). Its logs are trusted too.
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
-    /// Language of the verdict, for a .docproof file, an export, and for what a policy proves.
+    /// Language of the verdict, for a .docproof or completeness file, an export, and for what a policy proves.
     #[arg(long, value_enum, default_value_t)]
     lang: docproof::Language,
     /// For an export: a checkpoint that you hold, which the export has to be of.
@@ -80,6 +82,9 @@ impl Args {
         let given = Given::read(&self)?;
         if docproof::is_one(&self.path)? {
             return docproof::run(&self.path, &given.keys, given.policy.as_ref(), self.lang, output);
+        }
+        if completeness::is_one(&self.path)? {
+            return completeness::run(&self.path, &given.keys, self.lang, output);
         }
         if let Some(file) = export::recognise(&self.path)? {
             let how = export::How {

@@ -3,6 +3,7 @@
 
 pub mod bundle;
 pub mod calendar;
+pub mod completeness;
 mod connect;
 pub mod download;
 pub mod draft;

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     domain::reason::ReasonCode,
-    hub::{Hub, refused::Refused},
+    hub::{Hub, completeness::Asker, refused::Refused},
     proto::*,
     rpc::audit_service_server::AuditService,
 };
@@ -98,6 +98,22 @@ impl AuditService for Audit {
         let pages = self.0.bundle(request.into_inner()).await.map_err(|refused| status(&refused))?;
         let pages = ReceiverStream::new(pages).map(|page| page.map_err(|refused| status(&refused)));
         Ok(Response::new(Box::pin(pages)))
+    }
+
+    type GetCompletenessStream = Pin<Box<dyn Stream<Item = Result<GetCompletenessResponse, Status>> + Send>>;
+
+    async fn get_completeness(
+        &self,
+        request: Request<GetCompletenessRequest>,
+    ) -> Result<Response<Self::GetCompletenessStream>, Status> {
+        let caller = Caller::from_request(&request).map_err(refuse)?;
+        let asker = match caller.require_node() {
+            Ok(node) => Asker::Node(node.clone()),
+            Err(_) => Asker::Reader(caller.reader().map_err(refuse)?),
+        };
+        let pages = self.0.completeness(&asker, request.into_inner()).await;
+        let pages = ReceiverStream::new(pages.map_err(|refused| status(&refused))?);
+        Ok(Response::new(Box::pin(pages.map(|page| page.map_err(|refused| status(&refused))))))
     }
 
     async fn search(&self, request: Request<SearchRequest>) -> Result<Response<SearchResponse>, Status> {

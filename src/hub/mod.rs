@@ -3,6 +3,8 @@
 pub mod bells;
 mod claim;
 pub mod clock;
+pub mod completeness;
+pub mod daily;
 pub mod directory;
 pub mod dispatcher;
 pub mod erasures;
@@ -179,6 +181,8 @@ pub struct Hub {
     offered: Shares,
     /// Places for bundles that are read at the same time.
     bundles: Arc<tokio::sync::Semaphore>,
+    /// Places for answers about completeness that nodes read at the same time.
+    own_days: Arc<tokio::sync::Semaphore>,
     /// The auditors' index, where this hub keeps one.
     search: std::sync::OnceLock<search::Follower>,
     /// What flows between the levels, where this hub counts it.
@@ -286,6 +290,7 @@ impl Hub {
             notices,
             offered: Shares::new("bytes of offers", usize::MAX, OFFERED),
             bundles: Arc::new(tokio::sync::Semaphore::new(proofs::MAX_BUNDLES)),
+            own_days: Arc::new(tokio::sync::Semaphore::new(completeness::MAX_FOR_NODES)),
             search: std::sync::OnceLock::new(),
             figures: std::sync::OnceLock::new(),
             witnesses: std::sync::OnceLock::new(),

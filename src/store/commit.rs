@@ -1,9 +1,9 @@
 //! The unit of truth: everything that must agree, written at once or not at all.
 
 use super::records::{
-    ActionRecord, BodyRecord, CursorRecord, DeliveryRecord, DirectoryRecord, DocumentRecord, ErasureRecord,
-    ExpansionRecord, Head, HoldRecord, LeafRecord, MessageRecord, PairRecord, ParkedRecord, RecipientList,
-    SentRecord,
+    ActionRecord, BodyRecord, CursorRecord, DeliveryRecord, DigestRecord, DirectoryRecord, DocumentRecord,
+    ErasureRecord, ExpansionRecord, Head, HoldRecord, LeafRecord, MessageRecord, PairRecord, ParkedRecord,
+    RecipientList, SentRecord,
 };
 use crate::tlog::Hash;
 
@@ -48,6 +48,8 @@ pub struct Commit {
     pub sent: Vec<SentRecord>,
     /// New or changed actions of operators, each once, in its state after the commit.
     pub actions: Vec<ActionRecord>,
+    /// Days that were closed.
+    pub digests: Vec<DigestRecord>,
 }
 
 /// Why a commit did not happen, or may not have.

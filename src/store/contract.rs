@@ -199,6 +199,13 @@ pub fn run(bench: &mut dyn Bench) {
             ..Commit::default()
         };
         edge = samples::grow(edge, &mut settle);
+        settle.digests.push(DigestRecord {
+            day: 20_784,
+            leaf: 6,
+            start: 0,
+            end: 5,
+            agencies: vec![Bytes::from_static(b"day of H53")],
+        });
         store.commit(&settle).unwrap();
         store.idle().unwrap();
         after_all(&*store, &edge);
@@ -324,6 +331,7 @@ fn after_all(store: &dyn Store, edge: &Edge) {
         store.parked(&DocumentName::parse("H53", "later", 0).unwrap(), &agency("H53.1")).unwrap().is_empty()
     );
     counts_go_on(store);
+    days_are_closed(store);
     assert_eq!(store.body(&Digest::of(b"b")).unwrap().unwrap().offset, 9);
     assert_eq!(store.body(&Digest::of(b"c")).unwrap(), None);
 }
@@ -340,4 +348,13 @@ fn counts_go_on(store: &dyn Store) {
     assert_eq!((store.pair(&from, &to).unwrap(), store.received(&from).unwrap()), (None, None));
     assert_eq!(store.sent(&from).unwrap(), Some(SentRecord { sender: "H53.1".into(), number: 2, leaf: 3 }));
     assert_eq!(store.sent(&to).unwrap(), None);
+}
+
+fn days_are_closed(store: &dyn Store) {
+    let digest = DigestRecord { day: 20_784, leaf: 6, start: 0, end: 5, agencies: Vec::new() };
+    assert_eq!(store.digests(0, 10).unwrap(), [digest.clone()]);
+    assert_eq!(store.digests(20_784, 1).unwrap(), [digest]);
+    assert_eq!(store.digests(20_785, 10).unwrap(), []);
+    assert_eq!(store.digest_agencies(6).unwrap(), Some(vec![Bytes::from_static(b"day of H53")]));
+    assert_eq!((store.digest_agencies(5).unwrap(), store.digest_agencies(99).unwrap()), (None, None));
 }

@@ -16,8 +16,8 @@ use prost::Message;
 use super::{
     Commit, CommitError, Store, StoreError, StoredLeaf, Waiting, rank,
     records::{
-        ActionRecord, BodyRecord, DeliveryRecord, DocumentRecord, ErasureRecord, ExpansionRecord, Head,
-        HoldRecord, PairRecord, ParkedRecord, RecipientList, SentRecord,
+        ActionRecord, BodyRecord, DeliveryRecord, DigestRecord, DocumentRecord, ErasureRecord,
+        ExpansionRecord, Head, HoldRecord, PairRecord, ParkedRecord, RecipientList, SentRecord,
     },
 };
 use crate::{
@@ -70,6 +70,7 @@ struct State {
     holds: BTreeMap<u64, HoldRecord>,
     pairs: BTreeMap<(String, String), PairRecord>,
     sent: HashMap<String, SentRecord>,
+    digests: BTreeMap<u32, DigestRecord>,
     stopped: bool,
 }
 
@@ -130,6 +131,7 @@ impl State {
         let pairs = commit.pairs.into_iter();
         self.pairs.extend(pairs.map(|pair| ((pair.recipient.clone(), pair.sender.clone()), pair)));
         self.sent.extend(commit.sent.into_iter().map(|sent| (sent.sender.clone(), sent)));
+        self.digests.extend(commit.digests.into_iter().map(|digest| (digest.day, digest)));
         self.cursors.extend(commit.cursors.into_iter().map(|cursor| (cursor.agency, cursor.next)));
         self.actions.extend(commit.actions.into_iter().map(|action| (action.id, action)));
         for erasure in commit.erasures {
@@ -337,6 +339,19 @@ impl Store for Memory {
 
     fn sent(&self, sender: &AgencyId) -> Result<Option<SentRecord>, StoreError> {
         Ok(self.state().sent.get(sender.as_str()).cloned())
+    }
+
+    fn digests(&self, from_day: u32, limit: usize) -> Result<Vec<DigestRecord>, StoreError> {
+        let state = self.state();
+        let digests = state.digests.range(from_day..).map(|(_, digest)| digest);
+        let plain = digests.map(|digest| DigestRecord { agencies: Vec::new(), ..digest.clone() });
+        Ok(plain.take(limit).collect())
+    }
+
+    fn digest_agencies(&self, leaf: u64) -> Result<Option<Vec<Bytes>>, StoreError> {
+        let state = self.state();
+        let digest = state.digests.values().find(|digest| digest.leaf == leaf);
+        Ok(digest.map(|digest| digest.agencies.clone()))
     }
 
     fn directory_changes(&self) -> Result<Vec<(u64, Bytes)>, StoreError> {

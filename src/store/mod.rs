@@ -17,8 +17,8 @@ use std::{fmt::Display, ops::Range};
 pub use commit::{Commit, CommitError};
 pub use embedded::check::{Finding, Severity, What};
 use records::{
-    ActionRecord, BodyRecord, DeliveryRecord, DocumentRecord, ErasureRecord, ExpansionRecord, Head,
-    HoldRecord, PairRecord, ParkedRecord, RecipientList, SentRecord,
+    ActionRecord, BodyRecord, DeliveryRecord, DigestRecord, DocumentRecord, ErasureRecord, ExpansionRecord,
+    Head, HoldRecord, PairRecord, ParkedRecord, RecipientList, SentRecord,
 };
 
 use crate::{
@@ -204,6 +204,12 @@ pub trait Store: Send + Sync + 'static {
 
     /// The counting of a sender's acceptances.
     fn sent(&self, sender: &AgencyId) -> Result<Option<SentRecord>, StoreError>;
+
+    /// Digests from a day on, in order, at most `limit`, without what they say about agencies.
+    fn digests(&self, from_day: u32, limit: usize) -> Result<Vec<DigestRecord>, StoreError>;
+
+    /// What the digest in a leaf says about agencies: serialized `AgencyDay`s.
+    fn digest_agencies(&self, leaf: u64) -> Result<Option<Vec<bytes::Bytes>>, StoreError>;
 
     /// Every directory change in order: leaf index and the serialized change.
     fn directory_changes(&self) -> Result<Vec<(u64, bytes::Bytes)>, StoreError>;

@@ -378,6 +378,25 @@ pub struct SentRecord {
     pub leaf: u64,
 }
 
+/// A digest in the log: a day that is closed.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct DigestRecord {
+    /// Days since 1970-01-01 in UTC+7.
+    #[prost(uint32, tag = "1")]
+    pub day: u32,
+    /// Leaf of the digest.
+    #[prost(uint64, tag = "2")]
+    pub leaf: u64,
+    /// Its leaves are `start..end`.
+    #[prost(uint64, tag = "3")]
+    pub start: u64,
+    #[prost(uint64, tag = "4")]
+    pub end: u64,
+    /// Serialized `AgencyDay` of each agency, in the order of their identifiers; empty in the index.
+    #[prost(bytes = "bytes", repeated, tag = "5")]
+    pub agencies: Vec<Bytes>,
+}
+
 impl DeliveryRecord {
     /// It came to an end with this leaf.
     pub fn end(&mut self, state: Transport, leaf: u64, hash: &Hash) {

@@ -90,6 +90,8 @@ impl Store for Gate {
         pair(to: &AgencyId, from: &AgencyId) -> Result<Option<PairRecord>, StoreError>;
         received(to: &AgencyId) -> Result<Option<PairRecord>, StoreError>;
         sent(from: &AgencyId) -> Result<Option<SentRecord>, StoreError>;
+        digests(from_day: u32, limit: usize) -> Result<Vec<DigestRecord>, StoreError>;
+        digest_agencies(leaf: u64) -> Result<Option<Vec<Bytes>>, StoreError>;
         directory_changes() -> Result<Vec<(u64, Bytes)>, StoreError>;
     }
 }

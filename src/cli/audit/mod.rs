@@ -1,6 +1,7 @@
 //! `truc audit`: what auditors ask the hub for, keep, and check without it.
 
 mod bundle;
+mod complete;
 pub mod export;
 mod filter;
 mod mirror;
@@ -30,6 +31,11 @@ enum Command {
     ///
     /// Check it anywhere, without the hub: truc verify FILE.docproof --trust KEYS
     Bundle(Asked<bundle::Args>),
+    /// Proves that an agency was given everything of some days, or names the exact gap.
+    ///
+    /// Reads the hub's daily digests and the agency's evidence, verifies them here, and says "complete, proven" (exit code 0)
+    /// or what is missing (1). Days are those of Vietnam (UTC+7). A node may ask for its own agencies.
+    Complete(Asked<complete::Args>),
     Mirror(mirror::Args),
     Search(Box<search::Args>),
     Export(Box<export::Args>),
@@ -49,6 +55,9 @@ impl Args {
         match self.command {
             Command::Proof(Asked { connection, what }) => what.run(&connection.client().await?, output).await,
             Command::Bundle(Asked { connection, what }) => {
+                what.run(&connection.client().await?, output).await
+            }
+            Command::Complete(Asked { connection, what }) => {
                 what.run(&connection.client().await?, output).await
             }
             Command::Mirror(args) => args.run(output).await,

@@ -9,7 +9,7 @@ mod follower;
 mod scope;
 pub(super) mod trace;
 
-use std::{path::Path, sync::Arc};
+use std::{ops::Range, path::Path, sync::Arc};
 
 use prost::Message;
 
@@ -22,10 +22,14 @@ use super::{
     refused::{Refused, blocking},
 };
 use crate::{
-    domain::{reason::ReasonCode, search::Query},
+    domain::{
+        id::AgencyId,
+        reason::ReasonCode,
+        search::{Clause, Query, field, term},
+    },
     proto::{
-        AuditCall, CountRequest, CountResponse, EvidenceRow, GetTimelineRequest, GetTimelineResponse,
-        Receipt, SearchFilter, SearchOrder, SearchRequest, SearchResponse,
+        AuditCall, CountRequest, CountResponse, EvidenceRow, GetCompletenessRequest, GetTimelineRequest,
+        GetTimelineResponse, Receipt, SearchFilter, SearchOrder, SearchRequest, SearchResponse,
     },
     store::{StoreError, search::Order},
 };
@@ -196,6 +200,41 @@ impl Hub {
         Ok((rows, false))
     }
 
+    /// Records that a reader asked whether an agency's evidence is complete.
+    pub(super) fn record_completeness<T>(
+        &self,
+        reader: &Reader,
+        request: &GetCompletenessRequest,
+        answer: Result<T, Refused>,
+        days: impl FnOnce(&T) -> u64,
+    ) -> Result<T, Refused> {
+        let (from_us, until_us) = super::completeness::moments(request.from_day, request.to_day);
+        let filter =
+            SearchFilter { below: request.agency.clone(), from_us, until_us, ..SearchFilter::default() };
+        self.record(Question::about(reader, AuditCall::Completeness, &filter), answer, days)
+    }
+
+    /// Lets the index come to the end of these leaves; `BUSY` if it is still behind.
+    pub(super) async fn reach_index(&self, size: u64) -> Result<(), Refused> {
+        let follower = self.follower()?;
+        follower.reach(size).await;
+        if follower.index().covers() < size {
+            return Err(Refused::because(ReasonCode::Busy, "the search index is still behind the log"));
+        }
+        Ok(())
+    }
+
+    /// Leaves that answer a query, at most `limit`.
+    pub(super) fn find_evidence(
+        &self,
+        query: &Query,
+        leaves: Range<u64>,
+        order: Order,
+        limit: usize,
+    ) -> Result<Vec<u64>, Refused> {
+        Ok(self.follower()?.index().find(query, leaves, order, limit)?)
+    }
+
     fn facts(&self) -> facts::Reader {
         facts::Reader::new(Arc::clone(&self.store), Arc::clone(&self.payload), Arc::clone(&self.recent))
     }
@@ -204,6 +243,12 @@ impl Hub {
         let none = || Refused::because(ReasonCode::StoreFailed, "this hub keeps no search index");
         self.search.get().ok_or_else(none)
     }
+}
+
+/// All evidence that belongs to an agency: it is the sender, or a recipient that the event is about.
+pub(super) fn evidence_of(agency: &AgencyId) -> Query {
+    let terms = [field::SENDER, field::RECIPIENT].map(|field| term(field, agency.as_str()));
+    Query { clauses: vec![Clause::Any(terms.to_vec())], times: None }
 }
 
 /// A question that may be answered.

@@ -43,9 +43,31 @@ fn next(last: Option<Last>) -> Option<Counter> {
     }))
 }
 
-/// The newest consignment of recipients, as far as it was asked for. Looking it up reads all pairs of a recipient.
+/// The newest consignment to a recipient, and where it stands among those of its sender.
+#[derive(Clone, Debug)]
+struct Newest {
+    last: Last,
+    sender: AgencyId,
+    pair: u64,
+}
+
+impl Newest {
+    fn read(store: &dyn Store, recipient: &AgencyId) -> Result<Option<Self>, StoreError> {
+        let Some(pair) = store.received(recipient)? else { return Ok(None) };
+        let strange = |_| StoreError::Damaged(format!("a counting names the sender {:?}", pair.sender));
+        let sender = AgencyId::parse(&pair.sender).map_err(strange)?;
+        Ok(Some(Self { last: Last::stored(store, pair.received, pair.leaf)?, sender, pair: pair.number }))
+    }
+
+    /// The same leaf, as the newest of its pair.
+    fn of_pair(&self) -> Last {
+        Last { number: self.pair, ..self.last }
+    }
+}
+
+/// The newest consignments of recipients, as far as they were asked for. Looking one up reads all pairs of a recipient.
 #[derive(Default)]
-pub struct Received(HashMap<AgencyId, Option<Last>>);
+pub struct Received(HashMap<AgencyId, Option<Newest>>);
 
 impl Received {
     /// Keeps memory bounded. Only between groups: what a group counted is in the store afterwards.
@@ -55,14 +77,11 @@ impl Received {
         }
     }
 
-    fn last(&mut self, store: &dyn Store, recipient: &AgencyId) -> Result<Option<Last>, StoreError> {
-        if let Some(known) = self.0.get(recipient) {
-            return Ok(*known);
+    fn newest(&mut self, store: &dyn Store, recipient: &AgencyId) -> Result<Option<&Newest>, StoreError> {
+        if !self.0.contains_key(recipient) {
+            self.0.insert(recipient.clone(), Newest::read(store, recipient)?);
         }
-        let newest = store.received(recipient)?;
-        let last = newest.map(|pair| Last::stored(store, pair.received, pair.leaf)).transpose()?;
-        self.0.insert(recipient.clone(), last);
-        Ok(last)
+        Ok(self.0.get(recipient).and_then(Option::as_ref))
     }
 }
 
@@ -104,15 +123,22 @@ impl Draft<'_> {
         sender: &AgencyId,
         recipient: &AgencyId,
     ) -> Result<Counters, StoreError> {
-        let pair = match self.counted.pairs.get(&(recipient.clone(), sender.clone())) {
-            Some((last, _)) => Some(*last),
-            None => {
-                let stored = self.store.pair(recipient, sender)?;
-                stored.map(|pair| Last::stored(self.store, pair.number, pair.leaf)).transpose()?
-            }
+        let Some(newest) = self.received.newest(self.store, recipient)? else {
+            return Ok(Counters { sent: None, received: next(None), pair: next(None) });
         };
-        let received = self.received.last(self.store, recipient)?;
-        Ok(Counters { sent: None, received: next(received), pair: next(pair) })
+        let received = next(Some(newest.last));
+        if newest.sender == *sender {
+            return Ok(Counters { sent: None, received, pair: next(Some(newest.of_pair())) });
+        }
+        Ok(Counters { sent: None, received, pair: next(self.last_of_pair(sender, recipient)?) })
+    }
+
+    fn last_of_pair(&self, sender: &AgencyId, recipient: &AgencyId) -> Result<Option<Last>, StoreError> {
+        if let Some((last, _)) = self.counted.pairs.get(&(recipient.clone(), sender.clone())) {
+            return Ok(Some(*last));
+        }
+        let stored = self.store.pair(recipient, sender)?;
+        stored.map(|pair| Last::stored(self.store, pair.number, pair.leaf)).transpose()
     }
 
     /// A leaf took these numbers.
@@ -123,10 +149,11 @@ impl Draft<'_> {
         numbers: &Counters,
         (leaf, hash): (u64, Hash),
     ) {
-        let received = Last::at(numbers.received.as_ref(), leaf, hash);
+        let last = Last::at(numbers.received.as_ref(), leaf, hash);
         let pair = Last::at(numbers.pair.as_ref(), leaf, hash);
-        self.received.0.insert(recipient.clone(), Some(received));
-        self.counted.pairs.insert((recipient.clone(), sender), (pair, received.number));
+        let newest = Newest { last, sender: sender.clone(), pair: pair.number };
+        self.received.0.insert(recipient.clone(), Some(newest));
+        self.counted.pairs.insert((recipient.clone(), sender), (pair, last.number));
         self.weigh(96);
     }
 

@@ -158,6 +158,7 @@ impl<'a> Draft<'a> {
             Proposal::Removed(erasures) => Ok(self.removed(erasures)),
             Proposal::Hold(holding) => self.hold(*holding),
             Proposal::Lift(lifting) => self.lift(*lifting),
+            Proposal::Close(closed) => self.close_day(&closed),
             Proposal::SaveCursor(_, agency, next) => {
                 self.commit.cursors.push(CursorRecord { agency: agency.to_string(), next });
                 Ok(Decision::Done)

@@ -2,6 +2,7 @@
 
 pub(super) mod actions;
 mod by_hand;
+mod closing;
 mod counting;
 mod draft;
 mod erase;
@@ -163,6 +164,8 @@ pub enum Proposal {
     Import(Vec<proto::Agency>, Option<proto::Actor>),
     /// End deliveries whose deadline passed.
     Expire(Vec<Waiting>),
+    /// Close a day with its digest.
+    Close(Box<super::daily::Closed>),
     /// Record what auditors asked.
     Note(Box<proto::AuditQueries>),
     /// Begin what an operator asks for.
@@ -193,7 +196,9 @@ impl Proposal {
             Self::Receipt(report) => &report.node,
             Self::Status(report) => &report.node,
             Self::SaveCursor(node, ..) => node,
-            Self::Change(..) | Self::Import(..) | Self::Expire(_) | Self::Note(_) => return None,
+            Self::Change(..) | Self::Import(..) | Self::Expire(_) | Self::Note(_) | Self::Close(_) => {
+                return None;
+            }
             Self::Act(_) | Self::Judge(_) | Self::Wake => return None,
             Self::Erase(_) | Self::Removed(_) | Self::Hold(_) | Self::Lift(_) => return None,
         };

@@ -9,7 +9,7 @@ use crate::{
     proto::TransportState,
     store::{
         Commit,
-        records::{BodyRecord, DeliveryRecord, ErasureRecord, PairRecord},
+        records::{BodyRecord, DeliveryRecord, DigestRecord, ErasureRecord, PairRecord},
     },
 };
 
@@ -31,7 +31,7 @@ pub struct Place {
     pub leaf: Span,
     /// The record of the document with this index.
     pub document: Span,
-    /// The recipient list with this index.
+    /// The recipient list with this index, or what the digest that it is says about agencies.
     pub list: Span,
     /// The body record of the document's envelope, if it was written with it.
     pub envelope: Span,
@@ -76,6 +76,9 @@ pub fn places(commit: &Commit, frame: FramePosition, layout: &Layout) -> Option<
     }
     for (list, span) in commit.lists.iter().zip(&layout.lists) {
         places.get_mut(at(list.index)?)?.list = *span;
+    }
+    for (digest, span) in commit.digests.iter().zip(&layout.digests) {
+        places.get_mut(at(digest.leaf)?)?.list = *span;
     }
     Some(places.iter().map(Place::encode).collect())
 }
@@ -133,6 +136,10 @@ pub fn puts<E>(commit: &Commit, natural_taken: impl Fn(&[u8]) -> Result<bool, E>
     }
     for sent in &commit.sent {
         puts.push((keys::sent(&sent.sender), Some(sent.encode_to_vec())));
+    }
+    for digest in &commit.digests {
+        let plain = DigestRecord { agencies: Vec::new(), ..*digest };
+        puts.push((keys::digest(digest.day), Some(plain.encode_to_vec())));
     }
     for cursor in &commit.cursors {
         puts.push((keys::cursor(&cursor.agency), Some(number(cursor.next))));

@@ -6,6 +6,7 @@
 //! further million.
 
 mod commits;
+mod days;
 mod erased;
 mod keys;
 mod projections;

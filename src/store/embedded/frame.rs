@@ -40,13 +40,14 @@ pub enum Kind {
     Hold = 15,
     Pair = 20,
     Sent = 21,
+    Digest = 22,
 }
 
 impl Kind {
     /// True for the number of a kind.
     fn is_known(kind: u8) -> bool {
         (Self::Base as u8..=Self::Hold as u8).contains(&kind)
-            || (Self::Pair as u8..=Self::Sent as u8).contains(&kind)
+            || (Self::Pair as u8..=Self::Digest as u8).contains(&kind)
     }
 }
 
@@ -61,6 +62,8 @@ pub struct Layout {
     pub lists: Vec<(u32, u32)>,
     /// Same for body records.
     pub bodies: Vec<(u32, u32)>,
+    /// Same for digests.
+    pub digests: Vec<(u32, u32)>,
 }
 
 /// The size that a commit extends, as an entry.
@@ -80,7 +83,7 @@ pub fn encode(commit: &Commit, out: &mut Vec<u8>) -> Layout {
         leaves: out.put_all(Kind::Leaf, &commit.leaves),
         documents: out.put_all(Kind::Document, &commit.documents),
         lists: out.put_all(Kind::List, &commit.lists),
-        bodies: Vec::new(),
+        ..Layout::default()
     };
     out.put_all(Kind::Expansion, &commit.expansions);
     out.put_all(Kind::Delivery, &commit.deliveries);
@@ -94,6 +97,7 @@ pub fn encode(commit: &Commit, out: &mut Vec<u8>) -> Layout {
     out.put_all(Kind::Hold, &commit.holds);
     out.put_all(Kind::Pair, &commit.pairs);
     out.put_all(Kind::Sent, &commit.sent);
+    layout.digests = out.put_all(Kind::Digest, &commit.digests);
     layout
 }
 
@@ -135,6 +139,10 @@ pub fn decode(payload: &Bytes) -> Result<(Commit, Layout), StoreError> {
             k if k == Kind::Hold as u8 => commit.holds.push(message(body)?),
             k if k == Kind::Pair as u8 => commit.pairs.push(message(body)?),
             k if k == Kind::Sent as u8 => commit.sent.push(message(body)?),
+            k if k == Kind::Digest as u8 => {
+                commit.digests.push(message(body)?);
+                layout.digests.push(place);
+            }
             other => {
                 return Err(StoreError::Damaged(format!(
                     "journal entry of unknown kind {other}: written by a newer version?"

@@ -25,6 +25,7 @@ const ERASING: u8 = b'y';
 const HOLD: u8 = b'h';
 const PAIR: u8 = b'v';
 const SENT: u8 = b't';
+const DIGEST: u8 = b'd';
 
 /// Ends the value of a delivery that is held.
 const HELD: u8 = 1;
@@ -274,6 +275,16 @@ pub fn sent(sender: &str) -> Vec<u8> {
     Key::new(SENT).text(sender).0
 }
 
+/// Day → its digest.
+pub fn digest(day: u32) -> Vec<u8> {
+    Key::new(DIGEST).number(u64::from(day)).0
+}
+
+/// All digests.
+pub fn all_digests() -> Vec<u8> {
+    Key::new(DIGEST).0
+}
+
 /// The distances from the last of some ascending numbers back to the first.
 pub fn gaps(numbers: &[u64]) -> Vec<u8> {
     let mut gaps = Vec::new();
@@ -314,7 +325,7 @@ fn cut(key: &[u8]) -> Option<usize> {
         NAME | FEED | PAIR => text(1),
         TIMELINE | DELIVERY => within(1 + 8),
         WAITING => within(text(1)? + 1),
-        EXPANSION | DIRECTORY | ACTION | OPEN | ERASING | HOLD => within(1),
+        EXPANSION | DIRECTORY | ACTION | OPEN | ERASING | HOLD | DIGEST => within(1),
         PARKED => text(text(text(1)?)? + 8),
         _ => None,
     }
@@ -372,6 +383,7 @@ mod tests {
             (all_erasing(), erasing(9)),
             (all_holds(), hold(9)),
             (pairs_of("H53"), pair("H53", "H53.1")),
+            (all_digests(), digest(20_784)),
         ];
         for (prefix, key) in scans {
             assert!(is_grouped(&prefix), "{prefix:?}");

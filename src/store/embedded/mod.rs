@@ -187,7 +187,8 @@ fn replayable(commit: &Commit) -> io::Result<()> {
     let leaves = commit.base_size.checked_add(commit.leaves.len() as u64);
     let nodes = merkle::stored_count(commit.head.size).checked_sub(merkle::stored_count(commit.base_size));
     let indexes = commit.documents.iter().map(|document| document.index);
-    let mut indexes = indexes.chain(commit.lists.iter().map(|list| list.index));
+    let indexes = indexes.chain(commit.lists.iter().map(|list| list.index));
+    let mut indexes = indexes.chain(commit.digests.iter().map(|digest| digest.leaf));
     if leaves == Some(commit.head.size)
         && nodes == Some(commit.nodes.len() as u64)
         && indexes.all(|index| (commit.base_size..commit.head.size).contains(&index))

@@ -19,8 +19,8 @@ use crate::{
     store::{
         Commit, CommitError, Finding, ScrubStep, Space, Store, StoreError, StoredLeaf, Waiting, files,
         records::{
-            ActionRecord, BodyRecord, DeliveryRecord, DocumentRecord, ErasureRecord, ExpansionRecord, Head,
-            HoldRecord, PairRecord, ParkedRecord, RecipientList, SentRecord,
+            ActionRecord, BodyRecord, DeliveryRecord, DigestRecord, DocumentRecord, ErasureRecord,
+            ExpansionRecord, Head, HoldRecord, PairRecord, ParkedRecord, RecipientList, SentRecord,
         },
     },
     tlog::{Hash, keys::LogKeys, merkle},
@@ -306,6 +306,16 @@ impl Store for Embedded {
 
     fn sent(&self, sender: &AgencyId) -> Result<Option<SentRecord>, StoreError> {
         self.shared.get(&keys::sent(sender.as_str()))?.map(|value| decode(&value)).transpose()
+    }
+
+    fn digests(&self, from_day: u32, limit: usize) -> Result<Vec<DigestRecord>, StoreError> {
+        self.records(&keys::digest(from_day), &keys::all_digests(), limit)
+    }
+
+    fn digest_agencies(&self, leaf: u64) -> Result<Option<Vec<Bytes>>, StoreError> {
+        let Some(digest) = self.beside::<DigestRecord>(leaf, |place| place.list)? else { return Ok(None) };
+        same_index("digest", leaf, digest.leaf)?;
+        Ok(Some(digest.agencies))
     }
 
     fn directory_changes(&self) -> Result<Vec<(u64, Bytes)>, StoreError> {

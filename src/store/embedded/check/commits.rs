@@ -11,10 +11,12 @@ use prost::Message;
 
 use super::{
     Counts, Erased, Report, What,
+    days::Days,
     keys::Keys,
     salvage::{name, touched},
 };
 use crate::{
+    daily::Agencies,
     domain::{
         envelope::{MANIFEST, signature_digests},
         evidence::recipients_digest,
@@ -30,7 +32,7 @@ use crate::{
             open::grow,
         },
         payload::Payload,
-        records::{BodyRecord, DocumentRecord, PairRecord, RecipientList, SentRecord},
+        records::{BodyRecord, DigestRecord, DocumentRecord, PairRecord, RecipientList, SentRecord},
     },
     tlog::{Hash, checkpoint::Checkpoint, merkle::Edge},
 };
@@ -57,6 +59,7 @@ pub struct Commits<'a> {
     erased: Erased,
     /// Sequence of the frame that is looked at.
     seq: u64,
+    days: Days,
 }
 
 /// What the journal means, as somebody else keeps it.
@@ -121,6 +124,7 @@ impl<'a> Commits<'a> {
             good_bodies: HashSet::new(),
             erased,
             seq: 0,
+            days: Days::new(),
         }
     }
 
@@ -199,6 +203,7 @@ impl<'a> Commits<'a> {
 
         self.counts.leaves += commit.leaves.len() as u64;
         let evidence = evidence(&commit, report);
+        self.days.take(&commit, &evidence, report);
         let mut looked = Looked { at, commit: &commit, evidence, bad: HashSet::new() };
         looked.references(report);
         self.bodies(&mut looked, report);
@@ -208,6 +213,9 @@ impl<'a> Commits<'a> {
         }
         for list in &commit.lists {
             looked.list(list, report);
+        }
+        for digest in &commit.digests {
+            looked.digest(digest, report);
         }
     }
 
@@ -483,6 +491,19 @@ impl Looked<'_> {
         if !fits || list.document > list.index {
             let place = format!("recipient list of leaf {}", list.index);
             report.loss(What::Record, place, "it is not the list that the acceptance names");
+        }
+    }
+
+    fn digest(&self, digest: &DigestRecord, report: &mut Report<'_>) {
+        let said = self.evidence_at(digest.leaf).map(|evidence| evidence.daily_digest.clone());
+        let said = said.filter(|said| !said.is_empty()).map(proto::DailyDigest::decode);
+        let agencies = Agencies::of(digest.agencies.clone());
+        let fits = matches!((&said, &agencies), (Some(Ok(said)), Some(agencies))
+            if (said.day, said.start, said.end) == (digest.day, digest.start, digest.end)
+                && said.agencies_root == agencies.root()[..]);
+        if !fits {
+            let place = format!("digest in leaf {}", digest.leaf);
+            report.loss(What::Record, place, "it does not say of agencies what the leaf says");
         }
     }
 
