@@ -30,8 +30,6 @@ const RULES: &str = "\n[retention]\nrate = \"1 B\"\nevery = \"100d\"\n\
 
 struct Sent {
     id: &'static str,
-    /// Stands in the subject and in the attachments.
-    mark: &'static str,
     request: SubmitRequest,
     acceptance: Receipt,
 }
@@ -102,7 +100,7 @@ async fn send(rig: &Rig, id: &'static str, type_name: &str, mark: &'static str) 
     (info.type_name, info.subject) = (type_name.into(), format!("{mark}-S"));
     let request = submit(&manifest, rig.seal(COMMUNE), std::slice::from_ref(&small));
     let answer = client.submission().submit(request.clone()).await.unwrap().into_inner();
-    Sent { id, mark, request, acceptance: answer.receipt.unwrap() }
+    Sent { id, request, acceptance: answer.receipt.unwrap() }
 }
 
 async fn take_all(rig: &Rig, count: usize) {

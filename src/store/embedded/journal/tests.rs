@@ -502,6 +502,11 @@ proptest! {
     }
 }
 
+/// Flips a bit of the byte behind the beginning of a frame by so many.
+fn flip(dir: &TempDir, at: FramePosition, by: usize) {
+    change(&segment(dir, at.segment), |bytes| bytes[at.offset as usize + by] ^= 1);
+}
+
 #[test]
 fn damage_at_the_first_frame_of_a_start_has_its_number() {
     let dir = temp();
