@@ -21,6 +21,7 @@ const FILES: &[&str] = &[
     "truc/v1/operator.proto",
     "truc/v1/retention.proto",
     "truc/v1/integrity.proto",
+    "truc/v1/console.proto",
 ];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use prost::Message;
 use tempfile::TempDir;
 use truc::{
+    daily::{Agencies, Day},
     domain::{
         envelope,
         evidence::{self, Tell, recipients_digest},
@@ -272,4 +273,61 @@ fn assert_found(what: &str, findings: &[Finding], expected: What, place: &str) {
     let found = findings.iter().find(|finding| finding.what == expected && finding.place.starts_with(place));
     let found = found.unwrap_or_else(|| panic!("{what}: {expected:?} at {place} is not in {findings:?}"));
     assert_eq!(found.severity, Severity::Loss, "{what}");
+}
+
+/// Numbers on both leaves, and the digest of their day in a third, all in order.
+fn counted() -> Forge {
+    let mut forge = Forge::new();
+    let counter = proto::Counter { number: 1, ..Default::default() };
+    let of = |sent, received: Option<proto::Counter>| {
+        Some(proto::Counters { sent, pair: received.clone(), received })
+    };
+    forge.leaves[0].counters = of(Some(counter.clone()), None);
+    forge.leaves[1].counters = of(None, Some(counter));
+    forge.leaves[1].recipients = vec![proto::Party { agency: "H54".into(), ..Default::default() }];
+    let (to, from) = ("H54".to_owned(), "H53.1".to_owned());
+    let pair = PairRecord { recipient: to, sender: from.clone(), number: 1, received: 1, leaf: 1 };
+    forge.commit.pairs.push(pair);
+    forge.commit.sent.push(SentRecord { sender: from, number: 1, leaf: 0 });
+
+    let mut day = Day::begin(0, []);
+    for leaf in &forge.leaves {
+        assert!(day.take(leaf_hash(&leaf.encode_to_vec()), leaf));
+    }
+    let agencies = day.agencies();
+    let tree = Agencies::of(agencies.clone()).expect("in order");
+    let said = proto::DailyDigest {
+        start: 0,
+        end: 2,
+        agencies: tree.len(),
+        agencies_root: Bytes::copy_from_slice(&tree.root()),
+        ..Default::default()
+    };
+    let next_day = Timestamp(24 * 3_600_000_000);
+    let mut digest = evidence::event(EventKind::DailyDigest, [3; 16], next_day, ORIGIN);
+    digest.daily_digest = said.encode_to_vec().into();
+    forge.leaves.push(digest);
+    forge.commit.digests.push(DigestRecord { day: 0, leaf: 2, start: 0, end: 2, agencies });
+    forge
+}
+
+#[test]
+fn numbers_and_digests_that_do_not_agree_are_found() {
+    type Change = fn(&mut Forge);
+    let digest = "digest in leaf 2";
+    let cases: [(&str, Change, &str); 7] = [
+        ("pair", |f| f.commit.pairs[0].number = 2, "counting from H53.1 to H54"),
+        ("received", |f| f.commit.pairs[0].received = 2, "counting from H53.1 to H54"),
+        ("leaf of a pair", |f| f.commit.pairs[0].leaf = 0, "counting from H53.1 to H54"),
+        ("sent", |f| f.commit.sent[0].number = 2, "counting of what H53.1 sent"),
+        ("agency left out", |f| drop(f.commit.digests[0].agencies.pop()), digest),
+        ("another day", |f| f.commit.digests[0].day = 1, digest),
+        ("a digest that leaves something out", |f| f.leaves[0].reasons.push(Default::default()), digest),
+    ];
+    assert_eq!(counted().check(|_| ()).1, []);
+    for (what, change, place) in cases {
+        let mut forge = counted();
+        change(&mut forge);
+        assert_found(what, &forge.check(|_| ()).1, What::Record, place);
+    }
 }

@@ -9,4 +9,6 @@ mod contacts;
 mod doors;
 #[path = "presence/flows.rs"]
 mod flows;
+#[path = "presence/pings.rs"]
+mod pings;
 mod rig;

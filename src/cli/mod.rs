@@ -3,9 +3,11 @@
 pub mod action;
 pub mod address;
 pub mod audit;
+pub mod backup;
 pub mod bench;
 pub mod config;
 mod connection;
+pub mod console;
 pub mod demo;
 pub mod directory;
 mod events;
@@ -18,8 +20,11 @@ pub mod integrity;
 pub mod keygen;
 pub mod log;
 mod moment;
+mod monitoring;
 mod output;
 pub mod overview;
+mod paper;
+pub mod ping;
 pub mod pki;
 pub mod presence;
 pub mod queue;
@@ -99,6 +104,7 @@ commands! {
     Overview => overview,
     Retention => retention,
     Integrity => integrity,
+    Console => console,
     Why => why,
     Queue => queue,
     Action => action,
@@ -106,10 +112,12 @@ commands! {
     Nodes => nodes,
     Contacts => contacts,
     Flows => flows,
+    Ping => ping,
     Witnesses => witnesses,
     Keygen => keygen,
     Log => log,
     Pki => pki,
+    Backup => backup,
     Fsck => fsck,
     Rebuild => rebuild,
     Config => config,

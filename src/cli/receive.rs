@@ -57,6 +57,9 @@ struct Line {
     bytes: u64,
     attempt: u32,
     repeat: bool,
+    /// A test document: signed for, and not kept.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    test: bool,
     index: u64,
 }
 
@@ -126,6 +129,7 @@ fn line(taken: &Taken) -> Line {
         bytes: taken.manifest.parts.iter().map(|part| part.size).sum(),
         attempt: taken.attempt,
         repeat: taken.repeat,
+        test: taken.manifest.test,
         index: taken.receipt.index,
     }
 }
@@ -134,6 +138,9 @@ fn shown(line: &Line) -> String {
     let again = if line.repeat { " again" } else { "" };
     let what = format!("{} of {} for {}", line.document_id, line.sender, line.agency);
     match &line.folder {
+        None if line.test && line.reason.is_empty() => {
+            format!("test answered {what}: signed for, not kept (log index {})", line.index)
+        }
         Some(folder) => format!("accepted{again} {what}: {} (log index {})", folder.display(), line.index),
         None => format!("refused {what}: {} (log index {})", line.reason, line.index),
     }

@@ -83,7 +83,8 @@ impl Args {
 impl Watch {
     /// Follows one stream to its end.
     async fn follow(&mut self, once: bool, output: &Output) -> Result<(), ClientError> {
-        let request = WatchRequest { agency: self.agency.clone(), cursor: self.cursor.clone(), once };
+        let request =
+            WatchRequest { agency: self.agency.clone(), cursor: self.cursor.clone(), once, from_now: false };
         let mut entries = self.client.status().watch(request).await?.into_inner();
         while let Some(entry) = self.next(&mut entries).await? {
             self.print(entry, output)?;

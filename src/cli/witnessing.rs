@@ -1,6 +1,6 @@
 //! What `truc serve` makes of a configuration's witnesses.
 
-use std::{pin::Pin, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use super::{Exit, Failure, serve::read_seed};
 use crate::{
@@ -11,7 +11,7 @@ use crate::{
         Hub,
         clock::Clock,
         witness::Witness,
-        witnesses::{Peer, Rounds, Wire},
+        witnesses::{Peer, Posted, Rounds, Wire},
     },
     tlog::{cosignature::Cosigner, note::Verifier},
 };
@@ -25,10 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 struct Line(Site);
 
 impl Wire for Line {
-    fn post<'a>(
-        &'a mut self,
-        body: String,
-    ) -> Pin<Box<dyn Future<Output = Result<(u16, String), String>> + Send + 'a>> {
+    fn post(&mut self, body: String) -> Posted<'_> {
         Box::pin(async move {
             let answer = self.0.post("add-checkpoint", body.into(), MAX_ANSWER, PATIENCE).await;
             let (status, body) = answer.map_err(|error| error.to_string())?;

@@ -53,6 +53,8 @@ pub struct Draft {
     pub references: Vec<Reference>,
     /// Attachments, by path, in their order.
     pub files: Vec<PathBuf>,
+    /// A test document: see `Manifest.test`.
+    pub test: bool,
 }
 
 /// What is added when the draft is signed.
@@ -87,6 +89,7 @@ impl Draft {
             references: self.references.clone(),
             operation: self.operation.into(),
             operation_reason: self.operation_reason.clone(),
+            test: self.test,
             document: Some(DocumentInfo {
                 number: self.number.clone(),
                 notation: self.notation.clone(),

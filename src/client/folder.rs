@@ -33,6 +33,8 @@ pub const RECEIPT: &str = "receipt.pb";
 pub const HANDOVER: &str = "handover.receipt";
 /// The hub's verifier key.
 pub const VERIFIER: &str = "hub.vkey";
+/// Proofs of the changes of its key, where there was one.
+pub const LOG_KEYS: &str = "hub.keys";
 /// The folder of the attachments.
 pub const PARTS: &str = "parts";
 

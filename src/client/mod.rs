@@ -12,6 +12,7 @@ pub mod export;
 pub mod folder;
 pub mod mirror;
 mod patience;
+pub mod ping;
 pub mod readable;
 pub mod receive;
 pub mod refusal;
@@ -35,10 +36,11 @@ pub use terms::{Terms, is_about, reasons_of};
 use tonic::transport::Channel;
 
 use crate::rpc::{
-    audit_service_client::AuditServiceClient, delivery_service_client::DeliveryServiceClient,
-    directory_service_client::DirectoryServiceClient, integrity_service_client::IntegrityServiceClient,
-    operator_service_client::OperatorServiceClient, retention_service_client::RetentionServiceClient,
-    status_service_client::StatusServiceClient, submission_service_client::SubmissionServiceClient,
+    audit_service_client::AuditServiceClient, console_service_client::ConsoleServiceClient,
+    delivery_service_client::DeliveryServiceClient, directory_service_client::DirectoryServiceClient,
+    integrity_service_client::IntegrityServiceClient, operator_service_client::OperatorServiceClient,
+    retention_service_client::RetentionServiceClient, status_service_client::StatusServiceClient,
+    submission_service_client::SubmissionServiceClient,
 };
 
 /// Largest message in either direction, the same as the hub's: envelope and inline parts fit with room.
@@ -96,6 +98,8 @@ impl Client {
         operator: OperatorServiceClient;
         /// Damage that the hub has found in its store.
         integrity: IntegrityServiceClient;
+        /// Signing in to the web console.
+        console: ConsoleServiceClient;
         /// What is erased when, and what may not be.
         retention: RetentionServiceClient;
     }

@@ -26,6 +26,45 @@ fn a_day_begins_at_midnight_in_vietnam() {
     assert_eq!(date(u32::MAX), format!("day {}", u32::MAX), "beyond the calendar");
 }
 
+/// Frozen: made by hand from docs/completeness.md, not by this program.
+#[test]
+fn golden_digest_and_day() {
+    use crate::{
+        domain::id::Digest,
+        proto::{DailyDigest, Deliveries},
+    };
+
+    let digest = DailyDigest {
+        day: 20_717,
+        start: 0,
+        end: 9,
+        agencies: 2,
+        agencies_root: vec![4; 32].into(),
+        previous_day: 20_716,
+        previous_index: 5,
+        previous_sha256: vec![5; 32].into(),
+    };
+    let golden = "a1c39e32912ad4a08a18266323f549ce3bf35de9e9a2dcd5ed4f6c5f36098029";
+    assert_eq!(Digest::of(&digest.encode_to_vec()).to_string(), golden);
+    let day = AgencyDay {
+        agency: "000.00.31.H53".into(),
+        evidence: 2,
+        root: vec![6; 32].into(),
+        sent: 1,
+        sent_first: 3,
+        sent_last: 3,
+        rejected: 0,
+        received_first: 7,
+        received_last: 7,
+        outgoing: Some(Deliveries { consigned: 1, pending: 1, ..Deliveries::default() }),
+        incoming: Some(Deliveries { consigned: 1, handed_over: 1, ..Deliveries::default() }),
+    };
+    let day = Digest::of(&day.encode_to_vec());
+    assert_eq!(day.to_string(), "5e9b7749a8377457c4fb93e4d18e1d8df5a78ad5181e35e3af647bd63c7d7a4e");
+    let entry = entry_hash("000.00.31.H53", day.as_bytes());
+    assert_eq!(hex::encode(entry), "816002dd779cbbd2abad107a040c646ea4d0b65712d8c4615f38ab2e46eb385c");
+}
+
 fn event(kind: EventKind, time_us: i64, sender: &str, to: &str) -> Evidence {
     let party = |agency: &str| Party { agency: agency.into(), ..Party::default() };
     Evidence {

@@ -3,6 +3,7 @@
 pub mod audit;
 pub mod bounds;
 pub mod caller;
+pub mod console;
 pub mod delivery;
 pub mod directory;
 pub mod gate;
@@ -11,6 +12,7 @@ pub mod https;
 pub mod intake;
 pub mod integrity;
 mod measured;
+pub mod meter;
 pub mod monitor;
 pub mod operator;
 pub mod rates;

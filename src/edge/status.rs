@@ -14,6 +14,7 @@ use super::{
     submission::{node, required},
 };
 use crate::{
+    domain::reason::Reason,
     hub::{Hub, query::Viewer, watch::Until},
     proto::*,
     rpc::status_service_server::StatusService,
@@ -56,7 +57,13 @@ impl StatusService for Statuses {
 
     async fn watch(&self, request: Request<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
         let node = node(&self.hub, &request)?;
-        let WatchRequest { agency, cursor, once } = request.into_inner();
+        let WatchRequest { agency, mut cursor, once, from_now } = request.into_inner();
+        if from_now {
+            if !cursor.is_empty() {
+                return Err(refuse(Reason::invalid("cursor", "has to be empty with from_now")));
+            }
+            cursor = self.hub.newest_cursor();
+        }
         let share = self.watches.take(&node).map_err(refuse)?;
         let until = if once { Until::Now } else { Until::Stopped };
         let entries = self.hub.watch_with(&node, &agency, &cursor, until, self.patience);

@@ -18,6 +18,8 @@ pub struct Claim {
     pub name: Option<DocumentName>,
     /// The agency.
     pub agency: Option<AgencyId>,
+    /// A manifest that says that it is a test.
+    pub test: bool,
 }
 
 /// The fields of a `Manifest` that name things. The others are skipped, so no message takes more memory than it
@@ -30,6 +32,8 @@ struct ManifestNames {
     revision: u64,
     #[prost(bytes = "bytes", tag = "4")]
     sender: Bytes,
+    #[prost(bool, tag = "15")]
+    test: bool,
 }
 
 /// The same of `Addressing`, `RecipientReceipt` and `BusinessStatus`, which number the first three alike.
@@ -56,7 +60,8 @@ impl Claim {
         let payload = envelope.payload.clone();
         if envelope.payload_type == MANIFEST {
             let Ok(names) = ManifestNames::decode(payload) else { return Self::default() };
-            return Self::new(&names.document_id, &names.sender, names.revision, &names.sender);
+            let claim = Self::new(&names.document_id, &names.sender, names.revision, &names.sender);
+            return Self { test: names.test, ..claim };
         }
         let Ok(names) = ReportNames::decode(payload) else { return Self::default() };
         let agency = match envelope.payload_type.as_str() {
@@ -75,7 +80,7 @@ impl Claim {
             _ => None,
         };
         let agency = std::str::from_utf8(agency).ok().and_then(|text| AgencyId::parse(text).ok());
-        Self { name, agency }
+        Self { name, agency, test: false }
     }
 }
 
@@ -91,7 +96,7 @@ mod tests {
 
     fn expected(agency: &str) -> Claim {
         let name = DocumentName::parse("H53", "d", 7).unwrap();
-        Claim { name: Some(name), agency: Some(AgencyId::parse(agency).unwrap()) }
+        Claim { name: Some(name), agency: Some(AgencyId::parse(agency).unwrap()), test: false }
     }
 
     #[test]

@@ -205,7 +205,7 @@ impl Complete {
 
     fn first(&self) -> Page {
         Page::Head(CompletenessHead {
-            verifier_key: self.hub.log.verifier().to_string(),
+            verifier_key: self.hub.keys.signer_of(&self.head.checkpoint),
             checkpoint: self.head.checkpoint.clone(),
             agency: self.agency.to_string(),
             from_day: self.days.start,

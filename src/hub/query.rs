@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     domain::{
+        directory::Directory,
         id::{AgencyId, Digest, DocumentName, NodeName},
         reason::ReasonCode,
     },
@@ -166,6 +167,7 @@ impl Hub {
             events,
             next_page_token: next.map(|leaf| leaf.to_string()).unwrap_or_default(),
             recipients,
+            hub_started_us: self.presence.started().0,
         })
     }
 
@@ -274,13 +276,23 @@ impl Hub {
                 deliveries
             }
         };
-        Ok(deliveries.into_iter().map(|delivery| self.state(delivery)).collect())
+        let directory = self.directory();
+        Ok(deliveries.into_iter().map(|delivery| self.state(&directory, delivery)).collect())
     }
 
-    fn state(&self, delivery: crate::store::records::DeliveryRecord) -> proto::RecipientState {
-        let standing = AgencyId::parse(&delivery.recipient)
-            .ok()
-            .and_then(|recipient| self.dispatcher.standing(&recipient, delivery.document));
+    fn state(
+        &self,
+        directory: &Directory,
+        delivery: crate::store::records::DeliveryRecord,
+    ) -> proto::RecipientState {
+        let recipient = AgencyId::parse(&delivery.recipient).ok();
+        let standing =
+            recipient.as_ref().and_then(|recipient| self.dispatcher.standing(recipient, delivery.document));
+        let (receiving, last_receiving_us) =
+            recipient.as_ref().map_or((false, 0), |recipient| self.receiving(directory, recipient));
+        let first_offer = recipient
+            .filter(|_| delivery.test)
+            .and_then(|recipient| self.presence.first_offer(delivery.document, &recipient));
         let (next, attempts) = match standing {
             Some((super::dispatcher::Standing::Paused { until }, attempts)) => (until.0, attempts),
             Some((_, attempts)) => (0, attempts),
@@ -294,6 +306,9 @@ impl Hub {
             next_attempt_us: next,
             delivery_deadline_us: delivery.deadline_us,
             recipient: delivery.recipient,
+            receiving,
+            last_receiving_us,
+            first_offer_us: first_offer.map_or(0, |at| at.0),
         }
     }
 

@@ -15,7 +15,7 @@ use crate::{
     domain::{
         cause,
         directory::{AgencyEntry, Directory},
-        id::AgencyId,
+        id::{AgencyId, NodeName},
         reason::ReasonCode,
         status::REJECTED,
         time::Timestamp,
@@ -156,7 +156,7 @@ impl Hub {
                 let has_it = delivery.transport_state() == TransportState::HandedOver
                     && delivery.status_code != REJECTED;
                 if request.all || !has_it {
-                    found.push(self.line(&directory, document, delivery)?);
+                    found.push(self.line(&directory, delivery)?);
                 }
             }
             if page.len() < PAGE {
@@ -176,7 +176,7 @@ impl Hub {
             None => AgencyId::parse(recipient)?,
         };
         if let Some(delivery) = self.store.delivery(document.index, &id)? {
-            return self.line(&directory, document, &delivery);
+            return self.line(&directory, &delivery);
         }
         if self.pending(document.index)?.iter().any(|pending| pending == id.as_str()) {
             return Ok(expanding(&directory, id.as_str()));
@@ -185,14 +185,9 @@ impl Hub {
         Err(Refused::because(ReasonCode::NotARecipient, detail))
     }
 
-    fn line(
-        &self,
-        directory: &Directory,
-        document: &DocumentRecord,
-        delivery: &DeliveryRecord,
-    ) -> Result<WhyRecipient, Refused> {
+    fn line(&self, directory: &Directory, delivery: &DeliveryRecord) -> Result<WhyRecipient, Refused> {
         let finding = match delivery.transport_state() {
-            TransportState::Ready => self.why_ready(directory, document, delivery),
+            TransportState::Ready => self.why_ready(directory, delivery),
             TransportState::Held => self.why_held(delivery)?,
             _ => self.why_ended(delivery)?,
         };
@@ -240,12 +235,7 @@ impl Hub {
     }
 
     /// What stands between a delivery and its recipient, the first that has to go.
-    fn why_ready(
-        &self,
-        directory: &Directory,
-        document: &DocumentRecord,
-        delivery: &DeliveryRecord,
-    ) -> Finding {
+    fn why_ready(&self, directory: &Directory, delivery: &DeliveryRecord) -> Finding {
         let now = self.clock.now();
         if delivery.deadline_us <= now.0 {
             return Finding::new(WhyCause::DeadlinePassed).since(delivery.deadline_us);
@@ -258,7 +248,6 @@ impl Hub {
         if nodes.is_empty() {
             return without_node(directory, &recipient);
         }
-        let nodes = nodes.join(", ");
         if let Some(finding) = without_key(directory, &recipient, now) {
             return finding;
         }
@@ -266,21 +255,49 @@ impl Hub {
         let attempts = standing.map_or(0, |(_, attempts)| attempts);
         let finding = match standing.map(|(standing, _)| standing) {
             Some(Standing::Leased { until, .. }) => {
-                Finding::new(WhyCause::Offered).about(&nodes).next(until.0)
+                Finding::new(WhyCause::Offered).about(nodes.join(", ")).next(until.0)
             }
-            Some(Standing::Paused { until }) => Finding::new(WhyCause::Paused).about(&nodes).next(until.0),
-            _ if self.dispatcher.is_listened(&recipient) => Finding::new(WhyCause::InLine).about(&nodes),
-            _ => self.why_away(directory, &recipient, nodes).since(document.accepted_at_us),
+            Some(Standing::Paused { until }) => {
+                Finding::new(WhyCause::Paused).about(nodes.join(", ")).next(until.0)
+            }
+            _ => self.why_unoffered(directory, &recipient, &nodes),
         };
         Finding { attempts, ..finding }
     }
 
-    fn why_away(&self, directory: &Directory, recipient: &AgencyId, nodes: String) -> Finding {
-        match directory.agency(recipient).map(|agency| agency.state) {
-            Some(AgencyState::Suspended) => Finding::new(WhyCause::AgencySuspended),
-            Some(AgencyState::Closed) => Finding::new(WhyCause::AgencyClosed),
-            _ => Finding::new(WhyCause::NodeAway).about(nodes),
+    /// It is ready: either somebody receives and it stands in line, or nobody does.
+    fn why_unoffered(&self, directory: &Directory, recipient: &AgencyId, nodes: &[String]) -> Finding {
+        let contact = self.agency_contact(recipient).unwrap_or_default();
+        if !contact.receiving.is_empty() {
+            let finding = Finding::new(WhyCause::InLine).about(contact.receiving.join(", "));
+            return finding.since(contact.receiving_since_us);
         }
+        // Nobody received since the start, and before it nothing is known.
+        let last =
+            if contact.last_receiving_us == 0 { contact.started_us } else { contact.last_receiving_us };
+        match directory.agency(recipient).map(|agency| agency.state) {
+            Some(AgencyState::Suspended) => return Finding::new(WhyCause::AgencySuspended).since(last),
+            Some(AgencyState::Closed) => return Finding::new(WhyCause::AgencyClosed).since(last),
+            _ => {}
+        }
+        match self.expired_certificates(nodes) {
+            Some((expired, at)) => Finding::new(WhyCause::CertificateExpired).about(expired).since(at),
+            None => Finding::new(WhyCause::NodeAway).about(nodes.join(", ")).since(last),
+        }
+    }
+
+    /// The nodes and the first moment, if the certificates with which all of them came last have ended.
+    fn expired_certificates(&self, nodes: &[String]) -> Option<(String, i64)> {
+        let now = self.clock.now().0;
+        let mut first = i64::MAX;
+        for node in nodes {
+            let until = self.certificate_until(&NodeName::parse(node).ok()?)?;
+            if until.0 > now {
+                return None;
+            }
+            first = first.min(until.0);
+        }
+        Some((nodes.join(", "), first))
     }
 }
 

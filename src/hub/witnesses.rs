@@ -16,7 +16,7 @@ use std::{
 
 use tokio::task::JoinSet;
 
-pub use self::ask::{Asked, Peer, Wire};
+pub use self::ask::{Asked, Peer, Posted, Wire};
 use self::ask::{Outcome, Trouble};
 use super::{
     Hub, StartError,

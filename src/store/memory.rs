@@ -147,7 +147,9 @@ impl State {
         self.names.insert(name, document.index);
         let natural =
             (document.sender.clone(), document.year, document.number.clone(), document.notation.clone());
-        self.naturals.entry(natural).or_insert(document.index);
+        if !document.test {
+            self.naturals.entry(natural).or_insert(document.index);
+        }
         self.documents.insert(document.index, document);
     }
 

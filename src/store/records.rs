@@ -20,7 +20,7 @@ pub struct Head {
     /// Signed note over size and root; empty only before the first commit.
     #[prost(string, tag = "3")]
     pub checkpoint: String,
-    /// Number of documents accepted so far.
+    /// Number of documents accepted so far, without test documents.
     #[prost(uint64, tag = "4")]
     pub documents: u64,
 }
@@ -77,6 +77,9 @@ pub struct DocumentRecord {
     /// `proto::Operation`.
     #[prost(int32, tag = "15")]
     pub operation: i32,
+    /// A test document: for no statistics.
+    #[prost(bool, tag = "45")]
+    pub test: bool,
 }
 
 /// Recipients of a document as expanded at acceptance. Its index is the leaf index of the acceptance
@@ -140,6 +143,9 @@ pub struct DeliveryRecord {
     /// The hold that was in force before that action took it over, plus one.
     #[prost(uint64, tag = "11")]
     pub held_before_plus_one: u64,
+    /// Of a test document.
+    #[prost(bool, tag = "45")]
+    pub test: bool,
 }
 
 /// What an operator asked for, in its state after the commit. It is also the durable marker of its progress: each

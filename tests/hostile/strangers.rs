@@ -138,7 +138,8 @@ async fn questions_out_of_bounds() {
 
     for cursor in ["x", "c", "c-1", "cz", "cffffffffffffffff", "c1ffffffffffffffff", &"c".repeat(100_000)] {
         let (agency, cursor) = (DISTRICT.to_owned(), cursor.to_owned());
-        let watch = WatchRequest { agency: agency.clone(), cursor: cursor.clone(), once: true };
+        let watch =
+            WatchRequest { agency: agency.clone(), cursor: cursor.clone(), once: true, from_now: false };
         let status = client.status().watch(watch).await.unwrap_err();
         assert_eq!(reason(&status), ReasonCode::BadCursor, "{status:?}");
         let status = client.status().save_cursor(SaveCursorRequest { agency, cursor }).await.unwrap_err();

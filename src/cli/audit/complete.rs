@@ -42,22 +42,22 @@ pub struct Args {
 impl Args {
     /// Runs the command.
     pub async fn run(self, client: &Client, output: &Output) -> Result<(), Failure> {
-        let verifier = match &self.vkey {
-            Some(known) => receipt_files::read_vkey(known)?,
-            None => client.terms().await?.verifier,
-        };
+        let mut terms = client.terms().await?;
+        if let Some(known) = &self.vkey {
+            terms = terms.trusting(&receipt_files::read_vkey(known)?)?;
+        }
         let to_day = self.to.unwrap_or(self.from);
         if self.from > to_day {
             return Err(Failure::new(Exit::Usage, "--from is after --to"));
         }
         let request = GetCompletenessRequest { agency: self.agency, from_day: self.from, to_day };
         let file = bytes::Bytes::from(fetching::fetch(client, request).await?);
-        let inbox = self.inbox.as_deref().map(|dir| Inbox::read(dir, &verifier)).transpose()?;
+        let inbox = self.inbox.as_deref().map(|dir| Inbox::read(dir, &terms.keys)).transpose()?;
         // Saved whatever the verdict: a gap is proven by the file too.
         if let Some(out) = &self.out {
             files::replace(out, &file)?;
         }
-        completeness::judge(&file, std::slice::from_ref(&verifier), inbox.as_ref(), self.lang, output)
+        completeness::judge(&file, std::slice::from_ref(&terms.verifier), inbox.as_ref(), self.lang, output)
     }
 }
 

@@ -65,6 +65,9 @@ pub struct Filter {
     /// Words of the subject, with or without diacritics; one that ends with * stands for all that begin so.
     #[arg(long, value_name = "WORDS")]
     subject: Option<String>,
+    /// Also evidence about test documents of `truc ping`.
+    #[arg(long)]
+    tests: bool,
 }
 
 impl Filter {
@@ -88,6 +91,7 @@ impl Filter {
             from_us: self.from.as_ref().map_or(Ok(0), |text| time(text, 0))?,
             until_us: self.until.as_ref().map_or(Ok(0), |text| time(text, DAY_US))?,
             subject: text(&self.subject),
+            tests: self.tests,
             ..SearchFilter::default()
         })
     }

@@ -15,7 +15,12 @@ use crate::{
 pub async fn start(run: &Arc<Run>, offices: &[Arc<Office>], work: &mut JoinSet<()>) -> Result<(), Failure> {
     for office in offices {
         for seat in &office.seats {
-            let request = WatchRequest { agency: seat.agency.clone(), cursor: String::new(), once: false };
+            let request = WatchRequest {
+                agency: seat.agency.clone(),
+                cursor: String::new(),
+                once: false,
+                from_now: false,
+            };
             let entries = office.client.status().watch(request).await?.into_inner();
             work.spawn(follow(Arc::clone(run), entries));
         }

@@ -190,7 +190,7 @@ pub fn draft(stage: &mut Stage, sender: &str) -> Draft {
 /// Everything in an agency's watch so far.
 pub async fn watch(stage: &Stage, node: &str, agency: &str) -> Result<Vec<Evidence>, Failure> {
     let client = stage.world.connect(node).await?;
-    let request = WatchRequest { agency: agency.into(), cursor: "c0".into(), once: true };
+    let request = WatchRequest { agency: agency.into(), cursor: "c0".into(), once: true, from_now: false };
     let mut entries = client.status().watch(request).await?.into_inner();
     let mut heard = Vec::new();
     while let Some(entry) = entries.message().await? {

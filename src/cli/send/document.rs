@@ -119,6 +119,7 @@ impl Document {
             operation_reason: self.about.reason.clone().unwrap_or_default(),
             references,
             files: self.files.clone(),
+            test: false,
         })
     }
 

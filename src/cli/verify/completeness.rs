@@ -1,15 +1,5 @@
 //! `truc verify` of a completeness file, and the verdict of `truc audit complete`.
 
-/// Picks the sentence of the language: `say!(words, "English", "Vietnamese")`, both with the same arguments.
-macro_rules! say {
-    ($words:expr, $en:literal, $vi:literal $(, $($args:tt)*)?) => {
-        match $words.0 {
-            Language::En => format!($en $(, $($args)*)?),
-            Language::Vi => format!($vi $(, $($args)*)?),
-        }
-    };
-}
-
 mod inbox;
 mod words;
 

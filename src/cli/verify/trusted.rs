@@ -119,7 +119,7 @@ pub fn trusted(dir: &Path, given: Given, report: &mut Report) -> Result<Option<T
         None if beside.exists() => Some(files::read_text(&beside, MAX_LOG_KEYS as u64)?),
         None => None,
     };
-    let Some(keys) = keys(dir, given.keys, report)? else { return Ok(None) };
+    let Some(keys) = keys(dir, given.keys.clone(), report)? else { return Ok(None) };
     let proofs = proofs.unwrap_or_default();
     let outcome = log_keys::trusted(&proofs, &keys);
     let Some(keys) = (match proofs.is_empty() {
@@ -128,6 +128,10 @@ pub fn trusted(dir: &Path, given: Given, report: &mut Report) -> Result<Option<T
     }) else {
         return Ok(None);
     };
+    // With several keys the one beside the files says nothing: the proofs are of any of those logs.
+    if let [only] = &given.keys[..] {
+        check_beside(dir, only, &keys, report);
+    }
     Ok(Some(Trusted { keys, policy: given.policy }))
 }
 
@@ -142,29 +146,32 @@ fn told(keys: &[LogKeys]) -> String {
 
 /// The keys to begin with: those that were given, or else the one that lies beside the files.
 fn keys(dir: &Path, given: Vec<Verifier>, report: &mut Report) -> Result<Option<Vec<Verifier>>, Failure> {
-    let path = dir.join(HUB_VKEY);
-    let beside = path.exists().then(|| read_vkey_file(&path));
     if let Some(first) = given.first() {
-        // With several keys or a policy the one beside the files says nothing: the proofs are of any of those logs.
-        if let (Some(beside), 1) = (beside, given.len()) {
-            let same = beside.map_err(|error| error.to_string()).and_then(|beside| match beside == *first {
-                true => Ok("is the key that was given"),
-                false if dir.join(HUB_KEYS).exists() && beside.name() == first.name() => Ok(
-                    "is another key of this log; the proofs of its changes have to tie it to the one given",
-                ),
-                false => Err(format!("names the key {beside}, not the one given")),
-            });
-            report.check(HUB_VKEY, same, |said| (*said).to_owned());
-        }
         report.use_key(first.clone(), KeySource::Given);
         return Ok(Some(given));
     }
-    match beside {
-        Some(beside) => {
-            let found = report.check(HUB_VKEY, beside, |key| format!("the key of {}", key.name()));
-            Ok(found.map(|key| vec![report.use_key(key, KeySource::BesideTheFiles)]))
-        }
-        None => Err(Failure::new(Exit::Usage, "no verifier key of the hub")
-            .with_help(format!("give it with --vkey, or put it beside the file as {HUB_VKEY}"))),
+    let path = dir.join(HUB_VKEY);
+    if !path.exists() {
+        return Err(Failure::new(Exit::Usage, "no verifier key of the hub")
+            .with_help(format!("give it with --vkey, or put it beside the file as {HUB_VKEY}")));
     }
+    let found = report.check(HUB_VKEY, read_vkey_file(&path), |key| format!("the key of {}", key.name()));
+    Ok(found.map(|key| vec![report.use_key(key, KeySource::BesideTheFiles)]))
+}
+
+/// The key beside the files has to be the one that was given, or one that proven changes tie to it.
+fn check_beside(dir: &Path, given: &Verifier, keys: &[LogKeys], report: &mut Report) {
+    let path = dir.join(HUB_VKEY);
+    if !path.exists() {
+        return;
+    }
+    let tied = |beside: &Verifier| keys.iter().any(|keys| keys.contains(given) && keys.contains(beside));
+    let same = read_vkey_file(&path).map_err(|error| error.to_string()).and_then(|beside| {
+        match (beside == *given, tied(&beside)) {
+            (true, _) => Ok("is the key that was given"),
+            (false, true) => Ok("is another key of this log, which proven changes tie to the one given"),
+            (false, false) => Err(format!("names the key {beside}, not the one given")),
+        }
+    });
+    report.check(HUB_VKEY, same, |said| (*said).to_owned());
 }

@@ -52,7 +52,7 @@ pub struct Taken {
     pub outcome: Outcome,
     /// Why it was refused.
     pub reason: String,
-    /// Where it lies, when it was accepted.
+    /// Where it lies, when it was accepted and is no test.
     pub folder: Option<PathBuf>,
     /// Which time it was offered.
     pub attempt: u32,
@@ -65,6 +65,8 @@ pub struct Taken {
 /// What is to be answered.
 enum Answer {
     Accept(Folder),
+    /// A test document: signed for, and not kept.
+    AcceptTest,
     Refuse(String),
 }
 
@@ -108,10 +110,12 @@ impl Desk {
         })?;
         let answer = match self.objection(opened).await? {
             Some(reason) => Answer::Refuse(reason),
+            None if opened.manifest.test => Answer::AcceptTest,
             None => self.keep(opened).await?,
         };
         match answer {
             Answer::Accept(folder) => self.accept(opened, keys, folder).await,
+            Answer::AcceptTest => self.accept_test(opened, keys).await,
             Answer::Refuse(reason) => self.refuse(opened, keys, reason).await,
         }
     }
@@ -158,14 +162,19 @@ impl Desk {
         let envelope = opened.envelope.encode_to_vec();
         let acceptance = opened.acceptance.as_ref().map(Message::encode_to_vec).unwrap_or_default();
         let verifier = format!("{}\n", self.terms.verifier);
+        let log_keys = self.terms.announced.log_keys.clone();
         blocking(move || {
             let folder = Folder::open(&root, &name, &sha256)?;
-            folder.put(&[
+            let mut files: Vec<(&str, &[u8])> = vec![
                 (folder::ENVELOPE, &envelope),
                 (folder::MANIFEST, &readable),
                 (folder::ACCEPTANCE, &acceptance),
                 (folder::VERIFIER, verifier.as_bytes()),
-            ])?;
+            ];
+            if !log_keys.is_empty() {
+                files.push((folder::LOG_KEYS, log_keys.as_bytes()));
+            }
+            folder.put(&files)?;
             Ok(folder)
         })
         .await

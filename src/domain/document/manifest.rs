@@ -22,6 +22,12 @@ use crate::{
 /// Most groups, references, appendixes and places of a manifest.
 const MAX_LIST: usize = 100;
 
+/// Most recipients of a test document.
+const MAX_TEST_RECIPIENTS: usize = 16;
+/// Deadline of a test document that names none, and the latest.
+const TEST_DEADLINE_US: i64 = 10 * 60 * 1_000_000;
+const MAX_TEST_DEADLINE_US: i64 = 3_600 * 1_000_000;
+
 /// A manifest whose fields keep their rules.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CheckedManifest {
@@ -74,7 +80,11 @@ pub fn check_manifest(
     problems.nonce(&manifest.nonce);
     problems.addressees(&manifest.recipients, &manifest.groups);
     check_issued_at(manifest.issued_at_us, limits, now, &mut problems);
-    let deadline = check_deadline(manifest.delivery_deadline_us, limits, now, &mut problems);
+    let deadline = if manifest.test {
+        check_test(&manifest, now, &mut problems)
+    } else {
+        check_deadline(manifest.delivery_deadline_us, limits, now, &mut problems)
+    };
     problems.origin(&manifest.hub_origin, origin);
     let year = match &manifest.document {
         Some(info) => check_info(info, now, &mut problems),
@@ -139,6 +149,31 @@ fn check_deadline(given_us: i64, limits: &Limits, now: Timestamp, problems: &mut
     if deadline > now.plus_us(limits.max_deadline_us) {
         let days = limits.max_deadline_us / 86_400_000_000;
         problems.invalid("delivery_deadline_us", format_args!("at most {days} days ahead"));
+    }
+    deadline
+}
+
+/// Nothing that counts can pass for a test: notes what is wrong, answers the deadline.
+fn check_test(manifest: &Manifest, now: Timestamp, problems: &mut Problems) -> Timestamp {
+    let crowds = [
+        ("parts", manifest.parts.len(), 0),
+        ("groups", manifest.groups.len(), 0),
+        ("references", manifest.references.len(), 0),
+        ("recipients", manifest.recipients.len(), MAX_TEST_RECIPIENTS),
+    ];
+    for (field, count, most) in crowds {
+        if count > most {
+            problems.invalid(field, format_args!("{count}, at most {most} in a test document"));
+        }
+    }
+    if manifest.operation != i32::from(Operation::New) {
+        problems.invalid("operation", "a test document is always NEW");
+    }
+    let Some(deadline) = Timestamp::given(manifest.delivery_deadline_us) else {
+        return now.plus_us(TEST_DEADLINE_US);
+    };
+    if deadline <= now || deadline > now.plus_us(MAX_TEST_DEADLINE_US) {
+        problems.invalid("delivery_deadline_us", "at most one hour ahead in a test document");
     }
     deadline
 }

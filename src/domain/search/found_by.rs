@@ -51,6 +51,8 @@ pub mod field {
     pub const LEGAL: u8 = b'l';
     /// Word of the subject, folded.
     pub const WORD: u8 = b'w';
+    /// On evidence about test documents.
+    pub const TEST: u8 = b't';
 }
 
 /// What is indexed of one leaf.
@@ -138,6 +140,9 @@ pub fn leaf(evidence: &Evidence, accepted: Option<&Accepted>, named: &[String]) 
         put(field::STATUS, &evidence.status_code.to_string());
     }
     evidence.reasons.iter().for_each(|reason| put(field::REASON, &reason.code.to_string()));
+    if evidence.test {
+        put(field::TEST, "1");
+    }
     terms.extend(accepted.into_iter().flat_map(Accepted::terms));
     terms.sort_unstable();
     terms.dedup();

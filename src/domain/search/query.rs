@@ -28,6 +28,8 @@ pub enum Clause {
     In(u8, Arc<BTreeSet<String>>),
     /// It has a term that begins so.
     Prefix(Term),
+    /// It does not have this term.
+    Not(Term),
 }
 
 /// Conditions that must all hold.
@@ -64,6 +66,12 @@ impl Query {
 }
 
 impl Clause {
+    /// Leaves out what is about test documents.
+    #[must_use]
+    pub fn no_tests() -> Self {
+        Self::Not(term(field::TEST, "1"))
+    }
+
     fn holds(&self, leaf: &Leaf) -> bool {
         match self {
             Self::Any(terms) => terms.iter().any(|term| leaf.terms.contains(term)),
@@ -72,6 +80,7 @@ impl Clause {
                 value.is_some_and(|value| values.contains(value))
             }),
             Self::Prefix(begin) => leaf.terms.iter().any(|term| term.starts_with(begin)),
+            Self::Not(term) => !leaf.terms.contains(term),
         }
     }
 
@@ -79,7 +88,7 @@ impl Clause {
         match self {
             Self::Any(terms) => terms.first()?.first().copied(),
             Self::In(field, _) => Some(*field),
-            Self::Prefix(term) => term.first().copied(),
+            Self::Prefix(term) | Self::Not(term) => term.first().copied(),
         }
     }
 }
@@ -269,6 +278,13 @@ mod tests {
             assert_eq!(query(&SearchFilter::default(), [set]).expect("legal").holds(&one()), good);
         }
         assert!(query(&SearchFilter::default(), []).expect("legal").is_empty());
+    }
+
+    #[test]
+    fn tests_can_be_left_out() {
+        let query = Query { clauses: vec![Clause::no_tests()], ..Query::default() };
+        let test = Evidence { test: true, ..Evidence::default() };
+        assert!(query.holds(&one()) && !query.holds(&leaf(&test, None, &[])));
     }
 
     #[test]

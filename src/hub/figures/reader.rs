@@ -13,7 +13,7 @@ use crate::{
         id::{AgencyId, Digest},
         time::Timestamp,
     },
-    proto::{DirectoryChange, EventKind, Evidence, Level, Party},
+    proto::{ActionKind, DirectoryChange, EventKind, Evidence, Level, Party},
     store::{Store, StoreError},
 };
 
@@ -53,6 +53,9 @@ impl Reader {
     /// What it adds to the numbers.
     pub fn fact(&mut self, leaf: u64, evidence: &Evidence) -> Result<Option<Fact>, StoreError> {
         let at = Timestamp(evidence.event_time_us);
+        if evidence.test {
+            return Ok(None);
+        }
         Ok(match evidence.event() {
             EventKind::DirectoryChange => {
                 self.change(leaf, &evidence.directory_change);
@@ -66,6 +69,10 @@ impl Reader {
             }
             EventKind::ContentHandover => self.ended(evidence, End::HandedOver),
             EventKind::ContentHandoverFailure => self.ended(evidence, End::Expired),
+            EventKind::DeliveryReleased if self.is_resent(evidence)? => {
+                let submitted = Timestamp(evidence.submission_time_us);
+                self.pair(evidence).map(|pair| Fact::Resumed { pair, submitted })
+            }
             EventKind::DeliveryCancelled => self.ended(evidence, End::Cancelled),
             // Without a status code it is the system's signed refusal; with one (02), the agency's word afterwards.
             EventKind::ConsignmentRejection if evidence.status_code == 0 => {
@@ -106,6 +113,12 @@ impl Reader {
             urgency: record.urgency,
             to: to.into_iter().collect(),
         }))
+    }
+
+    /// A release from a hold changes nothing: what is held waits.
+    fn is_resent(&self, evidence: &Evidence) -> Result<bool, StoreError> {
+        let Some(action) = evidence.action_plus_one.checked_sub(1) else { return Ok(false) };
+        Ok(self.store.action(action)?.is_some_and(|action| action.action_kind() == ActionKind::Resend))
     }
 
     fn ended(&self, evidence: &Evidence, end: End) -> Option<Fact> {

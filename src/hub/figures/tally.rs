@@ -65,6 +65,13 @@ pub enum Fact {
         /// When its document was accepted.
         submitted: Timestamp,
     },
+    /// A delivery that had ended waits again.
+    Resumed {
+        /// Between whom.
+        pair: Pair,
+        /// When its document was accepted.
+        submitted: Timestamp,
+    },
     /// A delivery ended.
     Ended {
         /// When.
@@ -174,8 +181,9 @@ impl Tally {
                     day.rejected += 1;
                 }
             }
+            Fact::Resumed { pair, submitted } => self.waits(*pair, *submitted),
             Fact::Consigned { at, pair, submitted } => {
-                *self.waiting.entry(*pair).or_default().entry(*submitted).or_default() += 1;
+                self.waits(*pair, *submitted);
                 let Some(day) = self.day(*at) else { return };
                 day.flow(*pair).deliveries += 1;
                 day.minute(*at).deliveries += 1;
@@ -239,6 +247,10 @@ impl Tally {
             End::Expired => flow.expired += 1,
             End::Cancelled => flow.cancelled += 1,
         }
+    }
+
+    fn waits(&mut self, pair: Pair, submitted: Timestamp) {
+        *self.waiting.entry(pair).or_default().entry(submitted).or_default() += 1;
     }
 
     /// An agency may have changed its level while the delivery waited: then it is counted under the old one.
@@ -352,6 +364,14 @@ mod tests {
         let day = tally.figures(Day::of(MIDNIGHT)).unwrap();
         assert_eq!((day.flows[&UP].refused, day.flows[&DOWN].expired), (1, 1));
         assert_eq!(day.between(0..1_440).failed, 2);
+    }
+
+    #[test]
+    fn what_is_sent_again_waits_again_and_is_no_new_delivery() {
+        let again = Fact::Resumed { pair: UP, submitted: MIDNIGHT };
+        let tally = tally(&[consigned(MIDNIGHT, UP), ended(MIDNIGHT, HOUR, UP, End::Expired), again]);
+        assert_eq!(tally.waiting(Timestamp(0))[&UP].deliveries, 1);
+        assert_eq!(tally.figures(Day::of(MIDNIGHT)).unwrap().flows[&UP].deliveries, 1);
     }
 
     #[test]

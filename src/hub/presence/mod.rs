@@ -4,6 +4,7 @@
 //! [`Presence::learn`], from the log. The hot path takes short locks of one node or one session only.
 
 mod meter;
+mod stay;
 mod tell;
 
 use std::{
@@ -16,6 +17,7 @@ use std::{
 };
 
 use self::meter::Meter;
+pub use self::stay::{Fetching, Standing};
 use super::{clock::Clock, dispatcher::Lease};
 use crate::domain::{
     directory::Directory,
@@ -25,6 +27,9 @@ use crate::domain::{
 
 /// Offers of plain fetches that are remembered for one node; when there are more, those that ended are forgotten.
 const MAX_FETCHED: usize = 1_024;
+
+/// Offers of test documents that are remembered; the oldest are forgotten.
+const MAX_TESTS: usize = 1_024;
 
 /// The connection of a call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -140,6 +145,8 @@ pub struct Presence {
     agencies: RwLock<HashMap<AgencyId, Arc<AgencyLine>>>,
     sessions: RwLock<BTreeMap<u64, Arc<SessionLine>>>,
     learned: Mutex<Learned>,
+    /// First offers of test documents, by document and recipient.
+    tests: Mutex<BTreeMap<(u64, AgencyId), Timestamp>>,
 }
 
 impl Presence {
@@ -154,6 +161,7 @@ impl Presence {
             agencies: RwLock::default(),
             sessions: RwLock::default(),
             learned: Mutex::default(),
+            tests: Mutex::default(),
         }
     }
 
@@ -192,6 +200,21 @@ impl Presence {
         if let Some(entry) = directory.resolve(agency) {
             self.agency_line(&entry.id).signed.tell(at);
         }
+    }
+
+    /// A test document was offered.
+    pub fn test_offered(&self, document: u64, recipient: &AgencyId) {
+        let mut tests = lock(&self.tests);
+        tests.entry((document, recipient.clone())).or_insert_with(|| self.clock.now());
+        while tests.len() > MAX_TESTS {
+            tests.pop_first();
+        }
+    }
+
+    /// When a test document was first offered.
+    #[must_use]
+    pub fn first_offer(&self, document: u64, recipient: &AgencyId) -> Option<Timestamp> {
+        lock(&self.tests).get(&(document, recipient.clone())).copied()
     }
 
     /// How far the log was read for [`Presence::learn`].
@@ -299,69 +322,6 @@ impl NodeLine {
             receivers.since = receiver.since;
         }
         receivers.open.insert(id, receiver);
-    }
-}
-
-/// A fetch under way.
-pub struct Fetching {
-    presence: Arc<Presence>,
-    line: Arc<NodeLine>,
-    id: u64,
-}
-
-impl Fetching {
-    /// It ends with these offers.
-    pub fn offered(&self, leases: &[Lease], bytes: u64) {
-        let now = self.presence.clock.now();
-        self.line.offered_at.tell(now);
-        self.line.offered.count(leases.len() as u64, bytes, now);
-        let mut held = lock(&self.line.leases);
-        held.extend_from_slice(leases);
-        if held.len() > MAX_FETCHED {
-            held.retain(|lease| lease.until > now);
-            let more = held.len().saturating_sub(MAX_FETCHED);
-            held.drain(..more);
-        }
-    }
-}
-
-impl Drop for Fetching {
-    fn drop(&mut self) {
-        self.presence.left(&self.line, self.id);
-    }
-}
-
-/// A session's place among those that stand.
-pub struct Standing {
-    presence: Arc<Presence>,
-    node_line: Arc<NodeLine>,
-    line: Arc<SessionLine>,
-    id: u64,
-}
-
-impl Standing {
-    /// Offers that it may still get.
-    pub fn credit(&self, credit: u32) {
-        self.line.credit.store(credit, Ordering::Relaxed);
-    }
-
-    /// It got an offer.
-    pub fn offered(&self, bytes: u64) {
-        let now = self.presence.clock.now();
-        for (at, meter) in [
-            (&self.line.offered_at, &self.line.offered),
-            (&self.node_line.offered_at, &self.node_line.offered),
-        ] {
-            at.tell(now);
-            meter.count(1, bytes, now);
-        }
-    }
-}
-
-impl Drop for Standing {
-    fn drop(&mut self) {
-        self.presence.sessions.write().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
-        self.presence.left(&self.node_line, self.id);
     }
 }
 

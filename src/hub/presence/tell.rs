@@ -121,11 +121,31 @@ impl Hub {
         })
     }
 
+    /// Whether somebody receives for an agency now, and when somebody last did; 0 for never since the start.
+    #[must_use]
+    pub fn receiving(&self, directory: &Directory, agency: &AgencyId) -> (bool, i64) {
+        let mut left = self.presence.known_agency(agency).map_or(0, |line| line.left.us());
+        for node in directory.nodes_of(agency) {
+            let Some(line) = self.presence.known_node(&node.name) else { continue };
+            if line.receives_since(agency).is_some() {
+                return (true, self.clock.now().0);
+            }
+            left = left.max(line.left_all.us());
+        }
+        (false, left)
+    }
+
     /// Whether anybody takes an agency's documents; `None` for one that the directory does not know.
     #[must_use]
     pub fn agency_contact(&self, agency: &AgencyId) -> Option<AgencyContact> {
         let directory = self.directory();
         directory.resolve(agency.as_str()).map(|entry| self.agency_contact_in(&directory, entry))
+    }
+
+    /// Last moment of the certificate with which a node came last; `None` if it did not since the start.
+    pub(in crate::hub) fn certificate_until(&self, node: &NodeName) -> Option<Timestamp> {
+        let line = self.presence.known_node(node)?;
+        lock(&line.peer).certificate_until
     }
 
     fn agency_contact_in(&self, directory: &Directory, entry: &AgencyEntry) -> AgencyContact {

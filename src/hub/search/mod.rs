@@ -137,7 +137,10 @@ impl Hub {
         blocking(move || {
             let directory = hub.directory();
             let scope = Scope::of(root.as_ref(), &directory);
-            let query = filter::plain(&filter, &scope, &directory)?.query;
+            let mut query = filter::plain(&filter, &scope, &directory)?.query;
+            if !filter.tests {
+                query.clauses.push(Clause::no_tests());
+            }
             hub.is_known_inside(&filter, &scope)?;
             let covers = hub.follower()?.index().covers();
             answer(&hub, &Asked { filter, query, covers })

@@ -182,7 +182,8 @@ pub fn consign(
     let parked = read_parked(draft, &name, &recipient)?;
     let numbers = draft.consignment_numbers(&name.sender, &recipient)?;
     let evidence = draft.event(EventKind::ContentConsignment)?;
-    let mut evidence = told(evidence.about(&name, &manifest).to(&recipient).after(after));
+    let evidence = evidence.about(&name, &manifest).to(&recipient).after(after).tested(document.test);
+    let mut evidence = told(evidence);
     evidence.submission_time_us = document.accepted_at_us;
     evidence.delivery_deadline_us = deadline.0;
     evidence.counters = Some(numbers.clone());
@@ -196,6 +197,7 @@ pub fn consign(
         last_leaf_hash: bytes::Bytes::copy_from_slice(&hash),
         urgency: document.urgency,
         deadline_us: deadline.0,
+        test: document.test,
         ..DeliveryRecord::default()
     };
     for status in parked {
@@ -267,6 +269,7 @@ fn apply_parked(
         recipient_receipt: kept.recipient_receipt,
         message_sha256: kept.message_sha256,
         status_code: code,
+        test: document.test,
         ..applied
     };
     let feeds = super::status::feeds(name, &recipient, code);

@@ -85,7 +85,8 @@ impl Draft<'_> {
             .to(&checked.recipient)
             .holding(&report.envelope)
             .after(&delivery.last_leaf_hash)
-            .judged(self.verdict(&report.judgement));
+            .judged(self.verdict(&report.judgement))
+            .tested(delivery.test);
         evidence.submission_time_us = accepted_at_us;
         evidence.recipients[0].node = report.node.to_string();
         if moved.state == Transport::REFUSED {
@@ -145,7 +146,8 @@ impl Draft<'_> {
             .about(&name, &manifest)
             .to(&recipient)
             .because(&[reason])
-            .after(&delivery.last_leaf_hash);
+            .after(&delivery.last_leaf_hash)
+            .tested(delivery.test);
         evidence.submission_time_us = document.accepted_at_us;
         evidence.delivery_deadline_us = delivery.deadline_us;
         let (leaf, hash) = self.add_leaf(&evidence, Some(delivery.document), vec![document.sender])?;

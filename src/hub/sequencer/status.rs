@@ -100,7 +100,8 @@ impl Draft<'_> {
             .holding(&report.envelope)
             .because(&reasons)
             .after(&delivery.last_leaf_hash)
-            .judged(self.verdict(&report.judgement));
+            .judged(self.verdict(&report.judgement))
+            .tested(delivery.test);
         evidence.status_code = checked.code;
         evidence.submission_time_us = document.accepted_at_us;
         let evidence = spoken(evidence, report);

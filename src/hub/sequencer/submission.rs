@@ -86,7 +86,8 @@ impl Draft<'_> {
             .about(&checked.name, &manifest_sha256)
             .by_node(node.as_str())
             .because(&warnings)
-            .judged(self.verdict(&judgement));
+            .judged(self.verdict(&judgement))
+            .tested(checked.manifest.test);
         evidence.submission_time_us = self.now.0;
         evidence.signature_sha256 = envelope::signature_digests(&envelope);
         evidence.recipient_count = recipients.len() as u64;
@@ -116,6 +117,7 @@ impl Draft<'_> {
             parts: checked.manifest.parts.iter().map(|part| Bytes::copy_from_slice(&part.sha256)).collect(),
             node: node.into(),
             operation: checked.manifest.operation,
+            test: checked.manifest.test,
         };
         self.put_document(checked.name, record.clone(), envelope);
         self.commit.bodies.extend(bodies);
@@ -130,6 +132,9 @@ impl Draft<'_> {
         legal_value: LegalValue,
     ) -> Result<Vec<Reason>, Refused> {
         let mut warnings = Vec::new();
+        if checked.manifest.test {
+            return Ok(warnings);
+        }
         let natural = self.natural_key(&checked.name.sender, checked.year, &info.number, &info.notation)?;
         let older = natural.map(|older| self.document(older)).transpose()?;
         if let Some(older) = older
@@ -197,7 +202,8 @@ impl Draft<'_> {
             .about(&addition.checked.name, &addition.checked.manifest_sha256)
             .by_node(addition.node.as_str())
             .holding(&addition.envelope)
-            .judged(self.verdict(&addition.judgement));
+            .judged(self.verdict(&addition.judgement))
+            .tested(document.test);
         evidence.submission_time_us = document.accepted_at_us;
         evidence.signature_sha256 = envelope::signature_digests(&addition.envelope);
         evidence.recipient_count = fresh.len() as u64;

@@ -42,7 +42,7 @@ impl Hub {
                 let offers = self.offers(node, leases.clone()).await?;
                 held.let_go();
                 let bytes = offers.iter().map(Offer::encoded_len).sum::<usize>();
-                fetching.offered(&leases[..offers.len().min(leases.len())], bytes as u64);
+                fetching.offered(&leases, offers.len() as u64, bytes as u64);
                 return Ok(offers);
             }
             tokio::select! {

@@ -10,13 +10,13 @@ const LONGEST_REST: Duration = Duration::from_secs(5 * 60);
 /// Its size may have to be learnt first, and may move meanwhile.
 const TRIES: u32 = 3;
 
+/// Status and text of an answer, or why there is none.
+pub type Posted<'a> = Pin<Box<dyn Future<Output = Result<(u16, String), String>> + Send + 'a>>;
+
 /// The way to a witness: posts the body of `add-checkpoint`, bounded in time and size; status and text of the answer.
 pub trait Wire: Send + 'static {
     /// Asks once.
-    fn post<'a>(
-        &'a mut self,
-        body: String,
-    ) -> Pin<Box<dyn Future<Output = Result<(u16, String), String>> + Send + 'a>>;
+    fn post(&mut self, body: String) -> Posted<'_>;
 }
 
 /// What the log has to know when a witness is asked.

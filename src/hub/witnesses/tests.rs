@@ -1,4 +1,4 @@
-use std::{collections::VecDeque, pin::Pin};
+use std::collections::VecDeque;
 
 use super::{ask::Trouble, *};
 use crate::tlog::{Hash, cosignature::Cosigner, note::Signer, witness::AddCheckpoint};
@@ -10,10 +10,7 @@ struct Scripted {
 }
 
 impl Wire for Scripted {
-    fn post<'a>(
-        &'a mut self,
-        body: String,
-    ) -> Pin<Box<dyn Future<Output = Result<(u16, String), String>> + Send + 'a>> {
+    fn post(&mut self, body: String) -> Posted<'_> {
         self.asked.lock().unwrap().push(AddCheckpoint::parse(&body).unwrap().old);
         let answer = self.answers.pop_front().unwrap_or_else(|| Err("nothing more to say".into()));
         Box::pin(async move { answer })

@@ -92,6 +92,9 @@ pub fn puts<E>(commit: &Commit, natural_taken: impl Fn(&[u8]) -> Result<bool, E>
     for document in &commit.documents {
         let name = keys::name_of(&document.document_id, &document.sender, document.revision);
         puts.push((name, Some(number(document.index))));
+        if document.test {
+            continue;
+        }
         let natural = keys::natural(&document.sender, document.year, &document.number, &document.notation);
         if !natural_taken(&natural)? && new_naturals.insert(natural.clone()) {
             puts.push((natural, Some(number(document.index))));

@@ -171,6 +171,7 @@ fn attempt(
         payload: Arc::clone(payload),
         scrubber: scrub::Scrubber::open(&options.dir),
         dir: options.dir.clone(),
+        meters: super::StoreMeters::default(),
         _lock: Arc::clone(lock),
     };
     Ok(Attempt::Ready(Box::new(Opened {

@@ -343,8 +343,7 @@ fn a_wrong_place_is_mended_when_it_is_read() {
         let bench = Bench::new(engine);
         let edge = bench.filled(400);
         let path = bench.0.path().join("history/leaves");
-        let good = fs::read(&path).unwrap();
-        let mut places = good.clone();
+        let mut places = fs::read(&path).unwrap();
         // Leaves 0 and 3 are the acceptances of two documents, in frames of one shape.
         places.copy_within(3 * apply::PLACE..4 * apply::PLACE, 0);
         // All of one commit, and single bits of others: the frame, where in it, the record beside it.
@@ -360,8 +359,6 @@ fn a_wrong_place_is_mended_when_it_is_read() {
             assert!(text.is_empty() || stored.evidence == text.as_bytes(), "{leaf}");
         }
         whole(&store, &edge, engine.name());
-        drop(store);
-        assert!(fs::read(&path).unwrap() == good);
     }
 }
 

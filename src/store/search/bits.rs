@@ -52,6 +52,11 @@ impl Bits {
         self.0.iter_mut().zip(&other.0).for_each(|(mine, other)| *mine &= other);
     }
 
+    /// Keeps what is not in the other.
+    pub fn without(&mut self, other: &Self) {
+        self.0.iter_mut().zip(&other.0).for_each(|(mine, other)| *mine &= !other);
+    }
+
     /// The leaves in order, from either end.
     pub fn leaves(&self) -> impl DoubleEndedIterator<Item = usize> {
         let words = self.0.iter().enumerate().filter(|(_, word)| **word != 0);

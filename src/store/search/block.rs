@@ -198,6 +198,11 @@ pub fn matching(block: &dyn Postings, query: &Query, mut bits: Bits) -> Result<B
                 block.add_where(&[*field], &wanted, &mut found)?;
             }
             Clause::Prefix(term) => block.add_where(term, &|_| true, &mut found)?,
+            Clause::Not(term) => {
+                block.add(term, &mut found)?;
+                bits.without(&found);
+                continue;
+            }
         }
         bits.keep(&found);
     }

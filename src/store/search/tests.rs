@@ -41,6 +41,7 @@ struct Question {
     senders: Option<BTreeSet<u8>>,
     word: Option<String>,
     prefix: Option<String>,
+    not: Option<String>,
     times: Option<(i64, i64)>,
     many: bool,
 }
@@ -49,8 +50,15 @@ fn question() -> impl Strategy<Value = Question> {
     let senders = proptest::option::of(proptest::collection::btree_set(0..6_u8, 0..4));
     let word = || proptest::option::of("[ab]{1,3}");
     let times = proptest::option::of((0..1_000_i64, 0..1_000_i64));
-    (senders, word(), word(), times, any::<bool>())
-        .prop_map(|(senders, word, prefix, times, many)| Question { senders, word, prefix, times, many })
+    let all = (senders, word(), word(), word(), times, any::<bool>());
+    all.prop_map(|(senders, word, prefix, not, times, many)| Question {
+        senders,
+        word,
+        prefix,
+        not,
+        times,
+        many,
+    })
 }
 
 impl Question {
@@ -65,6 +73,7 @@ impl Question {
             Clause::In(b's', Arc::new(values))
         }));
         clauses.extend(self.prefix.as_ref().map(|prefix| Clause::Prefix(term(b'w', prefix))));
+        clauses.extend(self.not.as_ref().map(|word| Clause::Not(term(b'w', word))));
         Query { clauses, times: self.times.map(|(from, to)| from..=to) }
     }
 
@@ -75,6 +84,7 @@ impl Question {
                 .prefix
                 .as_ref()
                 .is_none_or(|prefix| leaf.words.iter().any(|word| word.starts_with(prefix)))
+            && self.not.as_ref().is_none_or(|word| !leaf.words.contains(word))
             && self.times.is_none_or(|(from, to)| (from..=to).contains(&leaf.time))
     }
 }

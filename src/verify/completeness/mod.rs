@@ -16,6 +16,7 @@ mod tests;
 use std::{collections::BTreeMap, fmt, ops::Range};
 
 use bytes::Bytes;
+use prost::Message;
 
 pub use file::{MAGIC, MAX_DAYS, MAX_FILE, MAX_LEAVES, encode};
 pub use gap::{Counting, Gap};
@@ -31,8 +32,6 @@ use crate::{
     tlog::{Hash, checkpoint::Checkpoint, note::Verifier},
     verify::{self, Facts},
 };
-
-use prost::Message;
 
 /// Which part of a file is wrong, so that nothing in it counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -156,6 +155,8 @@ struct Before {
 
 struct Check {
     answer: Answer,
+    /// The checkpoint as it was signed.
+    note: String,
     before: Option<Before>,
     /// Where the first day starts.
     start: Option<u64>,
@@ -191,20 +192,14 @@ impl Check {
         };
         Ok(Self {
             answer,
+            note: head.checkpoint,
             before: None,
             start: None,
             open: None,
             numbers: Numbers::default(),
             pending: None,
             ended: false,
-        }
-        .with_note(head.checkpoint))
-    }
-
-    /// Keeps the checkpoint's own bytes, for the proofs.
-    fn with_note(mut self, note: String) -> Self {
-        self.numbers.note = note;
-        self
+        })
     }
 
     fn gap(&mut self, gap: Gap) {
@@ -262,7 +257,7 @@ impl Check {
             evidence: page.evidence.clone(),
             index: page.index,
             path: page.path.clone(),
-            checkpoint: self.numbers.note.clone(),
+            checkpoint: self.note.clone(),
         };
         let facts = verify::receipt(&receipt, &self.answer.verifier).map_err(|error| error.to_string())?;
         facts.require(EventKind::DailyDigest).map_err(|error| error.to_string())?;

@@ -16,8 +16,6 @@ struct Last {
 #[derive(Default)]
 pub struct Numbers {
     last: BTreeMap<Counting, Last>,
-    /// The checkpoint as it was signed.
-    pub note: String,
 }
 
 impl Numbers {

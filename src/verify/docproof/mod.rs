@@ -108,6 +108,8 @@ pub struct Proven {
     pub quorum: Option<String>,
     /// The head that everything is proven in.
     pub checkpoint: Checkpoint,
+    /// The signed note of that head.
+    pub note: String,
     /// The document as its sender signed it; only its names where the envelope [was erased](Proven::is_whole_erased).
     pub manifest: Manifest,
     /// Contents that the hub erased, by the file's evidence.
@@ -201,6 +203,7 @@ pub fn docproof_by(
         quorum,
         checkpoint,
         envelope_is_here: proof.envelope.is_some(),
+        note: proof.checkpoint.clone(),
         manifest: story.manifest,
         erased: story.erased,
         acceptance: story.acceptance.clone(),

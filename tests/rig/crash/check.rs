@@ -178,12 +178,12 @@ impl Outside {
             (ledger.watched.clone(), ledger.saved.clone())
         };
         let agency = || COMMUNE.to_owned();
-        let request = WatchRequest { agency: agency(), cursor: watched, once: true };
+        let request = WatchRequest { agency: agency(), cursor: watched, once: true, from_now: false };
         let mut entries = client.status().watch(request).await.unwrap().into_inner();
         while let Some(entry) = entries.message().await.unwrap() {
             receive::watched(self, &entry);
         }
-        let request = WatchRequest { agency: agency(), cursor: String::new(), once: true };
+        let request = WatchRequest { agency: agency(), cursor: String::new(), once: true, from_now: false };
         let mut entries = client.status().watch(request).await.unwrap().into_inner();
         if let Some(entry) = entries.message().await.unwrap() {
             assert!(receive::place(&entry.cursor) > receive::place(&saved), "the cursor {saved} was lost");

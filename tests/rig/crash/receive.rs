@@ -115,7 +115,7 @@ fn status(outside: &Outside, manifest: &Manifest, from: &str) -> Asked {
 /// Follows what happens to the commune's documents, and tells the hub how far it is.
 pub async fn watching(outside: Arc<Outside>, client: Client) {
     let cursor = outside.ledger().watched.clone();
-    let request = WatchRequest { agency: COMMUNE.into(), cursor, once: false };
+    let request = WatchRequest { agency: COMMUNE.into(), cursor, once: false, from_now: false };
     let Ok(entries) = client.status().watch(request).await else { return };
     let mut entries = entries.into_inner();
     while let Ok(Some(entry)) = entries.message().await {

@@ -14,7 +14,7 @@ use crate::{
     client::folder::HANDOVER,
     domain::id::DocumentName,
     proto::{EventKind, Receipt},
-    tlog::note::Verifier,
+    tlog::keys::Trust,
     verify::{self, Facts, completeness::Answer},
 };
 
@@ -48,7 +48,7 @@ pub struct Compared {
 
 impl Inbox {
     /// Reads every folder below `dir` that has a proof of a handover, and verifies the proof.
-    pub fn read(dir: &Path, verifier: &Verifier) -> Result<Self, FileError> {
+    pub fn read(dir: &Path, trust: &impl Trust) -> Result<Self, FileError> {
         let mut inbox = Self::default();
         for entry in fs::read_dir(dir).map_err(FileError::io(dir))? {
             let folder = entry.map_err(FileError::io(dir))?.path();
@@ -56,7 +56,7 @@ impl Inbox {
             if !path.is_file() {
                 continue;
             }
-            match handover(&path, verifier) {
+            match handover(&path, trust) {
                 Some((document, facts)) => inbox.taken.entry(document).or_default().push(facts),
                 None => inbox.damaged.push(folder),
             }
@@ -92,12 +92,12 @@ impl Inbox {
     }
 }
 
-fn handover(path: &Path, verifier: &Verifier) -> Option<(DocumentName, Facts)> {
+fn handover(path: &Path, trust: &impl Trust) -> Option<(DocumentName, Facts)> {
     if path.metadata().ok()?.len() > MAX_RECEIPT {
         return None;
     }
     let receipt = Receipt::decode(&fs::read(path).ok()?[..]).ok()?;
-    let facts = verify::receipt(&receipt, verifier).ok()?;
+    let facts = verify::receipt(&receipt, trust).ok()?;
     let document = facts.document().filter(|_| facts.event() == EventKind::ContentHandover)?;
     Some((document.clone(), facts))
 }

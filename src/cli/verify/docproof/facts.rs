@@ -26,6 +26,8 @@ pub struct Told {
     number: String,
     notation: String,
     subject: String,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    test: bool,
     accepted_at: Option<String>,
     acceptance_leaf: u64,
     legal_value: Option<&'static str>,
@@ -128,6 +130,7 @@ impl Told {
             number: info.number,
             notation: info.notation,
             subject: info.subject,
+            test: manifest.test,
             accepted_at: time(acceptance.time()),
             acceptance_leaf: acceptance.index(),
             legal_value: legal_value(proven),

@@ -97,6 +97,34 @@ fn broken_frames_are_told() {
 }
 
 #[test]
+fn a_test_document_can_carry_nothing_that_counts() {
+    use ReasonCode::InvalidField;
+    fn test() -> Manifest {
+        Manifest { test: true, parts: Vec::new(), ..manifest() }
+    }
+    assert_eq!(check(&test()).expect("legal").deadline, NOW.plus_us(10 * 60_000_000));
+    let cases: [(Breaks, &str); 6] = [
+        (|m| m.parts = manifest().parts, "parts"),
+        (|m| m.groups = vec![RecipientGroup { root: "H53".into(), level: 0 }], "groups"),
+        (|m| m.references = vec![reference(ReferenceKind::ResponseFor)], "references"),
+        (|m| m.recipients = (10..27).map(|n| format!("H{n}")).collect(), "recipients"),
+        (|m| m.delivery_deadline_us = NOW.0 + 3_600_000_001, "delivery_deadline_us"),
+        (|m| m.delivery_deadline_us = NOW.0, "delivery_deadline_us"),
+    ];
+    for (breaks, field) in cases {
+        let mut broken = test();
+        breaks(&mut broken);
+        let reasons = check(&broken).expect_err(field);
+        assert_eq!((reasons.len(), reasons[0].code), (1, InvalidField), "{reasons:?}");
+        assert!(reasons[0].detail.starts_with(&format!("{field}:")), "{reasons:?}");
+    }
+    let recall = Manifest { operation: Operation::Recall.into(), operation_reason: "sai".into(), ..test() };
+    assert!(
+        check(&recall).expect_err("a recall").iter().any(|reason| reason.detail.starts_with("operation:"))
+    );
+}
+
+#[test]
 fn broken_document_fields_are_told() {
     use ReasonCode::{InvalidField, TooLarge};
     expect_each(&[

@@ -52,6 +52,12 @@ impl Actions {
         let Some(mut delivery) = draft.delivery(spot.document, &recipient)? else { return Ok(false) };
         let own = delivery.held_by_plus_one == record.id + 1;
         let moves = match record.action_phase() {
+            // Contents that were erased can't be sent again.
+            ActionPhase::Applying
+                if record.action_kind() == ActionKind::Resend && draft.erasure(spot.document)?.is_some() =>
+            {
+                false
+            }
             ActionPhase::Applying => {
                 let to_end = is_held_to_end(&delivery, |id| self.kind_of(id));
                 takes(record.action_kind(), &delivery, to_end) && !own
@@ -225,7 +231,7 @@ fn about(
 ) -> Result<Evidence, Refused> {
     let name = DocumentName::parse(&document.sender, &document.document_id, document.revision)?;
     let manifest = Digest::from_slice(&document.manifest_sha256).unwrap_or(Digest([0; 32]));
-    let evidence = draft.event(moved.event)?.about(&name, &manifest).to(recipient);
+    let evidence = draft.event(moved.event)?.about(&name, &manifest).to(recipient).tested(document.test);
     let mut evidence = by(evidence.after(&delivery.last_leaf_hash), record);
     evidence.submission_time_us = document.accepted_at_us;
     evidence.delivery_deadline_us = delivery.deadline_us;
