@@ -19,7 +19,9 @@ const FILES: &[&str] = &[
     "truc/v1/presence.proto",
     "truc/v1/flows.proto",
     "truc/v1/operator.proto",
+    "truc/v1/console.proto",
     "truc/v1/retention.proto",
+    "truc/v1/console.proto",
 ];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

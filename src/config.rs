@@ -14,8 +14,8 @@ use toml::{Table, Value};
 pub use check::Problem;
 pub use retention::{RetainedBodies, RetentionOperation, RetentionRule};
 pub use sections::{
-    Config, Delivery, IndexEngine, Limits, Listen, Log, LogFormat, LogHttp, Logging, Monitor, Operator,
-    Retention, Store, Submission, Tls, Witness,
+    Config, Console, Delivery, IndexEngine, Limits, Listen, Log, LogFormat, LogHttp, Logging, Monitor,
+    Operator, Retention, Store, Submission, Telemetry, Tls, Witness,
 };
 use sections::{Docs, SECTIONS};
 

@@ -3,6 +3,7 @@
 //! ```text
 //!  cli         wires everything, decides nothing
 //!    edge        gRPC doors, TLS, callers          client   the Rust client that cli, demo and tests use
+//!    console     the web console
 //!      hub         one writer, queues, sessions, watches
 //!        store       what survives a crash
 //!          domain      meaning and rules           tlog     log mathematics           (no clock, no I/O)
@@ -13,6 +14,7 @@
 pub mod cli;
 pub mod client;
 pub mod config;
+pub mod console;
 pub mod daily;
 pub mod domain;
 pub mod edge;

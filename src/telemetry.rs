@@ -1,4 +1,8 @@
-//! Logs: to standard error, as text or JSON. Standard output belongs to the commands' answers.
+//! Logs: to standard error, as text or JSON. Standard output belongs to the commands' answers. And traces, where a
+//! collector is named.
+
+#[cfg(feature = "otel")]
+pub mod traces;
 
 use std::io::{IsTerminal, stderr};
 

@@ -14,9 +14,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("store", &["store", "daily", "domain", "tlog", "proto"]),
     ("hub", &["hub", "store", "daily", "domain", "tlog", "proto"]),
     ("edge", &["edge", "hub", "domain", "tlog", "proto", "rpc"]),
+    ("console", &["console", "edge", "hub", "verify", "domain", "proto"]),
     ("client", &["client", "verify", "domain", "tlog", "proto", "rpc"]),
     ("config", &["config", "edge", "tlog"]),
-    ("telemetry", &["telemetry", "config"]),
+    ("telemetry", &["telemetry", "config", "hub", "domain"]),
 ];
 
 /// Words that only some places may use, outside tests.
@@ -24,11 +25,15 @@ const WORDS: &[(&str, &[&str])] = &[
     ("sled::", &["store/embedded"]),
     ("lsm_tree::", &["store/embedded/index"]),
     ("tonic::", &["edge", "client", "cli", "rpc"]),
+    ("axum::", &["console"]),
+    ("askama::", &["console"]),
     ("tokio::spawn", &["hub", "edge/tls", "cli"]),
     ("SystemTime::now", &["hub/clock.rs", "cli", "client"]),
     ("std::fs", &["store", "cli", "client", "config", "edge/tls", "verify"]),
-    ("tokio::", &["hub", "edge", "client", "cli"]),
-    ("tracing::", &["store", "hub", "edge", "client", "cli", "telemetry"]),
+    ("tokio::", &["hub", "edge", "console", "client", "cli", "telemetry"]),
+    ("prometheus_client::", &["edge/monitor"]),
+    ("opentelemetry", &["telemetry"]),
+    ("tracing::", &["store", "hub", "edge", "console", "client", "cli", "telemetry"]),
 ];
 
 #[test]

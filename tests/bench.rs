@@ -80,6 +80,23 @@ fn so_many_documents_to_several_recipients_each() {
 }
 
 #[test]
+fn questions_of_auditors_after_the_load() {
+    let report =
+        bench(&["--documents", "150", "--recipients", "5", "--in-flight", "16", "--questions", "27"]);
+    assert_sound(&report);
+    let questions = &report["questions"];
+    for group in ["single_ms", "page_ms", "proof_ms", "count_ms"] {
+        assert!(questions[group]["p99"].as_f64() > Some(0.0), "{group}: {questions}");
+    }
+    assert_eq!(questions["kinds"].as_object().map(|kinds| kinds.len()), Some(22), "{questions}");
+    assert!(
+        questions["leaves"].as_u64() >= Some(450) && questions["rows"].as_u64() > Some(500),
+        "{questions}"
+    );
+    assert!(questions["rss_mb"].as_f64() > Some(1.0), "{questions}");
+}
+
+#[test]
 fn at_a_fixed_rate_with_circulars_meanwhile() {
     let flags = ["--duration", "2s", "--rate", "50", "--circular", "100", "--no-receive"];
     let report = bench(&flags);

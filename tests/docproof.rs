@@ -65,6 +65,7 @@ async fn one_file_proves_the_story_of_a_document() {
         .unwrap();
 
     the_verdict_is_right_in_both_languages(&rig);
+    a_certificate_is_printed(&rig);
     a_changed_file_is_named(&rig);
     python_agrees(&rig);
     proofs_in_later_heads(&rig, &auditor, &made).await;
@@ -144,7 +145,7 @@ fn the_verdict_is_right_in_both_languages(rig: &Rig) {
     let english = rig.text(&verify);
     for words in [
         "PROVEN. The document \"Báo cáo\" No. 17/BC-UBND of UBND xã Tả Van",
-        "4 recipient(s): 2 took it over, 1 refused it, 1 did not take it over in time.",
+        "4 recipients: 2 took it over, 1 refused it, 1 did not take it over in time.",
         "Gửi nhầm nơi nhận",
         "What this does not prove",
     ] {
@@ -159,6 +160,22 @@ fn the_verdict_is_right_in_both_languages(rig: &Rig) {
     ] {
         assert!(vietnamese.contains(words), "{words}: {vietnamese}");
     }
+}
+
+/// The printed certificate, from the file and beside the bundle: the same paper.
+fn a_certificate_is_printed(rig: &Rig) {
+    let verify = ["verify", "one.docproof", "--trust", "trusted.keys", "--lang", "vi", "--pdf", "one.pdf"];
+    assert_eq!(rig.truc(&verify, None, 0)["certificate"], "one.pdf");
+    let bytes = fs::read(rig.path("one.pdf")).unwrap();
+    assert!(bytes.starts_with(b"%PDF-"));
+    let bundle = ["audit", "bundle", ID, "-o", "again.docproof", "--pdf", "again.pdf"];
+    assert_eq!(rig.truc(&bundle, Some("auditor"), 0)["certificate"], "again.pdf");
+    assert!(fs::read(rig.path("again.pdf")).unwrap().starts_with(b"%PDF-"));
+    let mut bent = fs::read(rig.path("one.docproof")).unwrap();
+    bent[400] ^= 1;
+    fs::write(rig.path("bent.docproof"), bent).unwrap();
+    rig.truc(&["verify", "bent.docproof", "--trust", "trusted.keys", "--pdf", "bent.pdf"], None, 1);
+    assert!(!rig.path("bent.pdf").exists(), "nothing is printed that is not proven");
 }
 
 fn a_changed_file_is_named(rig: &Rig) {

@@ -256,7 +256,29 @@ async fn what_operators_did_is_in_the_proof_of_the_document() {
     for word in ["TAKEN_OVER", "CANCELLED"] {
         assert!(told.contains(word), "{told}");
     }
+    python_agrees(&proof, &trust);
     let operator = desk.rig.connect("operator").await;
     let late = UndoRequest { id: expire, reason: "muộn".into() };
     assert_eq!(reason(&operator.operator().undo(late).await.unwrap_err()), ReasonCode::ActionClosed);
+}
+
+/// The second verifier, which shares no code with the hub, comes to the same ends.
+fn python_agrees(proof: &std::path::Path, trust: &std::path::Path) {
+    let imported = Command::new("python3").args(["-c", "import cryptography"]).output();
+    if !imported.is_ok_and(|output| output.status.success()) {
+        println!("skipped: no python3 with the package cryptography");
+        return;
+    }
+    let script = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/python/verify_docproof.py");
+    let output = Command::new("python3").arg(script).arg(proof).arg("--trust").arg(trust).output().unwrap();
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(told["verdict"], "PROVEN", "{told}");
+    let ends: std::collections::BTreeMap<_, _> = told["recipients"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| (one["recipient"].as_str().unwrap(), one["end"].as_str().unwrap()))
+        .collect();
+    let expected = [("000.04.23.H38", "CANCELLED"), (DISTRICT, "TAKEN_OVER"), (SENDER, "TAKEN_OVER")];
+    assert_eq!(ends, expected.into());
 }

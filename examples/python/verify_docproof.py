@@ -507,7 +507,10 @@ class Reader:
             raise NotProven("leaf", "other recipients than those of the acceptance", event.index)
 
     def missing(self):
-        return sum(event.count for event in self.lists) - len(self.courses)
+        # Those to whom it was redirected stand in no list.
+        lists = {event.hash for event in self.lists}
+        listed = sum(course.list in lists for course in self.courses.values())
+        return sum(event.count for event in self.lists) - listed
 
 
 # Keys

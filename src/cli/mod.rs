@@ -3,9 +3,11 @@
 pub mod action;
 pub mod address;
 pub mod audit;
+pub mod backup;
 pub mod bench;
 pub mod config;
 mod connection;
+pub mod console;
 pub mod demo;
 pub mod directory;
 mod events;
@@ -17,8 +19,10 @@ pub mod hub_process;
 pub mod keygen;
 pub mod log;
 mod moment;
+mod monitoring;
 mod output;
 pub mod overview;
+mod paper;
 pub mod ping;
 pub mod pki;
 pub mod presence;
@@ -97,6 +101,7 @@ commands! {
     Verify => verify,
     Directory => directory,
     Overview => overview,
+    Console => console,
     Why => why,
     Queue => queue,
     Action => action,
@@ -110,6 +115,7 @@ commands! {
     Keygen => keygen,
     Log => log,
     Pki => pki,
+    Backup => backup,
     Fsck => fsck,
     Rebuild => rebuild,
     Config => config,

@@ -14,11 +14,12 @@ use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
 use super::{
-    Exit, Failure, Output, files,
+    Exit, Failure, Output, files, monitoring,
     witnessing::{ask_witnesses, open_witness},
 };
 use crate::{
     config::{Config, IndexEngine, RetainedBodies, RetentionOperation, RetentionRule},
+    console::{self, Console, Terms},
     domain::{
         document::Limits,
         retention::{Rule, Rules},
@@ -26,13 +27,15 @@ use crate::{
     },
     edge::{
         https::{self, Security},
-        monitor::Monitor,
         server::{self, ServeError},
         tiles::{Entries, LogDoor},
         tls::Acceptor,
         witness::WitnessDoor,
     },
-    hub::{Hub, LogIdentity, Settings, StartError, clock::Clock, operate, retention::Policy},
+    hub::{
+        Hub, LogIdentity, Settings, StartError, clock::Clock, operate, retention::Policy,
+        sign_in::ConsolePlace,
+    },
     proto::{ErasedScope, Operation},
     store::{
         embedded::{Embedded, EmbeddedOptions, Opened, index::Engine},
@@ -68,7 +71,10 @@ struct Ready {
     #[serde(skip_serializing_if = "Option::is_none")]
     log_listening: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    console_listening: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     witness_listening: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     monitor_listening: Option<String>,
     origin: String,
     leaves: u64,
@@ -91,6 +97,7 @@ impl Args {
         let (listener, address) = bind(config.listen.address, "listen.address").await?;
         let log_door = bind_where(config.log_http.address, "log_http.address").await?;
         let monitor_door = bind_where(config.monitor.address, "monitor.address").await?;
+        let console_door = bind_where(config.console.address, "console.address").await?;
         let mut witness = open_witness(&config, &hub)?;
         let witness_address = config.witness.address.filter(|_| witness.is_some());
         let witness_door = bind_where(witness_address, "witness.address").await?;
@@ -98,6 +105,7 @@ impl Args {
         let ready = Ready {
             listening: address.to_string(),
             log_listening: told(&log_door),
+            console_listening: told(&console_door),
             witness_listening: told(&witness_door),
             monitor_listening: told(&monitor_door),
             origin: config.origin.clone(),
@@ -119,14 +127,12 @@ impl Args {
         if let Some((listener, _)) = log_door {
             hub.spawn(serve_log(listener, &config, &hub, &acceptor, witness, stop.clone()));
         }
-        ask_witnesses(&config, &hub)?;
-        hub.watch_health(config.monitor.health_limits());
-        let monitor = Monitor::new(Arc::clone(&hub), Arc::clone(&acceptor));
-        hub.spawn(monitor.watch_certificates(config.monitor.look_every, config.monitor.certificate_warning));
-        if let Some((listener, _)) = monitor_door {
-            let (door, ended) = (Arc::new(monitor), watched.clone());
-            hub.spawn(https::serve(listener, Security::Plain, config.monitor.max_connections, door, ended));
+        if let Some((listener, address)) = console_door {
+            serve_console(listener, address, &config, &hub, &acceptor, stop.clone());
         }
+        ask_witnesses(&config, &hub)?;
+        monitoring::watch(&config, &hub, &acceptor, monitor_door.map(|(listener, _)| listener), &watched);
+        monitoring::follow_documents(&config, &hub, &watched)?;
         tell_ready(output, &ready);
 
         let bounds = config.limits.bounds();
@@ -146,8 +152,9 @@ fn connections(config: &Config) -> usize {
     let of = |address: Option<SocketAddr>, most: usize| address.map_or(0, |_| most);
     let log = of(config.log_http.address, config.log_http.max_connections);
     let monitor = of(config.monitor.address, config.monitor.max_connections);
+    let console = of(config.console.address, config.console.max_connections);
     let witness = of(config.witness.address, config.log_http.max_connections);
-    [log, monitor, witness].into_iter().fold(config.tls.max_connections, usize::saturating_add)
+    [log, monitor, console, witness].into_iter().fold(config.tls.max_connections, usize::saturating_add)
 }
 
 async fn bind_where(
@@ -199,6 +206,24 @@ pub fn read_seed(path: &Path) -> Result<Zeroizing<[u8; 32]>, Failure> {
     let key =
         ed25519_dalek::SigningKey::from_pkcs8_pem(&pem).map_err(|error| Failure::new(Exit::File, error))?;
     Ok(Zeroizing::new(key.to_bytes()))
+}
+
+/// The web console.
+fn serve_console(
+    listener: TcpListener,
+    address: SocketAddr,
+    config: &Config,
+    hub: &Arc<Hub>,
+    acceptor: &Arc<Acceptor>,
+    stop: CancellationToken,
+) {
+    let console = &config.console;
+    hub.open_console(ConsolePlace { url: console.url.clone(), port: address.port() });
+    let terms = Terms { idle_us: us(console.session_idle), life_us: us(console.session_life) };
+    let door = Arc::new(Console::new(Arc::clone(hub), Arc::clone(acceptor), terms));
+    let security = Security::Asking(Arc::clone(acceptor));
+    hub.spawn(console::keep_live(Arc::clone(&door), stop.clone()));
+    hub.spawn(https::serve(listener, security, console.max_connections, door, stop));
 }
 
 /// Pages of 2 MiB would be resident as a whole for the first byte of every large buffer, and a third more for every idle
@@ -376,7 +401,8 @@ fn tell_ready(output: &Output, ready: &Ready) {
         let rebuilt =
             ready.rebuilt.as_ref().map(|why| format!(" (index made again: {why})")).unwrap_or_default();
         let log = ready.log_listening.as_ref().map(|at| format!(" (the log for everyone on {at})"));
-        let log = log.unwrap_or_default();
+        let console = ready.console_listening.as_ref().map(|at| format!(" (the web console on {at})"));
+        let log = log.unwrap_or_default() + &console.unwrap_or_default();
         format!("{} listens on {}{log}, {} leaves{rebuilt}", ready.origin, ready.listening, ready.leaves)
     });
 }

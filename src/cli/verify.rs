@@ -68,6 +68,9 @@ pub struct Args {
     /// Language of the verdict, for a .docproof or completeness file, an export, and for what a policy proves.
     #[arg(long, value_enum, default_value_t)]
     lang: docproof::Language,
+    /// For a .docproof file: prints a certificate on A4 as well, to this file.
+    #[arg(long, value_name = "OUT.pdf")]
+    pdf: Option<PathBuf>,
     /// For an export: a checkpoint that you hold, which the export has to be of.
     #[arg(long, value_name = "NOTE")]
     checkpoint: Option<PathBuf>,
@@ -84,7 +87,8 @@ impl Args {
             return completeness::run(&self.path, &given.keys, self.lang, output);
         }
         if docproof::is_one(&self.path)? {
-            return docproof::run(&self.path, &given.keys, given.policy.as_ref(), self.lang, output);
+            let (keys, policy) = (&given.keys, given.policy.as_ref());
+            return docproof::run(&self.path, keys, policy, self.lang, self.pdf.as_deref(), output);
         }
         if completeness::is_one(&self.path)? {
             return completeness::run(&self.path, &given.keys, self.lang, output);

@@ -36,10 +36,10 @@ pub use terms::{Terms, is_about, reasons_of};
 use tonic::transport::Channel;
 
 use crate::rpc::{
-    audit_service_client::AuditServiceClient, delivery_service_client::DeliveryServiceClient,
-    directory_service_client::DirectoryServiceClient, operator_service_client::OperatorServiceClient,
-    retention_service_client::RetentionServiceClient, status_service_client::StatusServiceClient,
-    submission_service_client::SubmissionServiceClient,
+    audit_service_client::AuditServiceClient, console_service_client::ConsoleServiceClient,
+    delivery_service_client::DeliveryServiceClient, directory_service_client::DirectoryServiceClient,
+    operator_service_client::OperatorServiceClient, retention_service_client::RetentionServiceClient,
+    status_service_client::StatusServiceClient, submission_service_client::SubmissionServiceClient,
 };
 
 /// Largest message in either direction, the same as the hub's: envelope and inline parts fit with room.
@@ -95,6 +95,8 @@ impl Client {
         audit: AuditServiceClient;
         /// What the hub holds and does.
         operator: OperatorServiceClient;
+        /// Signing in to the web console.
+        console: ConsoleServiceClient;
         /// What is erased when, and what may not be.
         retention: RetentionServiceClient;
     }

@@ -34,10 +34,12 @@ pub(super) fn problems(config: &Config) -> Vec<Problem> {
     files(&mut found, config);
     bounds(&mut found, config);
     log_http(&mut found, config);
+    console(&mut found, config);
     retention(&mut found, config);
     witness::log_witnesses(&mut found, config);
     witness::witness(&mut found, config);
     monitor(&mut found, config);
+    telemetry(&mut found, config);
     let filter = &config.logging.filter;
     found.unless(
         EnvFilter::try_new(filter).is_ok(),
@@ -145,6 +147,38 @@ fn monitor(found: &mut Findings, config: &Config) {
     );
 }
 
+fn telemetry(found: &mut Findings, config: &Config) {
+    let telemetry = &config.telemetry;
+    let endpoint = telemetry.otlp_endpoint.as_str();
+    let next = "write something like \"http://127.0.0.1:4317\", or \"\" for no traces";
+    let named = endpoint.strip_prefix("http://").is_some_and(|rest| !rest.is_empty());
+    let problem = format!("{endpoint:?} is not an address of a collector without TLS");
+    found.unless(endpoint.is_empty() || named, "telemetry.otlp_endpoint", &problem, next);
+    let able = cfg!(feature = "otel") || endpoint.is_empty();
+    let problem = "this program was built without the feature otel";
+    found.unless(able, "telemetry.otlp_endpoint", problem, "write \"\", or build it with the feature");
+    let percent = "more than all documents";
+    found.unless(telemetry.sample_percent <= 100, "telemetry.sample_percent", percent, "write 0 to 100");
+}
+
+fn console(found: &mut Findings, config: &Config) {
+    let Some(address) = config.console.address else { return };
+    let taken = [Some(config.listen.address), config.log_http.address, config.monitor.address];
+    found.unless(
+        address.port() == 0 || !taken.contains(&Some(address)),
+        "console.address",
+        "the same as another door's",
+        "choose another port",
+    );
+    let url = &config.console.url;
+    found.unless(
+        url.is_empty() || url.starts_with("https://"),
+        "console.url",
+        &format!("{url:?} is not an address that begins with https://"),
+        "write something like \"https://truc.example.gov.vn\", or \"\"",
+    );
+}
+
 fn bounds(found: &mut Findings, config: &Config) {
     let (tls, limits, submission) = (&config.tls, &config.limits, &config.submission);
     let (delivery, store) = (&config.delivery, &config.store);
@@ -154,6 +188,7 @@ fn bounds(found: &mut Findings, config: &Config) {
         ("tls.max_connections_of_caller", tls.max_connections_of_caller as u64),
         ("tls.max_connections_of_address", tls.max_connections_of_address as u64),
         ("log_http.max_connections", config.log_http.max_connections as u64),
+        ("console.max_connections", config.console.max_connections as u64),
         ("monitor.max_connections", config.monitor.max_connections as u64),
         ("limits.node_messages", limits.node_messages.into()),
         ("limits.node_bytes", limits.node_bytes),
@@ -178,6 +213,8 @@ fn bounds(found: &mut Findings, config: &Config) {
     let durations = [
         ("tls.reload_every", tls.reload_every),
         ("tls.handshake_timeout", tls.handshake_timeout),
+        ("console.session_idle", config.console.session_idle),
+        ("console.session_life", config.console.session_life),
         ("limits.patience", limits.patience),
         ("limits.connection_age", limits.connection_age),
         ("limits.connection_grace", limits.connection_grace),
@@ -319,7 +356,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("temporary folder");
         let good = good(folder.path());
         type Break = fn(&mut Config);
-        let breaks: [(&str, Break); 18] = [
+        let breaks: [(&str, Break); 23] = [
             ("origin", |c| c.origin.clear()),
             ("origin", |c| c.origin = "a b".into()),
             ("origin", |c| c.origin = "a+b".into()),
@@ -338,6 +375,11 @@ mod tests {
             ("delivery.lease", |c| c.delivery.lease = Duration::ZERO),
             ("delivery.retry_max", |c| c.delivery.retry_max = Duration::from_secs(1)),
             ("submission.max_inline", |c| c.submission.max_inline = 8 << 20),
+            ("telemetry.otlp_endpoint", |c| c.telemetry.otlp_endpoint = "https://collector:4317".into()),
+            ("telemetry.sample_percent", |c| c.telemetry.sample_percent = 101),
+            ("monitor.address", |c| c.monitor.address = Some(c.listen.address)),
+            ("monitor.look_every", |c| c.monitor.look_every = Duration::ZERO),
+            ("monitor.disk_warning", |c| c.monitor.disk_reserve = c.monitor.disk_warning + 1),
             ("retention.rate", |c| c.retention.rate = 0),
             ("store.segment_size", |c| c.store.segment_size = 1),
             ("logging.filter", |c| c.logging.filter = "info=what=".into()),

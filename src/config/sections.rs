@@ -65,6 +65,8 @@ section! {
         log: Log = Log::default();
         /// The log for tools that nobody here wrote: C2SP tlog-tiles over HTTPS, read-only, without client certificates.
         log_http: LogHttp = LogHttp::default();
+        /// The web console for operators and auditors.
+        console: Console = Console::default();
         /// This hub as a witness of other logs (C2SP tlog-witness): it cosigns their heads, as long as each continues the last.
         witness: Witness = Witness::default();
         /// How much of the hub one caller, and all together, may use.
@@ -83,6 +85,8 @@ section! {
         logging: Logging = Logging::default();
         /// Health and metrics over plain HTTP, and from where on something is not as it should be.
         monitor: Monitor = Monitor::default();
+        /// Traces that follow single documents through all steps.
+        telemetry: Telemetry = Telemetry::default();
     }
 }
 
@@ -173,6 +177,26 @@ section! {
         plain: bool = false;
         /// Connections at a time; one address never has more than are left for all others.
         max_connections: usize = 512;
+    }
+}
+
+section! {
+    /// `[console]`
+    Console {
+        /// Address and port, such as "0.0.0.0:7445". "" keeps the console closed. It has the hub's certificate, and asks
+        /// browsers for a client certificate that they need not have: `truc console login` prints a link instead.
+        #[serde(with = "human::address")]
+        address: Option<SocketAddr> = None;
+        /// Where people reach it, such as "https://truc.example.gov.vn"; "" where that is the hub's host and this port.
+        url: String = String::new();
+        /// A session that is not used for so long ends.
+        #[serde(with = "human::duration")]
+        session_idle: Duration = HOUR / 2;
+        /// Every session ends after this time.
+        #[serde(with = "human::duration")]
+        session_life: Duration = 12 * HOUR;
+        /// Connections at a time; one address never has more than are left for all others.
+        max_connections: usize = 256;
     }
 }
 
@@ -356,6 +380,17 @@ section! {
     }
 }
 
+section! {
+    /// `[telemetry]`
+    Telemetry {
+        /// OpenTelemetry collector (OTLP over gRPC), such as "http://127.0.0.1:4317"; "" sends no traces. Without TLS: on
+        /// this machine, or a network of its own. What the collector does not take is dropped and counted.
+        otlp_endpoint: String = String::new();
+        /// Of a hundred documents, so many are followed: all steps of a document, or none.
+        sample_percent: u32 = 100;
+    }
+}
+
 /// What keeps the history index.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -384,6 +419,7 @@ pub(super) const SECTIONS: &[(&str, Docs)] = &[
     ("tls", Tls::DOCS),
     ("log", Log::DOCS),
     ("log_http", LogHttp::DOCS),
+    ("console", Console::DOCS),
     ("witness", Witness::DOCS),
     ("limits", Limits::DOCS),
     ("submission", Submission::DOCS),
@@ -393,6 +429,7 @@ pub(super) const SECTIONS: &[(&str, Docs)] = &[
     ("retention", Retention::DOCS),
     ("logging", Logging::DOCS),
     ("monitor", Monitor::DOCS),
+    ("telemetry", Telemetry::DOCS),
 ];
 
 impl Tls {

@@ -70,7 +70,22 @@ impl Identity {
         }
     }
 
-    fn from_urn(urn: &str) -> Result<Self, Reason> {
+    /// The text behind `urn:truc:` in a certificate, which [`Identity::from_urn`] reads.
+    #[must_use]
+    pub fn to_urn(&self) -> String {
+        match &self.role {
+            Role::Node(name) => format!("node:{name}"),
+            Role::Operator(name) => format!("operator:{name}"),
+            Role::Security(name) => format!("security:{name}"),
+            Role::Registrar(name) => format!("registrar:{name}"),
+            Role::Viewer(name) => format!("viewer:{name}"),
+            Role::Auditor(name) => format!("auditor:{name}"),
+            Role::ScopedAuditor(name, agency) => format!("auditor:{name}{BELOW}{agency}"),
+        }
+    }
+
+    /// Reads the text behind `urn:truc:` in a certificate.
+    pub fn from_urn(urn: &str) -> Result<Self, Reason> {
         let (role, name) = urn.split_once(':').unwrap_or((urn, ""));
         let wrong = |_| refused(format!("the client certificate names {:?}", shorten(urn)));
         if let ("auditor", Some((name, agency))) = (role, name.split_once(BELOW)) {
@@ -271,7 +286,8 @@ mod tests {
             ("registrar:an", Role::Registrar("an".into())),
             ("viewer:an", Role::Viewer("an".into())),
         ] {
-            assert_eq!(read(&[&format!("urn:truc:{urn}")]).expect("role").role, role);
+            let read = read(&[&format!("urn:truc:{urn}")]).expect("role");
+            assert_eq!((&read.role, read.to_urn().as_str()), (&role, urn));
         }
         assert_eq!(
             read(&["urn:truc:auditor:thanh-tra"]).expect("role").role,
@@ -284,6 +300,7 @@ mod tests {
         let scoped = read(&["urn:truc:auditor:thanh-tra:below:000.00.31.H53"]).expect("role");
         let agency = AgencyId::parse("000.00.31.H53").expect("legal");
         assert_eq!(scoped.role, Role::ScopedAuditor("thanh-tra".into(), agency.clone()));
+        assert_eq!(Identity::from_urn(&scoped.to_urn()), Ok(scoped.clone()));
         let caller = Caller {
             identity: scoped,
             address: "192.0.2.1:4000".parse().expect("address"),

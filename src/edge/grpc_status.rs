@@ -1,6 +1,6 @@
 //! A refusal on the wire: gRPC status with rich details and the stable reason code. One place, one table.
 
-use std::time::Duration;
+use std::{sync::LazyLock, time::Duration};
 
 use prost::Message;
 use tonic::{Code, Status, body::Body, codegen::http};
@@ -8,7 +8,7 @@ use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::{
     domain::reason::{GrpcCode, MAX_DETAIL, MAX_TOLD, Reason, ReasonCode, Retry, cut, entry},
-    hub::refused::Refused,
+    hub::{meters::Count, refused::Refused},
     proto::{Refusal, StreamRefusal},
 };
 
@@ -37,6 +37,7 @@ pub fn status(refused: &Refused) -> Status {
 #[must_use]
 pub fn status_after(refused: &Refused, pause: Duration) -> Status {
     let code = refused.code();
+    count(code);
     let entry = entry(code);
     let mut details = ErrorDetails::with_error_info(code.as_str_name(), DOMAIN, metadata(&refused.reasons));
     if entry.retry == Retry::Later {
@@ -79,6 +80,23 @@ pub fn typed_answer(answer: http::Response<Body>) -> http::Response<Body> {
     }
 }
 
+/// How often each reason was told since the process started.
+pub fn told() -> impl Iterator<Item = (ReasonCode, u64)> {
+    let codes = (0..).zip(TOLD.iter());
+    codes.filter_map(|(code, count)| Some((ReasonCode::try_from(code).ok()?, count.get())))
+}
+
+/// Reason codes have numbers below this one.
+const CODES: usize = 256;
+/// For the whole process: refusals are made in many places, and this is the one way that they all go.
+static TOLD: LazyLock<Box<[Count]>> = LazyLock::new(|| (0..CODES).map(|_| Count::default()).collect());
+
+fn count(code: ReasonCode) {
+    if let Some(count) = usize::try_from(code as i32).ok().and_then(|at| TOLD.get(at)) {
+        count.add(1);
+    }
+}
+
 /// The same inside a stream that goes on.
 #[must_use]
 pub fn stream_refusal(refused: &Refused) -> StreamRefusal {
@@ -88,6 +106,7 @@ pub fn stream_refusal(refused: &Refused) -> StreamRefusal {
 /// [`stream_refusal`] for a caller that should wait so long.
 #[must_use]
 pub fn stream_refusal_after(refused: &Refused, pause: Duration) -> StreamRefusal {
+    count(refused.code());
     let entry = entry(refused.code());
     let pause_us = i64::try_from(pause.as_micros()).unwrap_or(i64::MAX);
     StreamRefusal {
@@ -130,6 +149,18 @@ mod tests {
 
     fn reason(status: &Status) -> Option<(String, String)> {
         status.get_details_error_info().map(|info| (info.domain, info.reason))
+    }
+
+    #[test]
+    fn every_reason_that_is_told_is_counted() {
+        let count = |wanted: ReasonCode| told().find(|(code, _)| *code == wanted).map(|(_, count)| count);
+        for code in (0..10_000).filter_map(|code| ReasonCode::try_from(code).ok()) {
+            let before = count(code).expect("has its place");
+            let refused = Refused::because(code, "");
+            let (_, _) = (status(&refused), stream_refusal(&refused));
+            // Other tests refuse too.
+            assert!(count(code) >= Some(before + 2), "{code:?}");
+        }
     }
 
     #[test]

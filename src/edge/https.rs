@@ -1,7 +1,13 @@
-//! A listener for HTTP/1.1 and HTTP/2 without client certificates: for what is read by programs that nobody here wrote.
-//! What is bounded: connections in all and for one address, handshake, headers, streams, age of a connection.
+//! A listener for HTTP/1.1 and HTTP/2 where client certificates are not needed: for what is read by programs that nobody
+//! here wrote. What is bounded: connections in all and for one address, handshake, headers, streams, age of a connection.
 
-use std::{convert::Infallible, net::IpAddr, pin::pin, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    net::{IpAddr, SocketAddr},
+    pin::pin,
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -22,16 +28,32 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     shares::Shares,
-    tls::{Acceptor, network},
+    tls::{Acceptor, Shown, network},
 };
 
-/// What is answered.
+/// What is answered where answers are whole.
 pub type Answer = Response<Full<Bytes>>;
 
 /// Answers requests; called from many connections at the same time.
 pub trait Door: Send + Sync + 'static {
-    /// Answers one request. Never fails: what went wrong is a status.
-    fn answer(&self, request: Request<Incoming>) -> impl Future<Output = Answer> + Send;
+    /// What answers are made of.
+    type Body: http_body::Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>
+        + Send
+        + 'static;
+
+    /// Answers one request, which has a [`Peer`] in its extensions. Never fails: what went wrong is a status.
+    fn answer(&self, request: Request<Incoming>) -> impl Future<Output = Response<Self::Body>> + Send;
+}
+
+/// The other end of a request's connection.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// Where it comes from.
+    pub address: SocketAddr,
+    /// The certificate that it showed, where this door asks for one.
+    pub shown: Option<Shown>,
+    /// Cancelled when the connection is about to end: answers that go on and on should end too.
+    pub closing: CancellationToken,
 }
 
 /// How connections are protected.
@@ -39,6 +61,8 @@ pub trait Door: Send + Sync + 'static {
 pub enum Security {
     /// TLS with the hub's certificate, whose files are read again when they change.
     Tls(Arc<Acceptor>),
+    /// The same, and who has a client certificate may show it.
+    Asking(Arc<Acceptor>),
     /// None: behind a proxy on the same machine.
     Plain,
 }
@@ -76,11 +100,12 @@ pub async fn serve(
     while let Some(accepted) = stop.run_until_cancelled(accept(&listener, &slots)).await {
         while connections.try_join_next().is_some() {}
         let Some((socket, address, slot)) = accepted else { continue };
-        let Ok(share) = of_address.take(&network(address)) else { continue };
+        let Ok(share) = of_address.take(&network(address.ip())) else { continue };
         let (security, door, stop) = (security.clone(), Arc::clone(&door), stop.clone());
         connections.spawn(async move {
             let _held = (slot, share);
-            connection(socket, security, door, stop).await;
+            let peer = Peer { address, shown: None, closing: stop.child_token() };
+            connection(socket, security, door, peer).await;
         });
     }
     drop(listener);
@@ -91,10 +116,10 @@ pub async fn serve(
 async fn accept(
     listener: &TcpListener,
     slots: &Arc<Semaphore>,
-) -> Option<(TcpStream, IpAddr, tokio::sync::OwnedSemaphorePermit)> {
+) -> Option<(TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit)> {
     let slot = Arc::clone(slots).acquire_owned().await.ok()?;
     match listener.accept().await {
-        Ok((socket, peer)) => Some((socket, peer.ip(), slot)),
+        Ok((socket, peer)) => Some((socket, peer, slot)),
         Err(error) => {
             tracing::debug!(%error, "can't accept a connection");
             sleep(ACCEPT_PAUSE).await;
@@ -103,28 +128,33 @@ async fn accept(
     }
 }
 
-async fn connection(socket: TcpStream, security: Security, door: Arc<impl Door>, stop: CancellationToken) {
+async fn connection(socket: TcpStream, security: Security, door: Arc<impl Door>, mut peer: Peer) {
     // Answers are written whole: nothing is gained by waiting for more.
     let _ = socket.set_nodelay(true);
-    match security {
-        Security::Plain => drive(socket, door, stop).await,
-        Security::Tls(acceptor) => {
-            let shaking = TlsAcceptor::from(acceptor.without_client_certificates()).accept(socket);
-            match timeout(HANDSHAKE, shaking).await {
-                Ok(Ok(stream)) => drive(stream, door, stop).await,
-                Ok(Err(error)) => tracing::debug!(%error, "a handshake failed"),
-                Err(_) => tracing::debug!("a handshake took too long"),
-            }
+    let (config, acceptor) = match security {
+        Security::Plain => return drive(socket, door, peer).await,
+        Security::Tls(acceptor) => (acceptor.without_client_certificates(), None),
+        Security::Asking(acceptor) => (acceptor.asking_for_certificates(), Some(acceptor)),
+    };
+    match timeout(HANDSHAKE, TlsAcceptor::from(config).accept(socket)).await {
+        Ok(Ok(stream)) => {
+            let chain = acceptor.and_then(|_| stream.get_ref().1.peer_certificates());
+            peer.shown = chain.and_then(Shown::of);
+            drive(stream, door, peer).await;
         }
+        Ok(Err(error)) => tracing::debug!(%error, "an HTTPS handshake failed"),
+        Err(_) => tracing::debug!("an HTTPS handshake took too long"),
     }
 }
 
-async fn drive<IO>(io: IO, door: Arc<impl Door>, stop: CancellationToken)
+async fn drive<IO>(io: IO, door: Arc<impl Door>, peer: Peer)
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let service = service_fn(move |request| {
+    let closing = peer.closing.clone();
+    let service = service_fn(move |mut request: Request<Incoming>| {
         let door = Arc::clone(&door);
+        request.extensions_mut().insert(peer.clone());
         async move { Ok::<_, Infallible>(door.answer(request).await) }
     });
     let builder = builder();
@@ -133,9 +163,10 @@ where
         // What a stranger's connection ends with is of no interest.
         _ = connection.as_mut() => return,
         () = sleep(AGE) => GRACE,
-        () = stop.cancelled() => LAST_WORDS,
+        () = closing.cancelled() => LAST_WORDS,
     };
     connection.as_mut().graceful_shutdown();
+    closing.cancel();
     let _ = timeout(grace, connection).await;
 }
 

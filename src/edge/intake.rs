@@ -53,6 +53,15 @@ impl Turned {
         }
     }
 
+    /// Why.
+    #[must_use]
+    pub fn code(&self) -> ReasonCode {
+        match self {
+            Self::Away(_) => ReasonCode::RateLimited,
+            Self::Down(refused) => refused.code(),
+        }
+    }
+
     /// For a call of its own.
     #[must_use]
     pub fn status(self) -> Status {

@@ -3,6 +3,7 @@
 pub mod audit;
 pub mod bounds;
 pub mod caller;
+pub mod console;
 pub mod delivery;
 pub mod directory;
 pub mod gate;
@@ -10,6 +11,7 @@ pub mod grpc_status;
 pub mod https;
 pub mod intake;
 mod measured;
+pub mod meter;
 pub mod monitor;
 pub mod operator;
 pub mod rates;

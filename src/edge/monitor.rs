@@ -1,24 +1,30 @@
 //! The door for those who watch the hub: alive, ready and why not. Plain HTTP, and nothing in it about a document.
 
 mod certificates;
+mod metrics;
+mod page;
+mod process;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{
     Method, Request, Response, StatusCode,
     body::Incoming,
-    header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS},
+    header::{
+        ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, X_CONTENT_TYPE_OPTIONS,
+    },
 };
 use serde::Serialize;
+use tokio::sync::Mutex;
 
 use super::{
     https::{Answer, Door},
     tls::Acceptor,
 };
 pub use crate::hub::health::HealthLimits;
-use crate::hub::{Hub, health::Alarm};
+use crate::hub::{Hub, gauges::Gauges, health::Alarm};
 
 const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
@@ -27,6 +33,11 @@ const JSON: &str = "application/json";
 pub struct Monitor {
     hub: Arc<Hub>,
     acceptor: Arc<Acceptor>,
+    began: Instant,
+    /// The same by the clock, said once: a number that changes would look like a start.
+    began_us: i64,
+    /// One looks at the gauges at a time, and others soon after it take what it found.
+    gauges: Mutex<Option<(Instant, Arc<Gauges>)>>,
 }
 
 /// Answer of `/readyz`.
@@ -73,14 +84,16 @@ impl Monitor {
     /// A door over this hub and the acceptor of its gRPC port.
     #[must_use]
     pub fn new(hub: Arc<Hub>, acceptor: Arc<Acceptor>) -> Self {
-        Self { hub, acceptor }
+        let began_us = hub.clock().now().0;
+        Self { hub, acceptor, began: Instant::now(), began_us, gauges: Mutex::default() }
     }
 
-    async fn get(&self, path: &str) -> Answer {
+    async fn get(&self, path: &str, headers: &HeaderMap) -> Answer {
         match path {
+            "/metrics" => self.metrics(headers).await,
             "/healthz" => answer(StatusCode::OK, TEXT, "ok\n"),
             "/readyz" => self.readiness(),
-            _ => answer(StatusCode::NOT_FOUND, TEXT, "there are /healthz and /readyz\n"),
+            _ => answer(StatusCode::NOT_FOUND, TEXT, "there are /healthz, /readyz and /metrics\n"),
         }
     }
 
@@ -100,10 +113,12 @@ impl Monitor {
 }
 
 impl Door for Monitor {
+    type Body = Full<Bytes>;
+
     async fn answer(&self, request: Request<Incoming>) -> Answer {
         match *request.method() {
-            Method::GET => self.get(request.uri().path()).await,
-            Method::HEAD => without_body(self.get(request.uri().path()).await),
+            Method::GET => self.get(request.uri().path(), request.headers()).await,
+            Method::HEAD => without_body(self.get(request.uri().path(), request.headers()).await),
             _ => {
                 let mut refusal =
                     answer(StatusCode::METHOD_NOT_ALLOWED, TEXT, "this door can only be read\n");

@@ -12,11 +12,13 @@ use super::{
     audit::Audit,
     bounds::Bounds,
     caller::Role,
+    console::Consoles,
     delivery::Deliveries,
     directory::Directories,
     gate::{Gate, Memory},
     grpc_status::typed_answer,
     intake::Intake,
+    meter::Meter,
     operator::Operators,
     retention::Retentions,
     status::Statuses,
@@ -27,10 +29,10 @@ use crate::{
     hub::{Hub, Notice},
     proto::DESCRIPTORS,
     rpc::{
-        audit_service_server::AuditServiceServer, delivery_service_server::DeliveryServiceServer,
-        directory_service_server::DirectoryServiceServer, operator_service_server::OperatorServiceServer,
-        retention_service_server::RetentionServiceServer, status_service_server::StatusServiceServer,
-        submission_service_server::SubmissionServiceServer,
+        audit_service_server::AuditServiceServer, console_service_server::ConsoleServiceServer,
+        delivery_service_server::DeliveryServiceServer, directory_service_server::DirectoryServiceServer,
+        operator_service_server::OperatorServiceServer, retention_service_server::RetentionServiceServer,
+        status_service_server::StatusServiceServer, submission_service_server::SubmissionServiceServer,
     },
 };
 
@@ -103,6 +105,7 @@ pub async fn serve_with(
     let statuses = StatusServiceServer::new(Statuses::new(Arc::clone(&hub), intake, bounds));
     let audits = AuditServiceServer::new(Audit(Arc::clone(&hub)));
     let operators = OperatorServiceServer::new(Operators(Arc::clone(&hub)));
+    let consoles = ConsoleServiceServer::new(Consoles(Arc::clone(&hub)));
     let retentions = RetentionServiceServer::new(Retentions(Arc::clone(&hub)));
     let directories = DirectoryServiceServer::new(Directories(Arc::clone(&hub)));
     let router = Server::builder()
@@ -115,6 +118,7 @@ pub async fn serve_with(
         .initial_connection_window_size(WINDOW)
         .max_connection_age(bounds.connection_age)
         .max_connection_age_grace(bounds.connection_grace)
+        .layer(Meter(Arc::clone(acceptor.calls())))
         .layer(MapResponseLayer::new(typed_answer))
         .layer(gate)
         .add_service(health)
@@ -126,7 +130,8 @@ pub async fn serve_with(
         .add_service(directories.max_decoding_message_size(MAX_IMPORT))
         .add_service(audits.max_decoding_message_size(MAX_MESSAGE))
         .add_service(operators.max_decoding_message_size(MAX_MESSAGE))
-        .add_service(retentions.max_decoding_message_size(MAX_MESSAGE));
+        .add_service(retentions.max_decoding_message_size(MAX_MESSAGE))
+        .add_service(consoles.max_decoding_message_size(MAX_MESSAGE));
     let failed = CancellationToken::new();
     let ended = CancellationToken::new();
     hub.spawn(act_on_notices(Arc::clone(&hub), Arc::clone(&acceptor), failed.clone(), ended.clone()));

@@ -10,16 +10,22 @@ use super::{
     caller::Caller,
     grpc_status::{refuse, status},
     intake::{Intake, Turned, stopping},
+    meter::caller_trace,
     shares::Shares,
     submit_stream::SubmitStream,
 };
 use crate::{
     domain::{
         envelope,
-        id::NodeName,
+        id::{Digest, NodeName},
         reason::{Reason, ReasonCode},
     },
-    hub::{Hub, intake::Accepted, query::digest_field},
+    hub::{
+        Hub,
+        intake::Accepted,
+        query::digest_field,
+        steps::{Step, TraceParent},
+    },
     proto::*,
     rpc::submission_service_server::SubmissionService,
 };
@@ -76,7 +82,8 @@ impl SubmissionService for Submissions {
 
     async fn submit(&self, request: Request<SubmitRequest>) -> Result<Response<SubmitResponse>, Status> {
         let node = node(&self.hub, &request)?;
-        let accepted = submit(&self.hub, &self.intake, &node, request.into_inner()).await;
+        let caller = caller_trace(request.metadata());
+        let accepted = submit(&self.hub, &self.intake, &node, caller, request.into_inner()).await;
         Ok(respond(accepted.map_err(Turned::status)?))
     }
 
@@ -85,7 +92,9 @@ impl SubmissionService for Submissions {
         request: Request<Streaming<SubmitStreamRequest>>,
     ) -> Result<Response<Self::SubmitStreamStream>, Status> {
         let node = node(&self.hub, &request)?;
+        let caller = caller_trace(request.metadata());
         let stream = SubmitStream {
+            caller,
             hub: Arc::clone(&self.hub),
             intake: self.intake.clone(),
             patience: self.patience,
@@ -170,12 +179,31 @@ pub(super) async fn submit(
     hub: &Arc<Hub>,
     intake: &Intake,
     node: &NodeName,
+    caller: Option<TraceParent>,
     request: SubmitRequest,
 ) -> Result<Accepted, Turned> {
     let envelope = request.envelope.ok_or_else(|| Reason::invalid("envelope", "is missing"))?;
+    let step = hub.steps().begin("submit", || Some(Digest::of(&envelope.payload)));
+    let step = step.map(|step| step.by(node).with(|step| step.caller = caller));
     let more = request.inline_parts.iter().map(Bytes::len).sum();
-    let envelope = intake.admit(node, envelope, more)?;
-    intake.judged(node, hub.submit(node, envelope, request.inline_parts).await)
+    let outcome = match intake.admit(node, envelope, more) {
+        Ok(envelope) => intake.judged(node, hub.submit(node, envelope, request.inline_parts).await),
+        Err(turned) => Err(turned),
+    };
+    drop(step.map(|step| step.with(|step| tell(step, &outcome))));
+    outcome
+}
+
+/// What a submission came to. Only the one that was accepted is the first step of the document: refusals and repeats
+/// may come as often as anybody likes.
+fn tell(step: &mut Step, outcome: &Result<Accepted, Turned>) {
+    match outcome {
+        Ok(accepted) => {
+            step.first = !accepted.repeat;
+            step.leaf = Some(accepted.receipt.index);
+        }
+        Err(turned) => step.failed = Some(turned.code().as_str_name()),
+    }
 }
 
 fn respond(accepted: Accepted) -> Response<SubmitResponse> {

@@ -21,7 +21,7 @@ use crate::{
         id::NodeName,
         reason::{Reason, ReasonCode},
     },
-    hub::Hub,
+    hub::{Hub, steps::TraceParent},
     proto::*,
 };
 
@@ -38,6 +38,8 @@ pub(super) struct SubmitStream {
     pub hub: Arc<Hub>,
     pub intake: Intake,
     pub node: NodeName,
+    /// The caller's own trace.
+    pub caller: Option<TraceParent>,
     pub requests: Streaming<SubmitStreamRequest>,
     /// How long answers may stay unread.
     pub patience: Duration,
@@ -116,9 +118,9 @@ impl SubmitStream {
         use submit_stream_response::Answer;
 
         let (hub, intake, node) = (Arc::clone(&self.hub), self.intake.clone(), self.node.clone());
-        let patience = self.patience;
+        let (patience, caller) = (self.patience, self.caller);
         async move {
-            let outcome = submit(&hub, &intake, &node, request.request.unwrap_or_default()).await;
+            let outcome = submit(&hub, &intake, &node, caller, request.request.unwrap_or_default()).await;
             let (answer, room) = match outcome {
                 Ok(accepted) => {
                     (Answer::Accepted(SubmitResponse { receipt: Some(accepted.receipt) }), Room::Found)

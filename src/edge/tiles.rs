@@ -140,6 +140,8 @@ impl LogDoor {
 }
 
 impl Door for LogDoor {
+    type Body = Full<Bytes>;
+
     async fn answer(&self, request: Request<Incoming>) -> Answer {
         if let Some(witness) = self.witness.as_ref().filter(|_| request.uri().path() == ADD_CHECKPOINT) {
             return witness.add_checkpoint(request).await;

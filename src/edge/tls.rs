@@ -3,6 +3,7 @@
 mod handshakes;
 mod live;
 mod places;
+mod shown;
 mod source;
 
 use std::{
@@ -21,6 +22,7 @@ use live::Live;
 pub(super) use places::network;
 use places::{Place, Places};
 use rustls::{ServerConfig, pki_types::UnixTime};
+pub use shown::Shown;
 pub use source::{Ending, Role, TlsError, TlsSource};
 use source::{Files, Loaded};
 use tokio::{
@@ -38,7 +40,10 @@ use crate::{
         id::Digest,
         reason::{Reason, ReasonCode},
     },
-    edge::caller::{Identity, PeerInfo},
+    edge::{
+        caller::{Identity, PeerInfo},
+        meter::Calls,
+    },
 };
 
 /// Finds dead peers behind routers that forget idle connections.
@@ -87,6 +92,8 @@ pub struct Acceptor {
     seen: Mutex<Option<Digest>>,
     /// Why the files that lie there now are not in force.
     fault: Mutex<Option<String>>,
+    /// What is called on its connections.
+    calls: Arc<Calls>,
     live: Arc<Live>,
     places: Places,
 }
@@ -102,6 +109,7 @@ impl Acceptor {
             loaded: ArcSwap::from_pointee(loaded),
             seen: Mutex::new(Some(files.fingerprint())),
             fault: Mutex::default(),
+            calls: Arc::default(),
             live: Arc::default(),
             places: Places::new(&limits),
         }))
@@ -137,6 +145,17 @@ impl Acceptor {
         Arc::clone(&self.loaded.load().open)
     }
 
+    /// The same for doors where a caller may show a certificate and need not.
+    #[must_use]
+    pub fn asking_for_certificates(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.loaded.load().asking)
+    }
+
+    /// Who showed this certificate, if the newest files still trust it.
+    pub fn identify(&self, shown: &Shown) -> Result<Identity, Reason> {
+        shown.identify(&*self.loaded.load().verifier, UnixTime::now())
+    }
+
     /// Cuts the connections of this identity; returns how many.
     pub fn disconnect(&self, identity: &Identity) -> usize {
         self.disconnect_where(|peer| peer.identity.as_ref() == Ok(identity))
@@ -157,6 +176,12 @@ impl Acceptor {
     #[must_use]
     pub fn fault(&self) -> Option<String> {
         self.fault.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The meter of the calls on its connections.
+    #[must_use]
+    pub fn calls(&self) -> &Arc<Calls> {
+        &self.calls
     }
 
     /// Connections that stand.

@@ -67,6 +67,8 @@ impl WitnessDoor {
 }
 
 impl Door for WitnessDoor {
+    type Body = Full<bytes::Bytes>;
+
     async fn answer(&self, request: Request<Incoming>) -> Answer {
         match request.uri().path() {
             ADD_CHECKPOINT => self.add_checkpoint(request).await,

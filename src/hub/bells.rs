@@ -32,12 +32,6 @@ impl Bells {
         Listening { bells: Arc::clone(self), agencies: agencies.to_vec(), bell }
     }
 
-    /// Whether anybody listens for this agency.
-    #[must_use]
-    pub fn is_heard(&self, agency: &AgencyId) -> bool {
-        self.lock().contains_key(agency)
-    }
-
     fn lock(&self) -> MutexGuard<'_, BTreeMap<AgencyId, Vec<Arc<Notify>>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

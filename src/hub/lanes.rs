@@ -110,6 +110,11 @@ impl<T> Sender<T> {
         Ok(())
     }
 
+    /// How much waits.
+    pub fn waiting(&self) -> usize {
+        self.0.lock().waiting
+    }
+
     /// Takes nothing more; `last` comes out after everything that waits.
     pub fn close_with(&self, last: T) {
         let mut state = self.0.lock();

@@ -9,10 +9,12 @@ pub mod directory;
 pub mod dispatcher;
 pub mod erasures;
 pub mod figures;
+pub mod gauges;
 pub mod health;
 pub mod intake;
 mod lanes;
 pub mod log_keys;
+pub mod meters;
 pub mod operate;
 pub mod presence;
 pub mod proofs;
@@ -27,6 +29,8 @@ pub mod search;
 mod sequencer;
 pub mod session;
 pub mod shares;
+pub mod sign_in;
+pub mod steps;
 mod sweeper;
 mod sync;
 mod tiles;
@@ -51,10 +55,12 @@ use clock::Clock;
 use dispatcher::Dispatcher;
 use erasures::Erasures;
 use health::Health;
+use meters::Meters;
 use recent::Recent;
 use sequencer::Sequencer;
 pub use sequencer::{ByHand, Turn};
 use shares::Shares;
+use steps::Steps;
 use workers::Workers;
 
 /// Verifying one message takes as long as committing several: a quarter as many may wait for it as for the writer, or
@@ -175,6 +181,8 @@ pub struct Hub {
     notices: tokio::sync::broadcast::Sender<Notice>,
     /// What is not as it should be.
     health: Arc<Health>,
+    meters: Arc<Meters>,
+    steps: Arc<Steps>,
     /// Bytes of offers that were built and not yet read.
     offered: Shares,
     /// Places for bundles that are read at the same time.
@@ -191,6 +199,8 @@ pub struct Hub {
     witness: std::sync::OnceLock<Arc<witness::Witness>>,
     /// What auditors asked and the log does not hold yet.
     trace: Arc<search::trace::Trace>,
+    /// Links by which people sign in to the console.
+    sign_ins: sign_in::SignIns,
     /// When the next action of an operator goes on by itself.
     actions_due: Arc<std::sync::atomic::AtomicI64>,
     /// How often each operator acts.
@@ -212,7 +222,8 @@ impl Hub {
         settings: Settings,
         clock: Clock,
     ) -> Result<Arc<Self>, StartError> {
-        let workers = Workers::start((settings.max_waiting_requests / VERIFIED_SHARE).max(FEWEST_VERIFIED))?;
+        let most = (settings.max_waiting_requests / VERIFIED_SHARE).max(FEWEST_VERIFIED);
+        let workers = Workers::start(most, Arc::default())?;
         let (hub, writer) = Self::assemble(store, payload, log, settings, clock, workers)?;
         hub.sequencer.start(writer)?;
         Ok(hub)
@@ -250,6 +261,7 @@ impl Hub {
         let erasures = Arc::new(Erasures::load(&*store)?);
         let (notices, _) = tokio::sync::broadcast::channel(256);
         let log = Arc::new(log);
+        let (meters, steps) = (Arc::clone(workers.meters()), Arc::new(Steps::new(clock.clone())));
         let actions_due = Arc::new(std::sync::atomic::AtomicI64::new(i64::MAX));
         let (sequencer, writer) = Sequencer::new(sequencer::Parts {
             store: Arc::clone(&store),
@@ -259,6 +271,8 @@ impl Hub {
             clock: clock.clone(),
             feeds: Arc::clone(&feeds),
             recent: Arc::clone(&recent),
+            meters: Arc::clone(&meters),
+            steps: Arc::clone(&steps),
             erasures: Arc::clone(&erasures),
             notices: notices.clone(),
             max_waiting_requests: settings.max_waiting_requests,
@@ -270,6 +284,8 @@ impl Hub {
         let hub = Arc::new(Self {
             presence,
             health: Arc::new(Health::new(clock.clone())),
+            meters,
+            steps,
             store,
             payload,
             log,
@@ -293,6 +309,7 @@ impl Hub {
             witnesses: std::sync::OnceLock::new(),
             witness: std::sync::OnceLock::new(),
             trace: Arc::default(),
+            sign_ins: sign_in::SignIns::default(),
             actions_due,
             paces: operate::Paces::default(),
             sessions: std::sync::atomic::AtomicUsize::new(0),
@@ -333,6 +350,12 @@ impl Hub {
     #[must_use]
     pub fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    /// Who follows documents, where somebody does.
+    #[must_use]
+    pub fn steps(&self) -> &Steps {
+        &self.steps
     }
 
     /// The hub's time.

@@ -1,7 +1,7 @@
 //! What operators may do about deliveries: looked at first, bounded, approved by a second person where it is much.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, hash_map::Entry},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -43,6 +43,10 @@ const PAGE: usize = 512;
 /// Operators whose pace is remembered at a time.
 const MAX_PACES: usize = 1_000;
 const MINUTE: i64 = 60_000_000;
+/// Farthest end of a hold, and farthest new deadline.
+const FARTHEST: i64 = 3_650 * 24 * 60 * MINUTE;
+/// Agencies of one node: they stand in the record that each step writes.
+const MAX_AGENCIES: usize = 2_000;
 
 /// Rules of what operators may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -270,8 +274,9 @@ impl Hub {
         }
         let now = self.clock.now();
         let timed = matches!(kind, ActionKind::Hold | ActionKind::Resend);
-        if request.until_us != 0 && (!timed || request.until_us <= now.0) {
-            let rule = "is for holds and resending, and lies in the future";
+        let ahead = now.0.saturating_add(1)..=now.0.saturating_add(FARTHEST);
+        if request.until_us != 0 && (!timed || !ahead.contains(&request.until_us)) {
+            let rule = "is for holds and resending, and lies in the next ten years";
             return Err(Reason::invalid("until_us", rule).into());
         }
         let target = request.target.clone().unwrap_or_default();
@@ -304,6 +309,10 @@ impl Hub {
             let unknown = || Refused::because(ReasonCode::UnknownNode, shorten(&target.node));
             let name = NodeName::parse(&target.node)?;
             let node = directory.node(&name).ok_or_else(unknown)?;
+            if node.agencies.len() > MAX_AGENCIES {
+                let detail = format!("{} acts for {} agencies: name them", node.name, node.agencies.len());
+                return Err(Refused::because(ReasonCode::TooLarge, detail));
+            }
             record.node = node.name.to_string();
             record.recipients = node.agencies.iter().map(ToString::to_string).collect();
             return Ok(());
@@ -384,6 +393,9 @@ impl Hub {
     ) -> Result<Option<TransportState>, Refused> {
         let recipient = spot.agency()?;
         let Some(delivery) = self.store.delivery(spot.document, &recipient)? else { return Ok(None) };
+        if kind == ActionKind::Resend && self.store.erasure(spot.document)?.is_some() {
+            return Ok(None);
+        }
         let held_to_end = is_held_to_end(&delivery, |id| open.get(&id).copied());
         let taken = takes(kind, &delivery, held_to_end) && self.pauses(kind, &recipient, &delivery);
         Ok(taken.then(|| delivery.transport_state()))
@@ -402,10 +414,10 @@ impl Hub {
         let mut documents: HashMap<u64, DocumentRecord> = HashMap::new();
         let mut touched = Vec::with_capacity(plan.touched.len());
         for (spot, state) in &plan.touched {
-            if !documents.contains_key(&spot.document) {
-                documents.insert(spot.document, self.store.document(spot.document)?.unwrap_or_default());
-            }
-            let document = &documents[&spot.document];
+            let document = match documents.entry(spot.document) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(new) => new.insert(self.store.document(spot.document)?.unwrap_or_default()),
+            };
             touched.push(Touched {
                 document_id: document.document_id.clone(),
                 sender: document.sender.clone(),

@@ -123,7 +123,7 @@ impl Hub {
                 province,
                 count: Some(self.told(count)?),
                 urgency: u32::from(4_u8.saturating_sub(count.rank)),
-                connected: self.dispatcher.is_listened(id),
+                connected: self.agency_contact(id).is_some_and(|contact| !contact.receiving.is_empty()),
             })
         };
         let group = |key: String, name: String, count: &Count| {

@@ -14,10 +14,16 @@ use super::{
 use crate::{
     domain::{
         document, envelope,
-        id::{AgencyId, NodeName},
+        id::{AgencyId, Digest, NodeName},
     },
-    proto::{EventKind, SignedEnvelope},
+    proto::{EventKind, RecipientReceipt, SignedEnvelope},
 };
+
+/// Digest of the document that a receipt says it is about.
+fn document_of(receipt: &SignedEnvelope) -> Option<Digest> {
+    let receipt = RecipientReceipt::decode(receipt.payload.clone()).ok()?;
+    Digest::from_slice(&receipt.manifest_sha256)
+}
 
 impl Hub {
     /// Takes a recipient's signed receipt.
@@ -27,7 +33,11 @@ impl Hub {
         envelope: SignedEnvelope,
     ) -> Result<Accepted, Refused> {
         let (bytes, agency) = (envelope.encoded_len() as u64, Claim::of(&envelope).agency);
-        let accepted = self.take(EventKind::ReportRejection, node, envelope, Self::prepare_receipt).await?;
+        let step = self.steps.begin("acknowledge", || document_of(&envelope)).map(|step| step.by(node));
+        let outcome = self.take(EventKind::ReportRejection, node, envelope, Self::prepare_receipt).await;
+        let failed = outcome.as_ref().err().map(|refused| refused.code().as_str_name());
+        drop(step.map(|step| step.with(|step| step.failed = failed)));
+        let accepted = outcome?;
         self.presence.answered(node, bytes);
         self.heard_from(node, agency);
         Ok(accepted)

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use prost::Message;
 use tokio::sync::mpsc::{self, error::TrySendError};
 
 use super::{
@@ -9,13 +10,15 @@ use super::{
     refused::{self, Refused, blocking},
     sequencer::Proposal,
     session::PATIENCE,
+    steps::Running,
 };
 use crate::{
     domain::{
-        id::{AgencyId, NodeName},
+        id::{AgencyId, Digest, NodeName},
         reason::ReasonCode,
+        time::Timestamp,
     },
-    proto::Receipt,
+    proto::{Evidence, Receipt},
 };
 
 /// Entries read at a time.
@@ -168,8 +171,21 @@ impl Follower {
         Ok(page)
     }
 
+    /// From the event until the watch tells it.
+    fn step(&self, entry: &Entry) -> Option<Running<'_>> {
+        if !self.hub.steps.are_followed() {
+            return None;
+        }
+        let evidence = Evidence::decode(entry.receipt.evidence.clone()).ok()?;
+        let digest = || Digest::from_slice(&evidence.manifest_sha256);
+        let step = self.hub.steps.begin_at("watch", digest, Timestamp(evidence.event_time_us))?;
+        let index = entry.receipt.index;
+        Some(step.by(&self.node).to(self.agency.as_str()).with(|step| step.leaf = Some(index)))
+    }
+
     /// Tells an entry. A reader that is given up goes on from its cursor later.
     async fn say(&self, entry: Entry) -> Result<(), Ended> {
+        let _until_told = self.step(&entry);
         let entry = match self.sender.try_send(Ok(entry)) {
             Ok(()) => return Ok(()),
             Err(TrySendError::Closed(_)) => return Err(Ended::Quietly),

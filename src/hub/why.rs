@@ -15,7 +15,7 @@ use crate::{
     domain::{
         cause,
         directory::{AgencyEntry, Directory},
-        id::AgencyId,
+        id::{AgencyId, NodeName},
         reason::ReasonCode,
         status::REJECTED,
         time::Timestamp,
@@ -248,7 +248,6 @@ impl Hub {
         if nodes.is_empty() {
             return without_node(directory, &recipient);
         }
-        let nodes = nodes.join(", ");
         if let Some(finding) = without_key(directory, &recipient, now) {
             return finding;
         }
@@ -256,26 +255,49 @@ impl Hub {
         let attempts = standing.map_or(0, |(_, attempts)| attempts);
         let finding = match standing.map(|(standing, _)| standing) {
             Some(Standing::Leased { until, .. }) => {
-                Finding::new(WhyCause::Offered).about(&nodes).next(until.0)
+                Finding::new(WhyCause::Offered).about(nodes.join(", ")).next(until.0)
             }
-            Some(Standing::Paused { until }) => Finding::new(WhyCause::Paused).about(&nodes).next(until.0),
-            _ if self.dispatcher.is_listened(&recipient) => Finding::new(WhyCause::InLine).about(&nodes),
-            _ => self.why_away(directory, &recipient, nodes),
+            Some(Standing::Paused { until }) => {
+                Finding::new(WhyCause::Paused).about(nodes.join(", ")).next(until.0)
+            }
+            _ => self.why_unoffered(directory, &recipient, &nodes),
         };
         Finding { attempts, ..finding }
     }
 
-    fn why_away(&self, directory: &Directory, recipient: &AgencyId, nodes: String) -> Finding {
-        match directory.agency(recipient).map(|agency| agency.state) {
-            Some(AgencyState::Suspended) => Finding::new(WhyCause::AgencySuspended),
-            Some(AgencyState::Closed) => Finding::new(WhyCause::AgencyClosed),
-            _ => {
-                // Of who received before the start nothing is known: then it is so since the start at least.
-                let (_, last) = self.receiving(directory, recipient);
-                let since = if last == 0 { self.presence.started().0 } else { last };
-                Finding::new(WhyCause::NodeAway).about(nodes).since(since)
-            }
+    /// It is ready: either somebody receives and it stands in line, or nobody does.
+    fn why_unoffered(&self, directory: &Directory, recipient: &AgencyId, nodes: &[String]) -> Finding {
+        let contact = self.agency_contact(recipient).unwrap_or_default();
+        if !contact.receiving.is_empty() {
+            let finding = Finding::new(WhyCause::InLine).about(contact.receiving.join(", "));
+            return finding.since(contact.receiving_since_us);
         }
+        // Nobody received since the start, and before it nothing is known.
+        let last =
+            if contact.last_receiving_us == 0 { contact.started_us } else { contact.last_receiving_us };
+        match directory.agency(recipient).map(|agency| agency.state) {
+            Some(AgencyState::Suspended) => return Finding::new(WhyCause::AgencySuspended).since(last),
+            Some(AgencyState::Closed) => return Finding::new(WhyCause::AgencyClosed).since(last),
+            _ => {}
+        }
+        match self.expired_certificates(nodes) {
+            Some((expired, at)) => Finding::new(WhyCause::CertificateExpired).about(expired).since(at),
+            None => Finding::new(WhyCause::NodeAway).about(nodes.join(", ")).since(last),
+        }
+    }
+
+    /// The nodes and the first moment, if the certificates with which all of them came last have ended.
+    fn expired_certificates(&self, nodes: &[String]) -> Option<(String, i64)> {
+        let now = self.clock.now().0;
+        let mut first = i64::MAX;
+        for node in nodes {
+            let until = self.certificate_until(&NodeName::parse(node).ok()?)?;
+            if until.0 > now {
+                return None;
+            }
+            first = first.min(until.0);
+        }
+        Some((nodes.join(", "), first))
     }
 }
 

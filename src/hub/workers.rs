@@ -4,12 +4,15 @@
 use std::{
     num::NonZero,
     panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    time::Instant,
 };
 
 use tokio::sync::oneshot;
 
 use super::{
     lanes::{self, NotTaken, Receiver, Sender},
+    meters::Meters,
     refused::Refused,
 };
 use crate::domain::{id::NodeName, reason::ReasonCode};
@@ -20,23 +23,31 @@ const FEWEST: usize = 2;
 type Job = Box<dyn FnOnce() + Send>;
 
 /// Handle of the threads; they end with it. Without threads work is done in place: for simulations.
-pub struct Workers(Option<Sender<Job>>);
+pub struct Workers {
+    jobs: Option<Sender<Job>>,
+    meters: Arc<Meters>,
+}
 
 impl Workers {
     /// Starts the threads. At most `most` jobs wait for them.
-    pub fn start(most: usize) -> std::io::Result<Self> {
+    pub fn start(most: usize, meters: Arc<Meters>) -> std::io::Result<Self> {
         let (sender, receiver) = lanes::lanes(most, 1);
         let cores = std::thread::available_parallelism().map_or(FEWEST, NonZero::get);
         for _ in 0..cores.max(FEWEST) {
             let receiver = receiver.clone();
             std::thread::Builder::new().name("truc-verify".into()).spawn(move || work(&receiver))?;
         }
-        Ok(Self(Some(sender)))
+        Ok(Self { jobs: Some(sender), meters })
     }
 
     /// No threads: whoever asks does the work.
     pub fn in_place() -> Self {
-        Self(None)
+        Self { jobs: None, meters: Arc::default() }
+    }
+
+    /// Where the times are counted.
+    pub fn meters(&self) -> &Arc<Meters> {
+        &self.meters
     }
 
     /// Runs work of a node when it is its turn, off the async threads. `BUSY` when too much waits; a caller that goes
@@ -46,13 +57,19 @@ impl Workers {
         node: &NodeName,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Refused> {
-        let Some(jobs) = &self.0 else { return Ok(work()) };
+        let Some(jobs) = &self.jobs else { return Ok(work()) };
         let (reply, result) = oneshot::channel();
+        let (meters, asked, call) = (Arc::clone(&self.meters), Instant::now(), tracing::Span::current());
         let job = Box::new(move || {
-            if !reply.is_closed() {
-                // Nobody waits any more: nobody misses it.
-                let _ = reply.send(work());
+            if reply.is_closed() {
+                return;
             }
+            let began = Instant::now();
+            let done = call.in_scope(work);
+            meters.verify_waits.took(began - asked);
+            meters.verifications.took(began.elapsed());
+            // Nobody waits any more: nobody misses it.
+            let _ = reply.send(done);
         });
         jobs.send(Some(node.clone()), job).map_err(|refused| match refused {
             NotTaken::Full => Refused::because(ReasonCode::Busy, "too many messages wait to be verified"),
@@ -73,7 +90,7 @@ fn work(jobs: &Receiver<Job>) {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Barrier};
+    use std::sync::Barrier;
 
     use super::*;
 
@@ -92,7 +109,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_is_told_and_harms_nobody_else() {
-        let workers = Workers::start(8).unwrap();
+        let workers = Workers::start(8, Arc::default()).unwrap();
         for _ in 0..20 {
             let refused = workers.run(&node("a"), || panic!("no harm")).await.map(drop);
             assert_eq!(refused.unwrap_err().code(), ReasonCode::StoreFailed);
@@ -102,7 +119,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_can_not_be_done_soon_is_refused_and_a_calm_node_is_next() {
-        let workers = Arc::new(Workers::start(8).unwrap());
+        let workers = Arc::new(Workers::start(8, Arc::default()).unwrap());
         let threads = std::thread::available_parallelism().map_or(FEWEST, NonZero::get).max(FEWEST);
         let gate = Arc::new(Barrier::new(threads + 1));
         let mut held = Vec::new();

@@ -34,6 +34,17 @@ pub(super) fn make_dirs(dirs: &[PathBuf]) -> io::Result<()> {
     parent.filter(|parent| !parent.as_os_str().is_empty()).map_or(Ok(()), sync_dir)
 }
 
+/// Bytes of all files below a folder. Files that go away meanwhile count nothing.
+pub(super) fn bytes_below(dir: &Path) -> u64 {
+    let Ok(entries) = fs::read_dir(dir) else { return 0 };
+    let bytes = |entry: fs::DirEntry| match entry.metadata() {
+        Ok(about) if about.is_dir() => bytes_below(&entry.path()),
+        Ok(about) => about.len(),
+        Err(_) => 0,
+    };
+    entries.filter_map(Result::ok).map(bytes).sum()
+}
+
 /// Room on the disk of a folder; `None` where the system does not tell.
 pub(super) fn space(dir: &Path) -> Option<super::Space> {
     let found = rustix::fs::statvfs(dir).ok()?;

@@ -6,6 +6,7 @@ pub mod contract;
 pub mod embedded;
 mod files;
 pub mod memory;
+pub mod meters;
 pub mod payload;
 pub mod records;
 pub mod search;
@@ -225,6 +226,16 @@ pub trait Store: Send + Sync + 'static {
     /// Commits that the history index has yet to take over (0 where there is none).
     fn index_lag(&self) -> u64 {
         0
+    }
+
+    /// What this store measures; `None` where it measures nothing.
+    fn meters(&self) -> Option<&meters::StoreMeters> {
+        None
+    }
+
+    /// Bytes on the disk; zeros where there is none. Looks at the files: not to be asked often.
+    fn sizes(&self) -> meters::Sizes {
+        meters::Sizes::default()
     }
 
     /// Room where commits and bodies are written; `None` where that is no disk, or it does not tell.

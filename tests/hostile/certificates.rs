@@ -46,7 +46,18 @@ async fn a_role_calls_only_what_is_its_own() {
     let nodes_only =
         |path: &str| ["Submission", "Delivery", "Status"].iter().any(|service| path.contains(service));
     let for_all = ["GetCapabilities", "GetTimeline", "GetCheckpoint", "GetConsistency"];
-    let for_operators = ["/Change", "/ImportAgencies", "/GetOverview"];
+    let for_operators = [
+        "/Change",
+        "/ImportAgencies",
+        "/GetOverview",
+        "/Why",
+        "/QueueSummary",
+        "/QueueList",
+        "/Act",
+        "/ListActions",
+        "/Approve",
+        "/Undo",
+    ];
     let for_readers = ["/GetReceipt"];
 
     for name in ["auditor", "operator"] {

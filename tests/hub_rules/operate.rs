@@ -443,7 +443,15 @@ async fn queues_are_counted_as_they_are(world: World) {
 const MANY: usize = 1_200;
 
 async fn circular(world: &World) -> Proven {
-    let names: Vec<String> = (0..MANY).map(|at| format!("G01.{at:04}")).collect();
+    populate(world, MANY).await;
+    let sent = send_circular(world, "circular").await;
+    eventually("all are consigned", async || world.hub().overview().await.unwrap().waiting == MANY as u64)
+        .await;
+    sent
+}
+
+async fn populate(world: &World, many: usize) {
+    let names: Vec<String> = (0..many).map(|at| format!("G01.{at:04}")).collect();
     let agencies = names.iter().map(|name| Agency {
         organ_id: name.clone(),
         name: "Xã".into(),
@@ -454,15 +462,15 @@ async fn circular(world: &World) -> Proven {
     world
         .change(change(Change::PutNode(Node { name: "many".into(), agencies: names, revoked: false })))
         .await;
-    let manifest = manifest("circular").with(|m| {
+}
+
+async fn send_circular(world: &World, id: &str) -> Proven {
+    let manifest = manifest(id).with(|m| {
         m.sender = MINISTRY.into();
         m.recipients.clear();
         m.groups = vec![RecipientGroup { root: MINISTRY.into(), level: 0 }];
     });
-    let sent = world.send(&manifest).await;
-    eventually("all are consigned", async || world.hub().overview().await.unwrap().waiting == MANY as u64)
-        .await;
-    sent
+    world.send(&manifest).await
 }
 
 async fn totals(world: &World) -> WhyTotals {
@@ -515,4 +523,42 @@ async fn a_crash_in_the_middle_of_an_action_loses_nothing() {
     }
     assert_eq!((ends.len(), ends.values().all(|count| *count == 1)), (MANY, true));
     world.audit().await;
+}
+
+/// Run alone: `cargo test --test hub_rules -- --ignored --nocapture looking`. `TRUC_WAITING` sets how many wait.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a measurement"]
+async fn how_long_looking_takes_while_very_many_wait() {
+    let wanted = std::env::var("TRUC_WAITING").ok().and_then(|text| text.parse().ok()).unwrap_or(100_000);
+    let world = World::embedded().await;
+    populate(&world, 2_000).await;
+    let mut waiting = 0;
+    while waiting < wanted {
+        let sent = send_circular(&world, &format!("circular-{waiting}")).await;
+        waiting += sent.evidence.recipient_count;
+        let patience = tokio::time::Instant::now() + Duration::from_secs(60);
+        while world.hub().overview().await.unwrap().waiting < waiting {
+            assert!(tokio::time::Instant::now() < patience, "the expansion stands still");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+    let took = |what: &str, began: std::time::Instant| println!("{what}: {:?}", began.elapsed());
+    for _ in 0..3 {
+        let began = std::time::Instant::now();
+        let summary = world.hub().queue_summary(QueueSummaryRequest::default()).await.unwrap();
+        took("queue", began);
+        assert_eq!(summary.all.unwrap().waiting, waiting);
+        let began = std::time::Instant::now();
+        let list = QueueListRequest { agency: "G01.0007".into(), ..Default::default() };
+        world.hub().queue_list(list).await.unwrap();
+        took("queue show", began);
+        let began = std::time::Instant::now();
+        let why = WhyRequest { document_id: "circular-0".into(), ..Default::default() };
+        assert_eq!(world.hub().why(why).await.unwrap().recipients.len(), 100);
+        took("why", began);
+        let began = std::time::Instant::now();
+        let dry = ActRequest { dry_run: true, ..ask(ActionKind::Hold, agency("G01.0007")) };
+        world.hub().act(&operator("an"), dry).await.unwrap();
+        took("dry run of an agency", began);
+    }
 }

@@ -29,8 +29,12 @@ pub async fn ask(rig: &Rig, request: &str) -> Answer {
 }
 
 pub async fn ask_at(address: &str, request: &str) -> Answer {
+    ask_for(address, request, "*/*").await
+}
+
+pub async fn ask_for(address: &str, request: &str, accept: &str) -> Answer {
     let mut socket = soon(TcpStream::connect(address)).await.unwrap();
-    let request = format!("{request} HTTP/1.1\r\nhost: hub\r\nconnection: close\r\n\r\n");
+    let request = format!("{request} HTTP/1.0\r\nhost: hub\r\naccept: {accept}\r\nconnection: close\r\n\r\n");
     socket.write_all(request.as_bytes()).await.unwrap();
     let mut text = String::new();
     soon(socket.read_to_string(&mut text)).await.unwrap();

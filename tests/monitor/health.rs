@@ -3,10 +3,11 @@
 use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
 };
+use truc::cli::demo::world::{COMMUNE, DISTRICT};
 
 use crate::{
     door::{ask, readiness, until},
-    rig::{Rig, soon},
+    rig::{Rig, letter, soon, submit},
 };
 
 /// What the gRPC health service tells.
@@ -48,6 +49,24 @@ async fn a_full_disk_is_told_and_takes_readiness_but_stops_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_recipient_that_is_away_is_told_until_it_comes() {
+    let keys = "queue_age = \"1ms\"\ndisk_warning = \"0 B\"\ndisk_reserve = \"0 B\"";
+    let rig = Rig::start_monitored(keys).await;
+    let sender = rig.connect("tavan").await;
+    let request = submit(&letter("waits", &[DISTRICT]), rig.seal(COMMUNE), &[]);
+    let receipt = sender.submission().submit(request).await.unwrap().into_inner().receipt.unwrap();
+    until(&rig, |ready, conditions| ready && conditions == ["queue-age"]).await;
+    let told = ask(&rig, "GET /readyz").await.json();
+    let cause = told["conditions"][0]["cause"].as_str().unwrap().to_owned();
+    assert!(cause.contains(&format!("leaf {}", receipt.index)), "{cause}");
+    let recipient = rig.connect("sapa").await;
+    for offer in rig.fetch(&recipient, DISTRICT).await {
+        rig.take(&recipient, &offer).await;
+    }
+    until(&rig, |_, conditions| conditions.is_empty()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn certificates_that_end_are_told_and_bad_files_are_too() {
     let rig = Rig::start_monitored(
         "certificate_warning = \"40000d\"\ndisk_warning = \"0 B\"\ndisk_reserve = \"0 B\"",
@@ -62,4 +81,20 @@ async fn certificates_that_end_are_told_and_bad_files_are_too() {
     rig.serves().await;
     std::fs::write(&list, good).unwrap();
     until(&rig, |_, conditions| !conditions.iter().any(unusable)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_that_has_ended_takes_readiness_until_a_new_one_is_there() {
+    let rig = Rig::start_monitored("disk_warning = \"0 B\"\ndisk_reserve = \"0 B\"").await;
+    let of = |name: &str| std::fs::read(rig.certs().join(name)).unwrap();
+    let (key, certificate) = (of("hub.key"), of("hub.pem"));
+    crate::certificate::let_expire(&rig);
+    until(&rig, |ready, conditions| !ready && conditions == ["certificate-expired"]).await;
+    let told = ask(&rig, "GET /readyz").await.json();
+    let cause = told["conditions"][0]["cause"].as_str().unwrap();
+    assert!(cause.contains("ended 2 days ago"), "{cause}");
+    std::fs::write(rig.certs().join("hub.key"), key).unwrap();
+    std::fs::write(rig.certs().join("hub.pem"), certificate).unwrap();
+    until(&rig, |ready, conditions| ready && conditions.is_empty()).await;
+    rig.serves().await;
 }

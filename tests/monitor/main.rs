@@ -5,5 +5,13 @@
 #[path = "../rig/mod.rs"]
 mod rig;
 
+mod backup;
+mod certificate;
 mod door;
 mod health;
+mod logs;
+mod metrics;
+mod prometheus;
+mod samples;
+#[cfg(feature = "otel")]
+mod traces;

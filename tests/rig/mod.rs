@@ -67,6 +67,16 @@ impl Rig {
     }
 
     /// With more lines of configuration.
+    /// With a section of the usual configuration, to its end, replaced by other lines.
+    pub async fn start_replaced(section: &str, lines: &str) -> Self {
+        Self::start_edited(|config| {
+            let (before, rest) = config.split_once(section).unwrap();
+            let after = rest.find("\n[").map_or("", |end| &rest[end + 1..]);
+            format!("{before}{lines}{after}")
+        })
+        .await
+    }
+
     pub async fn start_with(more: &str) -> Self {
         Self::start_edited(|config| config + more).await
     }

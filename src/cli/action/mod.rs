@@ -151,7 +151,7 @@ impl Args {
         match self.command {
             Command::List { open, limit } => list(&client, open, limit, lang, output).await,
             Command::Show { id } => {
-                let request = ListActionsRequest { id_plus_one: id + 1, ..Default::default() };
+                let request = ListActionsRequest { id_plus_one: id.saturating_add(1), ..Default::default() };
                 let found = client.operator().list_actions(request).await?.into_inner().actions;
                 let action = found.first().ok_or_else(|| ClientError::answer("the hub told no action"))?;
                 tell::action(action, None, lang, output);

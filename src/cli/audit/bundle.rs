@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use crate::{
-    cli::{Failure, Output, files, receipt_files},
+    cli::{
+        Failure, Output, files, receipt_files,
+        verify::{self, docproof::Language},
+    },
     client::{Client, bundle},
     proto::GetBundleRequest,
     verify::docproof::{self, End},
@@ -29,6 +32,12 @@ pub struct Args {
     /// The file to write; replaced if it exists.
     #[arg(short = 'o', long, value_name = "FILE.docproof")]
     out: PathBuf,
+    /// Prints a certificate on A4 as well, to this file.
+    #[arg(long, value_name = "FILE.pdf")]
+    pdf: Option<PathBuf>,
+    /// Language of the certificate.
+    #[arg(long, value_enum, default_value_t = Language::Vi)]
+    lang: Language,
     /// The hub's verifier key, a file or its text, if you know it already; else the hub is asked.
     #[arg(long, value_name = "FILE|TEXT")]
     vkey: Option<String>,
@@ -40,6 +49,7 @@ struct Saved {
     sender: String,
     revision: u64,
     file: PathBuf,
+    certificate: Option<PathBuf>,
     bytes: usize,
     leaves: usize,
     tree_size: u64,
@@ -70,7 +80,12 @@ impl Args {
         let file = bytes::Bytes::from(docproof::encode(&proof));
         let proven = docproof::docproof(&file, std::slice::from_ref(&terms.verifier))?;
         files::replace(&self.out, &file)?;
+        let certificate = match &self.pdf {
+            Some(pdf) => Some(verify::docproof::print(&proven, self.lang, &self.out, pdf)?),
+            None => None,
+        };
         let saved = Saved {
+            certificate,
             document_id: proven.manifest.document_id.clone(),
             sender: proven.manifest.sender.clone(),
             revision: proven.manifest.revision,
@@ -115,6 +130,9 @@ impl Saved {
                  file again later.\n",
                 self.missing
             );
+        }
+        if let Some(certificate) = &self.certificate {
+            text += &format!("Printed: {}\n", certificate.display());
         }
         let key = &self.verifier_key;
         text + &format!("Check it anywhere: truc verify {} --vkey '{key}'", self.file.display())

@@ -22,6 +22,38 @@ const LINES: usize = 100;
 /// Longest of these.
 const LINE: usize = 200;
 
+/// Subjects that differ: one of each list, so that words are rare or common.
+const KINDS: [&str; 5] = ["Kế hoạch", "Báo cáo", "Hướng dẫn", "Đề nghị", "Thông báo"];
+const MATTERS: [&str; 12] = [
+    "phòng chống lũ quét",
+    "đầu tư công",
+    "chuyển đổi số",
+    "cải cách hành chính",
+    "tiêm chủng mở rộng",
+    "thu ngân sách",
+    "giảm nghèo bền vững",
+    "quy hoạch đất đai",
+    "tuyển sinh lớp mười",
+    "an toàn giao thông",
+    "phòng cháy chữa cháy",
+    "cấp nước sạch",
+];
+const PLACES: [&str; 13] = [
+    "xã Tả Van",
+    "xã Bản Hồ",
+    "xã Mường Hoa",
+    "phường Cầu Mây",
+    "xã Liên Minh",
+    "xã Thanh Bình",
+    "xã Hoàng Liên",
+    "xã Trung Chải",
+    "phường Sa Pả",
+    "phường Hàm Rồng",
+    "thị xã Sơn Tây",
+    "huyện Bát Xát",
+    "huyện Mù Cang Chải",
+];
+
 /// Writes documents.
 pub struct Letters {
     template: Manifest,
@@ -29,6 +61,8 @@ pub struct Letters {
     run: String,
     fan_out: usize,
     addresses: Arc<[String]>,
+    /// Subjects and urgencies differ.
+    differ: bool,
 }
 
 /// A document, ready to be handed in.
@@ -57,7 +91,8 @@ impl Letters {
             ..Manifest::default()
         };
         let body = (0..load.size).map(|at| at.wrapping_mul(167).to_le_bytes()[0]).collect();
-        let mut letters = Self { template, body, run, fan_out: load.fan_out, addresses };
+        let differ = load.questions.is_some();
+        let mut letters = Self { template, body, run, fan_out: load.fan_out, addresses, differ };
         letters.pad(load.manifest_bytes);
         letters
     }
@@ -107,6 +142,10 @@ impl Letters {
         manifest.recipients = self.recipients(serial);
         if let Some(document) = &mut manifest.document {
             document.number = (serial % 100_000_000_000).to_string();
+            if self.differ {
+                document.subject = subject(serial);
+                document.urgency = u32::try_from(serial % 4).unwrap_or(0);
+            }
         }
         if !body.is_empty() {
             manifest.parts.push(Part {
@@ -136,6 +175,11 @@ impl Letters {
             document.appendixes.push(fill(&mut missing, LINE, 3));
         }
     }
+}
+
+fn subject(serial: u64) -> String {
+    let pick = |list: &'static [&'static str]| list[usize::try_from(serial).unwrap_or(0) % list.len()];
+    format!("{} {} tại {}", pick(&KINDS), pick(&MATTERS), pick(&PLACES))
 }
 
 fn sign(seat: &Seat, manifest: Manifest, body: Bytes) -> Letter {

@@ -200,6 +200,16 @@ fn show(bar: &ProgressBar, run: &Run, begin: Instant) {
 }
 
 impl Outcome {
+    /// Documents that were acknowledged.
+    pub fn documents(&self) -> u64 {
+        self.run.tally.acknowledged.load(Relaxed)
+    }
+
+    /// What the document of this number is called.
+    pub fn document_id(&self, serial: u64) -> String {
+        self.run.letters.document_id(serial)
+    }
+
     /// Acknowledgements a second, over all that was measured.
     pub fn acks_per_second(&self) -> f64 {
         let (Some(first), Some(last)) = (self.readings.first(), self.readings.last()) else { return 0.0 };

@@ -14,6 +14,7 @@ mod machine;
 mod meter;
 mod options;
 mod pace;
+mod questions;
 mod receive;
 mod report;
 mod send;
@@ -91,7 +92,11 @@ async fn documents(target: &Target, load: &Load, output: &Output) -> Result<(), 
     };
     let world = Arc::new(World::found(&site, target, load).await?);
     let outcome = load::run(&site, world, load).await?;
-    let report = Report::new(machine::look(site.folder())?, load, &outcome, floor);
+    let questions = match load.questions {
+        Some(asked) => Some(questions::ask(&site, &outcome, asked).await?),
+        None => None,
+    };
+    let report = Report::new(machine::look(site.folder())?, load, &outcome, floor, questions);
     output.print(&report, Report::shown);
     outcome.verdict()
 }

@@ -97,6 +97,10 @@ pub struct Load {
     /// In the second half of the time, circulars to so many agencies go out, one after the other.
     #[arg(long, value_name = "N")]
     pub circular: Option<usize>,
+    /// After the load, asks so many questions of each group as an auditor: one document, a page of 100 rows, a proof of
+    /// inclusion, a count; and tells how long each took. Subjects and urgencies of the documents then differ.
+    #[arg(long, value_name = "N")]
+    pub questions: Option<u64>,
     /// Of so many receipts one is verified to the last signature and hash; the others by what they say and by their
     /// checkpoint.
     #[arg(long, default_value_t = 64, value_name = "N")]

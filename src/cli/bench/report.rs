@@ -11,6 +11,7 @@ use super::{
     machine::Machine,
     meter::{Process, Reading},
     options::{Load, Mode},
+    questions::Questions,
     tally::Percentiles,
 };
 use crate::{cli::table::facts, proto::GetOverviewResponse};
@@ -70,12 +71,20 @@ pub struct Report {
     /// Part of what a service reaches that only verifies and makes durable.
     of_bare: Option<f64>,
     floor: Option<Floor>,
+    /// What auditors asked after the load.
+    questions: Option<Questions>,
     problems: BTreeMap<String, u64>,
 }
 
 impl Report {
     /// The report of a run.
-    pub fn new(machine: Machine, load: &Load, outcome: &Outcome, floor: Option<Floor>) -> Self {
+    pub fn new(
+        machine: Machine,
+        load: &Load,
+        outcome: &Outcome,
+        floor: Option<Floor>,
+        questions: Option<Questions>,
+    ) -> Self {
         let tally = &outcome.run.tally;
         let span = Span::of(&outcome.readings);
         let deliveries = (!load.no_receive).then_some(());
@@ -130,6 +139,7 @@ impl Report {
             of_ceiling: floor.map(|floor| speed / floor.ceiling),
             of_bare: floor.map(|floor| speed / floor.bare()),
             floor,
+            questions,
             problems: tally.problems(),
         }
     }
@@ -159,6 +169,10 @@ impl Report {
         ]);
         let told = match &self.circular {
             Some(circular) => format!("{told}\n{}", circular.shown(latency(&self.ack_ms_meanwhile))),
+            None => told,
+        };
+        let told = match &self.questions {
+            Some(questions) => format!("{told}\n{}", facts(questions.shown(latency))),
             None => told,
         };
         let Some(floor) = &self.floor else { return told };

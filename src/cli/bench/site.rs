@@ -121,6 +121,12 @@ impl Site {
         Ok(Keepers { registrar: self.connect("registrar").await?, security: self.connect("security").await? })
     }
 
+    /// A connection as an auditor who sees everything.
+    pub async fn auditor(&self) -> Result<Client, Failure> {
+        self.certify_as(pki::Role::Auditor, "auditor")?;
+        self.connect("auditor").await
+    }
+
     /// A connection as a node, whose certificate is made where there is none yet.
     pub async fn node(&self, name: &str) -> Result<Client, Failure> {
         self.certify(name)?;

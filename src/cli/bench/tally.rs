@@ -50,7 +50,7 @@ pub struct Percentiles {
 }
 
 /// Latencies in microseconds, to three digits.
-struct Latencies(Mutex<Histogram<u64>>);
+pub struct Latencies(Mutex<Histogram<u64>>);
 
 impl Tally {
     /// Nothing counted.
@@ -131,17 +131,20 @@ impl Tally {
 }
 
 impl Latencies {
-    fn new() -> Self {
+    /// None yet.
+    pub fn new() -> Self {
         let histogram = Histogram::new_with_bounds(1, LONGEST_US, 3);
         Self(Mutex::new(histogram.expect("these bounds are legal")))
     }
 
-    fn add(&self, since: Instant) {
+    /// One that began at `since` and ends now.
+    pub fn add(&self, since: Instant) {
         let us = u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX);
         lock(&self.0).saturating_record(us.clamp(1, LONGEST_US));
     }
 
-    fn percentiles(&self) -> Option<Percentiles> {
+    /// Of all so far.
+    pub fn percentiles(&self) -> Option<Percentiles> {
         let histogram = lock(&self.0);
         let ms = |quantile| histogram.value_at_quantile(quantile) as f64 / 1000.0;
         (!histogram.is_empty()).then(|| Percentiles { p50: ms(0.5), p99: ms(0.99), p999: ms(0.999) })

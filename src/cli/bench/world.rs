@@ -20,9 +20,9 @@ use crate::{
 };
 
 /// Above all senders of the load; no real agency has a code like this.
-const SENDERS: &str = "Z90";
+pub const SENDERS: &str = "Z90";
 /// Above all its recipients.
-const RECIPIENTS: &str = "Z91";
+pub const RECIPIENTS: &str = "Z91";
 /// Above those that get circulars.
 const CROWD: &str = "Z92";
 /// Above those of idle sessions.

@@ -19,3 +19,12 @@ pub fn configure(dir: &Path, port: u16) -> Result<PathBuf, Failure> {
     std::fs::write(&path, text).map_err(|error| Failure::new(Exit::File, error))?;
     Ok(path)
 }
+
+/// Opens the web console of a configuration on a free port, which it returns.
+pub fn open_console(config: &Path) -> Result<u16, Failure> {
+    let file = |error: std::io::Error| Failure::new(Exit::File, error);
+    let port = free_port()?;
+    let text = std::fs::read_to_string(config).map_err(file)?;
+    std::fs::write(config, format!("{text}[console]\naddress = \"127.0.0.1:{port}\"\n")).map_err(file)?;
+    Ok(port)
+}

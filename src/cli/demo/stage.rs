@@ -36,6 +36,8 @@ pub struct Stage {
     pub terms: Terms,
     /// What the commune's report became; the auditor looks at it.
     pub report_id: String,
+    /// Port of the web console.
+    console: u16,
     serial: u32,
 }
 
@@ -45,10 +47,11 @@ impl Stage {
         let port = process::free_port()?;
         let world = World::make(dir, &format!("https://localhost:{port}"))?;
         let config = process::configure(dir, port)?;
+        let console = process::open_console(&config)?;
         let program = std::env::current_exe().map_err(|error| Failure::new(Exit::File, error))?;
         let hub = HubProcess::start(&program, &config).await?;
         let terms = world.connect("operator").await?.terms().await?;
-        Ok(Self { dir: dir.to_owned(), world, hub, terms, report_id: String::new(), serial: 0 })
+        Ok(Self { dir: dir.to_owned(), world, hub, terms, console, report_id: String::new(), serial: 0 })
     }
 
     /// Fills the directory.
@@ -165,9 +168,11 @@ impl Stage {
              {truc} directory {flags} --as operator list\n  \
              {truc} status {flags} --as auditor \"{id}\"\n  \
              {truc} overview {flags} --as operator\n  \
+             {truc} console login {flags} --as operator      # a link to the web console on https://localhost:{console}\n  \
              {truc} receipt {flags} --as auditor \"{id}\" --out {dir}/proofs && {truc} verify {dir}/proofs\n\
              Ctrl-C ends it.",
             self.world.endpoint(),
+            console = self.console,
             id = self.report_id,
         ));
         tokio::signal::ctrl_c().await.map_err(|error| Failure::new(Exit::File, error))

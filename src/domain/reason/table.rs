@@ -343,6 +343,18 @@ pub const fn entry(code: ReasonCode) -> Entry {
             "The action has ended and stays as it is; `truc action show` tells how. Ask for a new one if more is needed.",
             "Thao tác đã kết thúc và không thay đổi được nữa (xem bằng `truc action show`). Nếu cần, đề nghị tạo thao tác mới.",
         ),
+        ReasonCode::LinkSpent => row(
+            FailedPrecondition,
+            Never,
+            "A sign-in link holds once and for five minutes. Ask for a new one with `truc console login`.",
+            "Liên kết đăng nhập chỉ dùng được một lần trong năm phút. Đề nghị tạo liên kết mới bằng lệnh `truc console login`.",
+        ),
+        ReasonCode::NoConsole => row(
+            FailedPrecondition,
+            Never,
+            "Set [console] address in the hub's configuration and start it again.",
+            "Đề nghị đặt [console] address trong cấu hình của Trục và khởi động lại.",
+        ),
         ReasonCode::NaturalKeyRepeated => row(
             Ok,
             Never,

@@ -57,10 +57,10 @@ fn judge(health: &Health, endings: &[Ending], now: i64, warning: i64) {
 }
 
 fn told(ending: &Ending, now: i64) -> String {
-    let (days, what) = ((ending.until - now).div_euclid(DAY), ending.role.words());
-    match days {
-        0.. => format!("{what} {} ends in {days} days", ending.name),
-        _ => format!("{what} {} ended {} days ago", ending.name, -days - 1),
+    let (left, what) = (ending.until - now, ending.role.words());
+    match left {
+        0.. => format!("{what} {} ends in {} days", ending.name, left / DAY),
+        _ => format!("{what} {} ended {} days ago", ending.name, -left / DAY),
     }
 }
 
@@ -97,7 +97,7 @@ mod tests {
         let late = told(Role::Server, -2);
         assert_eq!(
             late,
-            [(Condition::CertificateExpired, "the hub's certificate CN=one ended 1 days ago".into())]
+            [(Condition::CertificateExpired, "the hub's certificate CN=one ended 2 days ago".into())]
         );
         assert_eq!(told(Role::RevocationList, 1), [], "lists are short-lived");
         assert_eq!(told(Role::RevocationList, -1)[0].0, Condition::RevocationListOld);

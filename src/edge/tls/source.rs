@@ -68,6 +68,8 @@ pub(super) struct Loaded {
     pub(super) config: Arc<ServerConfig>,
     /// The same certificate, asking none of callers.
     pub(super) open: Arc<ServerConfig>,
+    /// The same certificate; callers may show one, which is then verified.
+    pub(super) asking: Arc<ServerConfig>,
     pub(super) verifier: Arc<dyn ClientCertVerifier>,
     /// When each certificate and list ends.
     pub(super) endings: Arc<[Ending]>,
@@ -107,6 +109,13 @@ pub struct Ending {
     pub until: i64,
 }
 
+/// Whether callers need a certificate.
+#[derive(Clone, Copy)]
+enum Callers {
+    Must,
+    May,
+}
+
 impl TlsSource {
     /// Reads every file.
     pub(super) fn read(&self) -> Result<Files, TlsError> {
@@ -121,7 +130,7 @@ impl TlsSource {
     /// Checks what was read and builds the configuration from it.
     pub(super) fn load(&self, files: &Files) -> Result<Loaded, TlsError> {
         let provider = Arc::new(ring::default_provider());
-        let verifier = self.verifier(files, &provider)?;
+        let verifier = self.verifier(files, &provider, Callers::Must)?;
         let chain = self.chain(files)?;
         let key = PrivateKeyDer::from_pem_slice(&files.key)
             .map_err(|_| problem(&self.key, "no private key in PEM form"))?;
@@ -136,16 +145,24 @@ impl TlsSource {
             .with_single_cert(chain.clone(), key.clone_key())
             .map_err(unfit)?;
         open.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        let mut asking = builder()?
+            .with_client_cert_verifier(self.verifier(files, &provider, Callers::May)?)
+            .with_single_cert(chain.clone(), key.clone_key())
+            .map_err(unfit)?;
+        asking.alpn_protocols = open.alpn_protocols.clone();
         let mut config = builder()?
             .with_client_cert_verifier(verifier.clone())
             .with_single_cert(chain, key)
             .map_err(unfit)?;
         config.alpn_protocols = vec![b"h2".to_vec()];
         // A resumed session would not verify the client certificate again.
-        config.send_tls13_tickets = 0;
-        config.session_storage = Arc::new(NoServerSessionStorage {});
+        for config in [&mut config, &mut asking] {
+            config.send_tls13_tickets = 0;
+            config.session_storage = Arc::new(NoServerSessionStorage {});
+        }
         let endings = self.endings(files)?.into();
-        Ok(Loaded { config: Arc::new(config), open: Arc::new(open), verifier, endings })
+        let (config, open, asking) = (Arc::new(config), Arc::new(open), Arc::new(asking));
+        Ok(Loaded { config, open, asking, verifier, endings })
     }
 
     /// When what is in these files ends. A list without an end is left out.
@@ -185,6 +202,7 @@ impl TlsSource {
         &self,
         files: &Files,
         provider: &Arc<CryptoProvider>,
+        callers: Callers,
     ) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
         let issuers = certificates(&self.client_ca, &files.client_ca)?;
         let mut roots = RootCertStore::empty();
@@ -192,6 +210,10 @@ impl TlsSource {
             roots.add(issuer.clone()).map_err(|error| problem(&self.client_ca, error))?;
         }
         let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone());
+        let builder = match callers {
+            Callers::Must => builder,
+            Callers::May => builder.allow_unauthenticated(),
+        };
         let (Some(path), Some(pem)) = (&self.crl, &files.crl) else {
             return builder.build().map_err(|error| problem(&self.client_ca, error));
         };

@@ -22,6 +22,8 @@ use crate::{
 
 /// Lowest of the ranks that [`crate::store::rank`] gives.
 const LAST_RANK: u8 = 4;
+/// How many ranks there are.
+pub(super) const RANKS: usize = LAST_RANK as usize + 1;
 
 /// Number of a recipient, for as long as the process runs. There are as many as agencies that were ever sent to.
 type Recipient = usize;
@@ -144,6 +146,20 @@ impl Queue {
         (0..=LAST_RANK).map(|rank| Place::new(rank, document)).find(|place| self.ready.contains_key(place))
     }
 
+    /// The oldest document in it; older is smaller.
+    fn oldest(&self) -> Option<u64> {
+        let (first, last) = (self.ready.first_key_value(), self.ready.last_key_value());
+        let one_rank = first.zip(last).is_none_or(|((first, _), (last, _))| first.rank() == last.rank());
+        let ready = if one_rank {
+            first.map(|(place, _)| place.document())
+        } else {
+            let of_rank = |rank| self.ready.range(Place::new(rank, 0)..Place::new(rank + 1, 0)).next();
+            (0..=LAST_RANK).filter_map(of_rank).map(|(place, _)| place.document()).min()
+        };
+        let away = self.away.first_key_value().map(|(document, _)| *document);
+        ready.into_iter().chain(away).min()
+    }
+
     fn holds(&self, place: Place) -> bool {
         self.ready.contains_key(&place) || self.away.contains_key(&place.document())
     }
@@ -166,6 +182,12 @@ pub(super) struct Board {
     deadlines: BTreeSet<(Timestamp, Key)>,
     next_lease: u64,
     leased: usize,
+    /// Deliveries out of the ready queues.
+    away: usize,
+    /// Of these, held by an operator.
+    held: usize,
+    /// All deliveries, by rank.
+    by_rank: [u64; RANKS],
     backoff: Backoff,
     bells: Arc<Bells>,
 }
@@ -179,6 +201,9 @@ impl Board {
             deadlines: BTreeSet::new(),
             next_lease: 0,
             leased: 0,
+            away: 0,
+            held: 0,
+            by_rank: [0; RANKS],
             backoff,
             bells,
         }
@@ -189,6 +214,7 @@ impl Board {
     pub fn fill(&mut self, waiting: Vec<(Recipient, u8, u64, Timestamp, bool)>) {
         let clock = |(recipient, _, document, deadline, _): &_| (*deadline, key(*recipient, *document));
         self.deadlines = waiting.iter().map(clock).collect();
+        waiting.iter().for_each(|(_, rank, ..)| self.by_rank[usize::from(*rank)] += 1);
         for group in waiting.chunk_by(|one, next| one.0 == next.0) {
             let entry = |(_, rank, document, deadline, _): &_| {
                 (Place::new(*rank, *document), Entry { deadline: *deadline, attempts: 0 })
@@ -196,6 +222,8 @@ impl Board {
             let queue = &mut self.queues[group[0].0];
             let (held, ready): (Vec<_>, Vec<_>) = group.iter().partition(|(.., held)| *held);
             queue.ready.append(&mut ready.into_iter().map(entry).collect());
+            self.away += held.len();
+            self.held += held.len();
             for (place, entry) in held.into_iter().map(entry) {
                 let away = Away { entry, rank: place.rank(), standing: Standing::Held };
                 queue.away.insert(place.document(), away);
@@ -404,6 +432,28 @@ impl Board {
         (self.deadlines.len(), self.leased)
     }
 
+    /// Deliveries out of the ready queues, and how many of these are held.
+    pub fn unready(&self) -> (usize, usize) {
+        (self.away, self.held)
+    }
+
+    /// Deliveries that wait, by rank.
+    pub fn by_rank(&self) -> [u64; RANKS] {
+        self.by_rank
+    }
+
+    /// Recipients that were ever sent to.
+    pub fn recipients(&self) -> usize {
+        self.queues.len()
+    }
+
+    /// A recipient by its number, how many deliveries wait for it, and the oldest of their documents; `None` where
+    /// nothing waits.
+    pub fn depth(&self, number: Recipient) -> Option<(&AgencyId, usize, u64)> {
+        let queue = self.queues.get(number)?;
+        Some((&queue.recipient, queue.ready.len() + queue.away.len(), queue.oldest()?))
+    }
+
     /// Moves a delivery to another standing; returns its attempts.
     fn set(&mut self, recipient: Recipient, document: u64, standing: Standing, more_attempts: i32) -> u32 {
         let Some(mut moved) = self.take(recipient, document) else { return 0 };
@@ -416,6 +466,11 @@ impl Board {
     fn take(&mut self, recipient: Recipient, document: u64) -> Option<Away> {
         let queue = &mut self.queues[recipient];
         let taken = queue.take(document)?;
+        self.by_rank[usize::from(taken.rank)] -= 1;
+        if taken.standing != Standing::Ready {
+            self.away -= 1;
+        }
+        self.held -= usize::from(taken.standing == Standing::Held);
         if queue.ready.is_empty() {
             // An empty map keeps memory.
             queue.ready = BTreeMap::new();
@@ -436,6 +491,7 @@ impl Board {
     }
 
     fn put(&mut self, recipient: Recipient, document: u64, away: Away) {
+        self.by_rank[usize::from(away.rank)] += 1;
         let queue = &mut self.queues[recipient];
         match away.standing {
             Standing::Ready => {
@@ -452,6 +508,8 @@ impl Board {
             }
             Standing::Held => {}
         }
+        self.away += 1;
+        self.held += usize::from(away.standing == Standing::Held);
         queue.away.insert(document, away);
     }
 }

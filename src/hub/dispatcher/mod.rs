@@ -2,6 +2,7 @@
 //! A recipient that is away or slow has its own queue and holds up nobody.
 
 mod board;
+pub mod depths;
 
 use std::{
     cmp::Reverse,
@@ -248,11 +249,6 @@ impl Dispatcher {
         (page, next)
     }
 
-    /// Whether anybody listens for this agency now: a session, or a fetch that waits.
-    pub fn is_listened(&self, agency: &AgencyId) -> bool {
-        self.bells.is_heard(agency)
-    }
-
     /// One that began before the start was not counted, and is not counted off.
     fn count_test(&self, more: bool, less: bool) {
         let next = |tests: usize| Some((tests + usize::from(more)).saturating_sub(usize::from(less)));
@@ -431,6 +427,43 @@ mod tests {
     }
 
     #[test]
+    fn what_waits_is_counted_as_it_moves() {
+        use super::depths::{Depth, Totals};
+
+        let d = dispatcher(&[
+            delivery(5, "H53", 0, READY),
+            delivery(3, "H53", 4, READY),
+            delivery(4, "H54", 1, READY),
+        ]);
+        // H54 is a group of its own, others are left out.
+        let group = |agency: &AgencyId| usize::from(agency.as_str() != "H53");
+        let totals = |leased, paused| Totals { by_urgency: [1, 1, 0, 0, 1], leased, paused, held: 0 };
+        let one = |deliveries, oldest| Depth { deliveries, recipients: 1, oldest: Some(oldest) };
+        assert_eq!(d.depths(group), [one(2, 3), one(1, 4)]);
+        assert_eq!(d.depths(|_| 7), [Depth::default()]);
+        assert_eq!(d.totals(), totals(0, 0));
+        let leases = d.lease(&[agency("H53")], 2, Timestamp(0));
+        assert_eq!((d.depths(group), d.totals()), ([one(2, 3), one(1, 4)], totals(2, 0)));
+        d.release(&leases[0].recipient, leases[0].document, leases[0].id, Timestamp(0)).unwrap();
+        assert_eq!(d.totals(), totals(1, 1));
+        d.update(&[delivery(3, "H53", 4, TransportState::HandedOver)], Timestamp(0));
+        assert_eq!(d.depths(group), [one(1, 5), one(1, 4)]);
+        assert_eq!(d.totals(), Totals { by_urgency: [1, 1, 0, 0, 0], leased: 1, paused: 0, held: 0 });
+    }
+
+    #[test]
+    fn a_crowd_is_counted_whole_and_as_after_a_restart() {
+        let deliveries = crowd(2_000, 300);
+        let d = dispatcher(&deliveries);
+        let counted: [depths::Depth; 1] = d.depths(|_| 0);
+        let recipients: BTreeSet<_> = deliveries.iter().map(|d| &d.recipient).collect();
+        assert_eq!(counted[0].deliveries, d.counts().0 as u64);
+        assert_eq!(counted[0].recipients, recipients.len() as u64);
+        assert_eq!(counted[0].oldest, Some(0));
+        assert_eq!(d.totals().by_urgency.iter().sum::<u64>(), d.counts().0 as u64);
+    }
+
+    #[test]
     fn a_restart_finds_the_same_queues() {
         let deliveries = crowd(2_000, 37);
         let before = dispatcher(&deliveries);
@@ -450,6 +483,7 @@ mod tests {
             lease_us: 1_000,
         };
         assert_eq!(after.counts(), before.counts());
+        assert_eq!(after.totals(), before.totals());
         let due = |d: &Dispatcher| {
             let mut due = d.tick(Timestamp(300_000), 5_000);
             due.sort();
@@ -462,6 +496,16 @@ mod tests {
             leases.into_iter().map(|lease| (lease.document, lease.recipient)).collect::<BTreeSet<_>>()
         };
         assert_eq!(documents(&after), documents(&before));
+    }
+
+    /// Run alone: `cargo test --lib a_hundred_thousand_are_counted -- --ignored --nocapture`.
+    #[test]
+    #[ignore = "a measurement"]
+    fn a_hundred_thousand_are_counted() {
+        let d = dispatcher(&crowd(100_000, 2_000));
+        let began = std::time::Instant::now();
+        let depths: [depths::Depth; 1] = d.depths(|_| 0);
+        println!("{depths:?} and {:?} within {:?}", d.totals(), began.elapsed());
     }
 
     /// Run alone, optimised: `cargo test --release --lib a_million_wait -- --ignored --nocapture`.

@@ -66,9 +66,20 @@ impl Hub {
         }
         let jumped = clocks.jumped(&self.clock).or_else(|| self.behind_the_log());
         self.health.set(Condition::ClockJumped, jumped);
+        self.health.set(Condition::QueueAge, self.waits_for_long(limits.queue_age));
         let lag = self.search_lag().filter(|lag| *lag > limits.search_lag);
         let behind = lag.map(|lag| format!("{lag} leaves are not yet searchable"));
         self.health.set(Condition::SearchBehind, behind);
+    }
+
+    /// The oldest document that waits, if it does so for longer than `limit`.
+    fn waits_for_long(&self, limit: Duration) -> Option<String> {
+        let levels = self.waiting_by_level(&self.directory());
+        let oldest = levels.into_iter().filter_map(|level| Some((level.oldest_age_us, level.oldest?))).max();
+        let (age_us, document) = oldest?;
+        let age = Duration::from_micros(age_us);
+        let hours = age.as_secs() / 3_600;
+        (age > limit).then(|| format!("the document of leaf {document} has waited for {hours} hours"))
     }
 
     /// Evidence made now would bear a time before that of evidence that stands already.

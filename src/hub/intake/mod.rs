@@ -72,7 +72,10 @@ impl Hub {
         inline: Vec<Bytes>,
     ) -> Result<Accepted, Refused> {
         let (hub, owner, signed) = (Arc::clone(self), node.clone(), envelope.clone());
-        let prepared = self.workers.run(node, move || hub.prepare(owner, signed, &inline)).await?;
+        let step = self.steps.begin("verify", || Some(Digest::of(&envelope.payload)));
+        let prepared = self.workers.run(node, move || hub.prepare(owner, signed, &inline)).await;
+        drop(step.map(|step| step.by(node)));
+        let prepared = prepared?;
         let sender = match &prepared {
             Ok(Prepared::New(Proposal::Submit(submission))) => Some(submission.sender_and_bytes()),
             _ => None,
@@ -186,6 +189,7 @@ impl Hub {
         }
         let examined = self.examine(&self.directory(), &node, &envelope)?;
         let erasures = self.erasures.count();
+        let step = self.steps.begin("bodies", || Some(Digest::of(&envelope.payload)));
         let parts::Collected { mut bodies, uploaded } =
             self.collect_parts(&node, &examined.checked.manifest.parts, inline)?;
         let encoded = Bytes::from(envelope.encode_to_vec());
@@ -193,6 +197,7 @@ impl Hub {
         // A copy of its own: the message it came in, with all parts, is not held any longer.
         let envelope = SignedEnvelope::decode(encoded.clone()).map_err(|error| own_encoding(&error))?;
         bodies.push(self.keep(&encoded, &envelope_sha256)?);
+        drop(step);
         Ok(Prepared::New(Proposal::Submit(Box::new(Submission {
             node,
             envelope,

@@ -142,6 +142,12 @@ impl Hub {
         directory.resolve(agency.as_str()).map(|entry| self.agency_contact_in(&directory, entry))
     }
 
+    /// Last moment of the certificate with which a node came last; `None` if it did not since the start.
+    pub(in crate::hub) fn certificate_until(&self, node: &NodeName) -> Option<Timestamp> {
+        let line = self.presence.known_node(node)?;
+        lock(&line.peer).certificate_until
+    }
+
     fn agency_contact_in(&self, directory: &Directory, entry: &AgencyEntry) -> AgencyContact {
         let presence = &self.presence;
         let line = presence.known_agency(&entry.id);

@@ -13,6 +13,7 @@ use super::{
     counting::{Counted, Received},
     expansion::Expansions,
     refusals::Refusals,
+    told::Told,
 };
 use crate::{
     domain::{
@@ -59,6 +60,7 @@ pub struct Draft<'a> {
     requeued: Vec<(AgencyId, Option<u64>)>,
     revoked: Vec<NodeName>,
     accepted: Vec<recent::Document>,
+    told: Vec<Told>,
     /// Erasures whose removal this draft records, with their bodies.
     pub ended: Vec<ErasureRecord>,
     refusals: &'a mut Refusals,
@@ -76,6 +78,8 @@ pub struct Done {
     pub revoked: Vec<NodeName>,
     /// Documents, with the envelopes they came in.
     pub accepted: Vec<recent::Document>,
+    /// What its leaves tell meters.
+    pub told: Vec<Told>,
     /// What waits for these recipients, all or one document, can be offered at once.
     pub requeued: Vec<(AgencyId, Option<u64>)>,
     /// Erasures whose bytes are gone now, with their bodies.
@@ -116,6 +120,7 @@ impl<'a> Draft<'a> {
             requeued: Vec::new(),
             revoked: Vec::new(),
             accepted: Vec::new(),
+            told: Vec::new(),
             ended: Vec::new(),
             refusals,
             received,
@@ -227,9 +232,11 @@ impl<'a> Draft<'a> {
         document: Option<u64>,
         feeds: Vec<String>,
     ) -> Result<(u64, Hash), Refused> {
-        let evidence = evidence::encode(evidence)?;
+        let told = evidence;
+        let evidence = evidence::encode(told)?;
         let hash = merkle::leaf_hash(&evidence);
         let index = self.growth.push(hash);
+        self.told.push(self.parts.note(index, told));
         self.bytes += evidence.len() + 64;
         self.commit.leaves.push(LeafRecord {
             evidence,
@@ -384,9 +391,19 @@ impl<'a> Draft<'a> {
         let directory = self.directory_changed.then_some(self.directory);
         if empty {
             let paths = self.growth.paths();
-            let (revoked, accepted, requeued, ended) =
-                (self.revoked, self.accepted, self.requeued, self.ended);
-            return Done { commit: None, directory, revoked, accepted, requeued, ended, base_size, paths };
+            let (revoked, accepted, told) = (self.revoked, self.accepted, self.told);
+            let (requeued, ended) = (self.requeued, self.ended);
+            return Done {
+                commit: None,
+                directory,
+                revoked,
+                accepted,
+                told,
+                requeued,
+                ended,
+                base_size,
+                paths,
+            };
         }
         self.commit.base_size = base_size;
         let mut head = self.store.head();
@@ -397,8 +414,9 @@ impl<'a> Draft<'a> {
         self.commit.head = head;
         self.commit.nodes = self.growth.nodes().to_vec();
         let paths = self.growth.paths();
-        let (revoked, accepted, requeued, ended) = (self.revoked, self.accepted, self.requeued, self.ended);
-        Done { commit: Some(self.commit), directory, revoked, accepted, requeued, ended, base_size, paths }
+        let (revoked, accepted, told) = (self.revoked, self.accepted, self.told);
+        let (requeued, ended, commit) = (self.requeued, self.ended, Some(self.commit));
+        Done { commit, directory, revoked, accepted, told, requeued, ended, base_size, paths }
     }
 }
 

@@ -12,13 +12,14 @@ mod refusals;
 mod register;
 mod status;
 mod submission;
+mod told;
 
 use std::{
     collections::BTreeSet,
     ops::RangeInclusive,
     sync::{Arc, Mutex, PoisonError, RwLock, mpsc::RecvTimeoutError},
     thread::JoinHandle,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tokio::sync::{broadcast, oneshot};
@@ -44,8 +45,10 @@ use super::{
     dispatcher::Dispatcher,
     erasures::Erasures,
     lanes::{self, NotTaken, Owner, Receiver, Sender},
+    meters::Meters,
     recent::Recent,
     refused::{Refused, stopping},
+    steps::Steps,
 };
 use crate::{
     domain::{
@@ -245,7 +248,7 @@ pub enum Answer {
 type Reply = oneshot::Sender<Result<Answer, Refused>>;
 
 enum Request {
-    Propose(Proposal, Reply),
+    Propose(Proposal, Reply, Instant),
     Stop,
 }
 
@@ -258,6 +261,8 @@ pub struct Parts {
     pub clock: Clock,
     pub feeds: Arc<Bells>,
     pub recent: Arc<Recent>,
+    pub meters: Arc<Meters>,
+    pub steps: Arc<Steps>,
     pub erasures: Arc<Erasures>,
     pub notices: broadcast::Sender<Notice>,
     pub max_waiting_requests: usize,
@@ -302,11 +307,17 @@ impl Sequencer {
     pub async fn propose(&self, proposal: Proposal) -> Result<Answer, Refused> {
         let (reply, answer) = oneshot::channel();
         let owner = proposal.owner();
-        self.requests.send(owner, Request::Propose(proposal, reply)).map_err(|refused| match refused {
+        let request = Request::Propose(proposal, reply, Instant::now());
+        self.requests.send(owner, request).map_err(|refused| match refused {
             NotTaken::Full => Refused::because(ReasonCode::Busy, "too many requests wait for the log"),
             NotTaken::Closed => stopping(),
         })?;
         answer.await.unwrap_or_else(|_| Err(stopping()))
+    }
+
+    /// Requests that wait for the writer.
+    pub fn waiting(&self) -> usize {
+        self.requests.waiting()
     }
 
     /// Lets waiting requests finish, then ends the thread.
@@ -417,10 +428,11 @@ impl Writer {
         let mut stop = false;
         let mut next = first;
         while let Some(request) = next {
-            let Request::Propose(proposal, reply) = request else {
+            let Request::Propose(proposal, reply, asked) = request else {
                 stop = true;
                 break;
             };
+            self.parts.waited(&proposal, asked.elapsed());
             decided.push((reply, draft.decide(proposal, &mut self.expansions, &mut self.actions)));
             let room = draft.has_room(max) && decided.len() < max && self.parts.clock.monotonic() < end;
             next = room.then(|| requests.try_recv()).flatten();
@@ -442,6 +454,7 @@ impl Writer {
                 return Err(error.into());
             }
             self.commit_took = self.parts.clock.monotonic().saturating_sub(began);
+            self.parts.count(commit, &done.told, self.commit_took);
             self.publish(&mut done);
         }
         for (reply, decision) in decided {

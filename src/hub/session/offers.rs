@@ -6,7 +6,11 @@ use prost::Message;
 
 use super::delivery_id;
 use crate::{
-    domain::{id::NodeName, reason::ReasonCode},
+    domain::{
+        id::{Digest, NodeName},
+        reason::ReasonCode,
+        time::Timestamp,
+    },
     hub::{
         Hub,
         dispatcher::{Dispatcher, Lease},
@@ -119,6 +123,15 @@ impl Hub {
 
     fn offer(&self, lease: &Lease) -> Result<Offer, Refused> {
         let document = self.document(lease.document)?;
+        self.meters.offers.add(1);
+        let digest = || Digest::from_slice(&document.record.manifest_sha256);
+        let step = self.steps.begin("offer", digest).map(|step| step.to(lease.recipient.as_str()));
+        let _until_built = step.map(|step| step.with(|step| step.attempt = Some(lease.attempt)));
+        if lease.attempt == 1 {
+            let accepted = Timestamp(document.record.accepted_at_us);
+            let queued = self.steps.begin_at("queue", digest, accepted);
+            drop(queued.map(|step| step.to(lease.recipient.as_str())));
+        }
         if document.record.test {
             self.presence.test_offered(lease.document, &lease.recipient);
         }

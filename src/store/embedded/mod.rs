@@ -21,6 +21,7 @@ use std::{
         Arc, Mutex, PoisonError, RwLock,
         atomic::{AtomicBool, Ordering},
     },
+    time::Instant,
 };
 
 use apply::PLACE;
@@ -30,7 +31,9 @@ use index::{Applied, Engine, Index};
 use journal::{FramePosition, Journal, JournalReader};
 pub use open::{Opened, Progress};
 
-use super::{Commit, CommitError, StoreError, files::failed, payload::Payload, records::Head};
+use super::{
+    Commit, CommitError, StoreError, files::failed, meters::StoreMeters, payload::Payload, records::Head,
+};
 use crate::tlog::{Hash, merkle};
 
 /// How the embedded store is laid out.
@@ -80,6 +83,7 @@ pub struct Embedded {
     shared: Shared,
     payload: Arc<Payload>,
     dir: PathBuf,
+    meters: StoreMeters,
     _lock: Arc<std::fs::File>,
 }
 
@@ -109,9 +113,13 @@ impl Embedded {
     fn write_next(&self, journal: &mut Journal, commit: &Commit) -> io::Result<()> {
         replayable(commit)?;
         // Bodies first: a commit without its bodies must not exist.
+        let began = Instant::now();
         self.payload.sync()?;
+        let (bodies_took, began) = (began.elapsed(), Instant::now());
         let mut layout = Layout::default();
         let (seq, position) = journal.append_with(|buffer| layout = frame::encode(commit, buffer))?;
+        self.meters.body_syncs.took(bodies_took);
+        self.meters.journal_syncs.took(began.elapsed());
         self.shared.apply(seq, commit, &commit.nodes, position, &layout).map_err(io::Error::other)
     }
 

@@ -170,6 +170,7 @@ fn attempt(
         shared,
         payload: Arc::clone(payload),
         dir: options.dir.clone(),
+        meters: super::StoreMeters::default(),
         _lock: Arc::clone(lock),
     };
     Ok(Attempt::Ready(Box::new(Opened {

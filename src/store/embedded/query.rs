@@ -18,6 +18,7 @@ use crate::{
     proto,
     store::{
         Commit, CommitError, Space, Store, StoreError, StoredLeaf, Waiting, files,
+        meters::{Sizes, StoreMeters},
         records::{
             ActionRecord, BodyRecord, DeliveryRecord, DigestRecord, DocumentRecord, ErasureRecord,
             ExpansionRecord, Head, HoldRecord, PairRecord, ParkedRecord, RecipientList, SentRecord,
@@ -351,6 +352,19 @@ impl Store for Embedded {
 
     fn index_lag(&self) -> u64 {
         self.shared.index.lag()
+    }
+
+    fn meters(&self) -> Option<&StoreMeters> {
+        Some(&self.meters)
+    }
+
+    fn sizes(&self) -> Sizes {
+        let bytes = |dir: &str| files::bytes_below(&self.dir.join(dir));
+        Sizes {
+            journal: bytes("journal"),
+            index: bytes("history"),
+            packs: files::bytes_below(&self.payload.dir().join("packs")),
+        }
     }
 
     fn space(&self) -> Option<Space> {

@@ -106,6 +106,8 @@ pub struct Proven {
     pub quorum: Option<String>,
     /// The head that everything is proven in.
     pub checkpoint: Checkpoint,
+    /// The signed note of that head.
+    pub note: String,
     /// The document as its sender signed it.
     pub manifest: Manifest,
     /// Its acceptance by the hub.
@@ -189,6 +191,7 @@ pub fn docproof_by(
         cosigned,
         quorum,
         checkpoint,
+        note: proof.checkpoint.clone(),
         manifest: story.manifest,
         acceptance: story.acceptance.clone(),
         signatures: keys.of_envelope,

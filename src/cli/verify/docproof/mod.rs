@@ -1,12 +1,13 @@
 //! `truc verify FILE.docproof`: the story of one document, for a lawyer.
 
+mod certificate;
 mod facts;
 mod recipients;
 #[cfg(test)]
 mod tests;
 mod words;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
@@ -65,6 +66,8 @@ pub struct Answer {
     pub proven: Vec<String>,
     /// What is not proven, in words.
     pub not_proven: Vec<String>,
+    /// The printed certificate, where one was asked for.
+    pub certificate: Option<PathBuf>,
     #[serde(skip)]
     table: String,
     #[serde(skip)]
@@ -105,24 +108,42 @@ pub fn read_trust(path: &Path) -> Result<Vec<Verifier>, FileError> {
 }
 
 /// Verifies the file and prints the verdict.
+///
+/// With a path for a certificate, prints that too, if everything that is in the file is proven.
 pub fn run(
     path: &Path,
     trusted: &[Verifier],
     policy: Option<&Policy>,
     language: Language,
+    pdf: Option<&Path>,
     output: &Output,
 ) -> Result<(), Failure> {
     let file = bytes::Bytes::from(receipt_files::read_bytes(path, MAX_FILE)?);
     if trusted.is_empty() {
         return Err(no_trust(&file));
     }
-    let answer = Answer::of(docproof::docproof_by(&file, trusted, policy), language);
+    let outcome = docproof::docproof_by(&file, trusted, policy);
+    let certificate = match (pdf, &outcome) {
+        (Some(pdf), Ok(proven)) => Some(print(proven, language, path, pdf)?),
+        _ => None,
+    };
+    let answer = Answer { certificate, ..Answer::of(outcome, language) };
     output.print(&answer, Answer::to_text);
     if answer.ok {
         return Ok(());
     }
     let short = if answer.verdict == Verdict::Incomplete { "the file is not complete" } else { "not proven" };
     Err(Failure::new(Exit::Refused, short))
+}
+
+/// Writes the certificate; where.
+pub fn print(proven: &Proven, language: Language, file: &Path, pdf: &Path) -> Result<PathBuf, Failure> {
+    let words = Words(language);
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    let bytes = words.certificate(proven, &words.verdict(proven), &name);
+    let bytes = bytes.ok_or_else(|| Failure::new(Exit::File, "the certificate can't be printed"))?;
+    files::replace(pdf, &bytes)?;
+    Ok(pdf.to_owned())
 }
 
 fn no_trust(file: &bytes::Bytes) -> Failure {
@@ -154,6 +175,7 @@ impl Answer {
             facts: Some(Told::of(proven)),
             proven: words.proven(proven),
             not_proven: words.not_proven(proven),
+            certificate: None,
             table: words.table(proven),
             headings: words.headings(),
         }
@@ -173,6 +195,7 @@ impl Answer {
             facts: None,
             proven: Vec::new(),
             not_proven: Vec::new(),
+            certificate: None,
             table: String::new(),
             headings: words.headings(),
         }
@@ -192,6 +215,9 @@ impl Answer {
             for line in lines {
                 text += &format!("{mark}{line}\n");
             }
+        }
+        if let Some(certificate) = &self.certificate {
+            text += &format!("\n{}\n", certificate.display());
         }
         text
     }

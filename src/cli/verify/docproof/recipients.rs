@@ -27,7 +27,8 @@ impl Words {
         rows.to_string()
     }
 
-    fn outcome(&self, course: &Course) -> String {
+    /// How it ended at a recipient.
+    pub fn outcome(&self, course: &Course) -> String {
         let end = match (self.0, course.end) {
             (Language::En, End::TakenOver) => "taken over",
             (Language::En, End::RefusedBySystem) => "REFUSED",

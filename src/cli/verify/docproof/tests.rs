@@ -42,14 +42,14 @@ fn a_hundred_recipients_are_summed_up_right_in_both_languages() {
     assert_eq!(
         english.sentence,
         "PROVEN. The document \"Báo cáo\" No. 17/BC-UBND of UBND thị xã Sơn Tây (000.00.31.H53) (id \
-         000.00.31.H53,2026,17) was accepted for 100 recipient(s): 97 took it over, 2 refused it, 1 did not take it over \
+         000.00.31.H53,2026,17) was accepted for 100 recipients: 97 took it over, 2 refused it, 1 did not take it over \
          in time."
     );
     let vietnamese = answer(&log, Language::Vi);
     assert_eq!(
         vietnamese.sentence,
         "ĐÃ CHỨNG MINH. Văn bản \"Báo cáo\" số 17/BC-UBND của UBND thị xã Sơn Tây (000.00.31.H53) (mã định danh \
-         000.00.31.H53,2026,17) đã được trục tiếp nhận để gửi tới 100 cơ quan nhận: 97 đã nhận, 2 từ chối, 1 quá hạn \
+         000.00.31.H53,2026,17) đã được Trục tiếp nhận để gửi tới 100 cơ quan nhận: 97 đã nhận, 2 từ chối, 1 quá hạn \
          không nhận."
     );
     for (said, words) in [(&english, "REFUSED"), (&vietnamese, "TỪ CHỐI")] {
@@ -104,4 +104,37 @@ fn trusted_keys_stand_one_a_line() {
         std::fs::write(&path, wrong).unwrap();
         assert!(read_trust(&path).is_err(), "{wrong:?}");
     }
+}
+
+/// Pages as the printed certificate has them; written for a look where `TRUC_SHOW` names a folder.
+#[test]
+fn a_certificate_is_printed_in_both_languages() {
+    let log = circular();
+    let proven = docproof::docproof(&encode(&log.file()).into(), &trusted()).unwrap();
+    for (language, name) in [(Language::Vi, "vi.pdf"), (Language::En, "en.pdf")] {
+        let words = Words(language);
+        let print = || words.certificate(&proven, &words.verdict(&proven), "bao-cao.docproof").unwrap();
+        let pdf = print();
+        assert!(pdf.starts_with(b"%PDF-1.") && pdf == print(), "the same bytes each time");
+        assert!(pdf.len() < 500_000, "{} bytes", pdf.len());
+        if let Some(folder) = std::env::var_os("TRUC_SHOW") {
+            std::fs::write(Path::new(&folder).join(name), pdf).unwrap();
+        }
+    }
+}
+
+#[test]
+fn the_code_holds_what_the_paper_speaks_of() {
+    let log = circular();
+    let proven = docproof::docproof(&encode(&log.file()).into(), &trusted()).unwrap();
+    let text = certificate::code_text(&proven);
+    let (head, note) = text.split_once("\n\n").unwrap();
+    let [mark, index, hash] = head.lines().collect::<Vec<_>>()[..] else { panic!("{head}") };
+    assert_eq!((mark, index), (certificate::CODE_MARK, &proven.acceptance.index().to_string()[..]));
+    use base64::Engine;
+    let hash = base64::engine::general_purpose::STANDARD.decode(hash).unwrap();
+    assert_eq!(hash, proven.acceptance.leaf_hash());
+    let opened = crate::tlog::checkpoint::Checkpoint::open(note, &trusted()[0]).unwrap();
+    assert_eq!(opened, proven.checkpoint);
+    assert!(crate::cli::paper::Code::of(&text).is_some());
 }

@@ -4,12 +4,12 @@ use super::Language;
 use crate::cli::verify::trusted::{independence_words, quorum_words};
 use crate::{
     client::calendar::vietnam_time,
-    domain::{id::Digest, time::Timestamp},
-    proto::{LegalValue, SignerKind},
+    domain::id::Digest,
+    proto::{DocumentInfo, LegalValue, SignerKind},
     verify::docproof::{Course, DocProofError, End, KeyStory, Place, Proven, Signed},
 };
 
-/// Recipients of one line are told by name up to this number; the table has all.
+/// Recipients of one sentence are told by name up to this number; the table has all.
 const NAMED: usize = 20;
 
 /// Speaks one language.
@@ -30,11 +30,12 @@ impl Words {
     pub fn verdict(&self, proven: &Proven) -> String {
         let (document, ends) = (self.document(proven), self.ends(proven));
         let total: u64 = proven.lists.iter().map(|list| list.count).sum();
+        let to = recipients(total);
         match proven.missing() {
             0 => say!(
                 self,
-                "PROVEN. {document} was accepted for {total} recipient(s): {ends}.",
-                "ĐÃ CHỨNG MINH. {document} đã được trục tiếp nhận để gửi tới {total} cơ quan nhận: {ends}.",
+                "PROVEN. {document} was accepted for {to}: {ends}.",
+                "ĐÃ CHỨNG MINH. {document} đã được Trục tiếp nhận để gửi tới {total} cơ quan nhận: {ends}.",
             ),
             missing => say!(
                 self,
@@ -53,7 +54,7 @@ impl Words {
             return say!(
                 self,
                 "NOT PROVEN. The file names the key of a hub that you do not trust: {problem}.",
-                "KHÔNG CHỨNG MINH ĐƯỢC. Tệp ghi khóa của một trục không nằm trong danh sách tin cậy của bạn. Chi tiết kỹ \
+                "KHÔNG CHỨNG MINH ĐƯỢC. Tệp ghi khóa của một Trục không nằm trong danh sách tin cậy của bạn. Chi tiết kỹ \
                  thuật (tiếng Anh): {problem}.",
             );
         }
@@ -70,8 +71,8 @@ impl Words {
         match (self.0, place) {
             (Language::En, place) => place.to_string(),
             (_, Place::File) => "cấu trúc tệp".into(),
-            (_, Place::HubKey) => "khóa của trục".into(),
-            (_, Place::Checkpoint) => "điểm kiểm (checkpoint) do trục ký".into(),
+            (_, Place::HubKey) => "khóa của Trục".into(),
+            (_, Place::Checkpoint) => "điểm kiểm (checkpoint) do Trục ký".into(),
             (_, Place::Proof) => "chứng cứ có mặt trong sổ nhật ký".into(),
             (_, Place::Envelope) => "gói văn bản do bên gửi ký".into(),
             (_, Place::Leaf(leaf)) => format!("bản ghi số {leaf} của sổ nhật ký"),
@@ -111,8 +112,8 @@ impl Words {
         say!(
             self,
             "At {at} (Vietnam time, by the hub's clock) the hub {hub} accepted from {sender} the document with the subject \
-             \"{subject}\". SHA-256 of what the sender signed: {digest} (leaf {leaf}).",
-            "Lúc {at} (giờ Việt Nam, theo đồng hồ của trục), trục {hub} đã tiếp nhận từ {sender} văn bản có trích yếu \
+             \"{subject}\". SHA-256 of what the sender signed: {digest} (record {leaf} of the log).",
+            "Lúc {at} (giờ Việt Nam, theo đồng hồ của Trục), Trục {hub} đã tiếp nhận từ {sender} văn bản có trích yếu \
              \"{subject}\". Mã băm SHA-256 của nội dung bên gửi đã ký: {digest} (bản ghi số {leaf}).",
         )
     }
@@ -138,7 +139,8 @@ impl Words {
         proven.manifest.parts.iter().map(part).collect()
     }
 
-    fn signature(&self, signed: &Signed, proven: &Proven) -> String {
+    /// What one signature proves.
+    pub fn signature(&self, signed: &Signed, proven: &Proven) -> String {
         let report = &signed.report;
         let key = hex::encode(&report.key_id);
         if !report.valid {
@@ -153,13 +155,13 @@ impl Words {
         match report.signer_kind() {
             SignerKind::Person => say!(
                 self,
-                "A competent person of {agency} signed it; the key {key} was registered (leaf {leaf}) and valid then.",
+                "A competent person of {agency} signed it; the key {key} was registered (record {leaf}) and valid then.",
                 "Người có thẩm quyền của {agency} đã ký; khóa {key} đã được đăng ký (bản ghi số {leaf}) và có hiệu lực tại \
                  thời điểm đó.",
             ),
             _ => say!(
                 self,
-                "{agency} signed it with its seal; the key {key} was registered (leaf {leaf}) and valid then.",
+                "{agency} signed it with its seal; the key {key} was registered (record {leaf}) and valid then.",
                 "{agency} đã ký bằng con dấu số của cơ quan; khóa {key} đã được đăng ký (bản ghi số {leaf}) và có hiệu lực \
                  tại thời điểm đó.",
             ),
@@ -185,18 +187,19 @@ impl Words {
         }
     }
 
-    fn completeness(&self, proven: &Proven) -> String {
+    /// Whether all recipients are in the file.
+    pub fn completeness(&self, proven: &Proven) -> String {
         let total: u64 = proven.lists.iter().map(|list| list.count).sum();
         let found = proven.recipients.len();
         match proven.missing() {
             0 => say!(
                 self,
                 "The list of recipients is complete: the hub signed that there are {total}, and exactly these are in the file.",
-                "Danh sách cơ quan nhận là đầy đủ: trục đã ký xác nhận có {total} cơ quan nhận, và tệp có đúng các cơ quan đó.",
+                "Danh sách cơ quan nhận là đầy đủ: Trục đã ký xác nhận có {total} cơ quan nhận, và tệp có đúng các cơ quan đó.",
             ),
             _ => say!(
                 self,
-                "The hub signed that there are {total} recipients; {found} of them are in the file.",
+                "The hub signed that there are {total} recipients; only {found} of them are in the file.",
                 "Trục đã ký xác nhận có {total} cơ quan nhận; tệp chỉ có {found} trong số đó.",
             ),
         }
@@ -207,27 +210,28 @@ impl Words {
         if courses.is_empty() {
             return None;
         }
-        let (count, who) = (courses.len(), named(&courses, proven));
+        let (count, who) = (courses.len(), self.named(&courses, proven));
+        let these = recipients(count as u64);
         Some(match end {
             End::TakenOver => say!(
                 self,
-                "{count} recipient(s) took it over, and each signed that with its own key: {who}.",
+                "{these} took it over into their own system and signed for that with their own key: {who}.",
                 "{count} cơ quan nhận đã nhận văn bản vào hệ thống của mình và ký xác nhận bằng khóa của chính mình: {who}.",
             ),
             End::RefusedBySystem => say!(
                 self,
-                "{count} recipient(s) refused it, and each signed the refusal with its own key: {who}.",
+                "{these} refused it and signed the refusal with their own key: {who}.",
                 "{count} cơ quan nhận đã từ chối nhận và ký vào lời từ chối bằng khóa của chính mình: {who}.",
             ),
             End::RefusedByClerk => say!(
                 self,
-                "{count} recipient(s) refused it by a signed status of the clerk (02): {who}.",
+                "{these} refused it by a signed status of the clerk (02): {who}.",
                 "{count} cơ quan nhận đã từ chối tiếp nhận bằng trạng thái 02 do văn thư ký: {who}.",
             ),
             End::Expired => say!(
                 self,
-                "{count} recipient(s) did not take it over by the deadline; the hub recorded it: {who}.",
-                "{count} cơ quan nhận đã không nhận văn bản trước thời hạn; trục đã ghi nhận việc quá hạn: {who}.",
+                "{these} did not take it over by the deadline, which the hub recorded: {who}.",
+                "{count} cơ quan nhận đã không nhận văn bản trước thời hạn; Trục đã ghi nhận việc quá hạn: {who}.",
             ),
             End::Cancelled => say!(
                 self,
@@ -236,20 +240,34 @@ impl Words {
             ),
             End::Waiting => say!(
                 self,
-                "{count} recipient(s) had it at their disposal, and the file holds no answer: {who}.",
+                "{these} had it at their disposal, and the file holds no answer: {who}.",
                 "{count} cơ quan nhận đã có văn bản chờ nhận và tệp không có câu trả lời nào: {who}.",
             ),
         })
     }
 
-    fn mathematics(&self, proven: &Proven) -> String {
+    /// How many recipients came to which end, without their names.
+    pub fn ends_in_short(&self, proven: &Proven) -> Option<String> {
+        let ends = self.ends(proven);
+        let all = say!(
+            self,
+            "Of the recipients, {ends}. Who took it over or refused it signed that with its own key; what was not taken over \
+             in time, the hub recorded.",
+            "Trong các cơ quan nhận: {ends}. Cơ quan đã nhận hoặc từ chối đều ký bằng khóa của chính mình; việc quá hạn do \
+             Trục ghi nhận.",
+        );
+        (!proven.recipients.is_empty()).then_some(all)
+    }
+
+    /// That the records are in the log.
+    pub fn mathematics(&self, proven: &Proven) -> String {
         let (leaves, signatures) = (proven.leaves, proven.signatures_checked);
         let (size, hub) = (proven.checkpoint.size, &proven.checkpoint.origin);
         say!(
             self,
             "All {leaves} records of this file stand in the log of {hub} at its size of {size}, whose head the hub signed; \
              {signatures} signatures were verified anew, with the keys as the directory knew them at that place of the log.",
-            "Toàn bộ {leaves} bản ghi trong tệp đều nằm trong sổ nhật ký của {hub} khi sổ có {size} bản ghi, do trục ký ở \
+            "Toàn bộ {leaves} bản ghi trong tệp đều nằm trong sổ nhật ký của {hub} khi sổ có {size} bản ghi, do Trục ký ở \
              đầu sổ; {signatures} chữ ký đã được kiểm tra lại bằng các khóa mà danh bạ ghi nhận tại đúng vị trí đó của sổ.",
         )
     }
@@ -300,7 +318,7 @@ impl Words {
             say!(
                 self,
                 "That the times are right: they are the word of the hub's clock, no independent time stamp.",
-                "Tính chính xác của thời gian: đó là thời gian theo đồng hồ của trục, không phải dấu thời gian độc lập.",
+                "Tính chính xác của thời gian: đó là thời gian theo đồng hồ của Trục, không phải dấu thời gian độc lập.",
             ),
             say!(
                 self,
@@ -331,16 +349,26 @@ impl Words {
             points.push(say!(
                 self,
                 "Why a recipient did not take it over in time: that it was offered is the hub's word.",
-                "Lý do cơ quan nhận không nhận đúng hạn: việc văn bản đã được chuyển tới là theo lời của trục.",
+                "Lý do cơ quan nhận không nhận đúng hạn: việc văn bản đã được chuyển tới là theo lời của Trục.",
             ));
         }
         points
     }
 
+    /// Who, and when; above some, the table tells that.
+    fn named(&self, courses: &[&Course], proven: &Proven) -> String {
+        if courses.len() > NAMED {
+            return say!(self, "see the list of recipients", "xem danh sách các cơ quan nhận");
+        }
+        let name = |course: &&Course| {
+            format!("{}, {}", agency(course.recipient.as_str(), proven), vietnam_time(course.at))
+        };
+        courses.iter().map(name).collect::<Vec<_>>().join("; ")
+    }
+
     fn document(&self, proven: &Proven) -> String {
         let info = proven.manifest.document.clone().unwrap_or_default();
-        let number =
-            if info.notation.is_empty() { info.number } else { format!("{}/{}", info.number, info.notation) };
+        let number = number(&info);
         let (kind, id) = (info.type_name, &proven.manifest.document_id);
         let sender = agency(&proven.manifest.sender, proven);
         let revision = match proven.manifest.revision {
@@ -382,15 +410,17 @@ fn registered(key_id: &[u8], proven: &Proven) -> u64 {
     key.map_or(0, |key| key.registered)
 }
 
-/// The first ones by name, and when.
-fn named(courses: &[&Course], proven: &Proven) -> String {
-    let name = |course: &&Course| {
-        let at: Timestamp = course.at;
-        format!("{}, {}", agency(course.recipient.as_str(), proven), vietnam_time(at))
-    };
-    let mut text = courses.iter().take(NAMED).map(name).collect::<Vec<_>>().join("; ");
-    if courses.len() > NAMED {
-        text += &format!("; … (+{})", courses.len() - NAMED);
-    }
-    text
+/// Number and notation of a document.
+pub(super) fn number(info: &DocumentInfo) -> String {
+    if info.notation.is_empty() { info.number.clone() } else { format!("{}/{}", info.number, info.notation) }
+}
+
+/// A document in a few words.
+pub(super) fn title(proven: &Proven) -> String {
+    let info = proven.manifest.document.clone().unwrap_or_default();
+    format!("{} {}", info.type_name, number(&info))
+}
+
+fn recipients(count: u64) -> String {
+    if count == 1 { "1 recipient".into() } else { format!("{count} recipients") }
 }

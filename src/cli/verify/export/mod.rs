@@ -6,6 +6,7 @@ mod rows;
 #[cfg(test)]
 mod tests;
 mod words;
+mod xlsx;
 
 use std::{
     fs::File,

@@ -6,10 +6,12 @@ use std::{
     io::{self, BufRead, BufReader, Read},
     path::Path,
     rc::Rc,
+    sync::mpsc::Receiver,
 };
 
 use serde_json::Value;
 
+use super::xlsx;
 use crate::cli::{
     Exit, Failure,
     audit::{
@@ -20,7 +22,7 @@ use crate::cli::{
 };
 
 /// Largest row: 20 cells of what a spreadsheet takes.
-const MAX_ROW: u64 = 1 << 20;
+pub const MAX_ROW: u64 = 1 << 20;
 
 /// One row of a file.
 #[derive(Clone, Debug)]
@@ -55,6 +57,7 @@ pub struct Rows {
 enum Form {
     Csv(csv::Reader<Budget<File>>, Rc<Cell<u64>>),
     Jsonl(BufReader<File>),
+    Xlsx(Receiver<Result<Vec<String>, String>>),
 }
 
 impl Rows {
@@ -65,6 +68,8 @@ impl Rows {
         let ending = path.extension().unwrap_or_default();
         let form = if ending == "jsonl" || (ending != "csv" && first == Some(b'{')) {
             Form::Jsonl(file)
+        } else if ending == "xlsx" || (ending != "csv" && first == Some(b'P')) {
+            Form::Xlsx(xlsx::read(path).map_err(FileError::io(path))?)
         } else {
             csv(path, File::open(path).map_err(FileError::io(path))?)?
         };
@@ -97,6 +102,11 @@ impl Rows {
                 }
                 json(&line)
             }
+            Form::Xlsx(rows) => match rows.recv() {
+                Ok(row) => Some(row.map_err(|problem| Failure::new(Exit::File, problem))?),
+                // The other side is through.
+                Err(_) => return Ok(None),
+            },
         };
         self.number = number;
         Ok(Some(Found::new(number, cells)))
@@ -106,6 +116,7 @@ impl Rows {
     pub fn written(&self, row: &Row) -> Vec<String> {
         match &self.form {
             Form::Csv(..) => row.cells().into_iter().map(sink::inert).collect(),
+            Form::Xlsx(_) => row.cells().into(),
             Form::Jsonl(_) => {
                 serde_json::to_value(row).ok().and_then(|value| object(&value)).unwrap_or_default()
             }
@@ -140,9 +151,11 @@ fn cell(value: &Value) -> String {
 }
 
 /// A reader that gives so many bytes, until it is allowed more: an open quote must not fill the memory.
-struct Budget<R> {
-    inner: R,
-    left: Rc<Cell<u64>>,
+pub struct Budget<R> {
+    /// Gives the bytes.
+    pub inner: R,
+    /// How many more it may give.
+    pub left: Rc<Cell<u64>>,
 }
 
 impl<R: Read> Read for Budget<R> {

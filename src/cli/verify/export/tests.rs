@@ -62,7 +62,9 @@ fn kinds(path: &Path) -> Vec<Named> {
 
 #[test]
 fn an_untouched_export_is_proven_in_both_languages() {
-    for (format, name) in [(Format::Csv, "rows.csv"), (Format::Jsonl, "rows.jsonl")] {
+    for (format, name) in
+        [(Format::Csv, "rows.csv"), (Format::Jsonl, "rows.jsonl"), (Format::Xlsx, "rows.xlsx")]
+    {
         let (_dir, path) = exported(format, name);
         let said = answer(&path);
         assert_eq!((said.verdict, said.ok), (Verdict::Proven, true), "{}", said.to_text());
@@ -134,10 +136,12 @@ fn an_altered_value_is_shown_with_what_the_log_says() {
 /// Also where only the form changed, which the digest at the end of the proof tells.
 #[test]
 fn every_flipped_bit_of_a_file_is_noticed() {
-    for (format, name) in [(Format::Csv, "rows.csv"), (Format::Jsonl, "rows.jsonl")] {
+    for (format, name, step) in
+        [(Format::Csv, "rows.csv", 41), (Format::Jsonl, "rows.jsonl", 41), (Format::Xlsx, "rows.xlsx", 101)]
+    {
         let (_dir, path) = exported(format, name);
         let bytes = fs::read(&path).unwrap();
-        for at in (0..bytes.len()).step_by(41) {
+        for at in (0..bytes.len()).step_by(step) {
             let mut bent = bytes.clone();
             bent[at] ^= 1 << (at % 8);
             fs::write(&path, &bent).unwrap();
@@ -189,4 +193,45 @@ fn an_open_quote_does_not_fill_the_memory() {
     fs::write(&path, format!("{first}\n0,\"{}", "x\n".repeat(1 << 20))).unwrap();
     let failure = check(&path, &path.with_added_extension(PROOF), &how(Language::En), &row_bar(0));
     assert_eq!(failure.err().map(|failure| failure.exit), Some(Exit::File));
+}
+
+/// A workbook as another program would save it: packed anew, a row left out, a letter told by its number.
+#[test]
+fn rows_of_a_workbook_are_compared_cell_by_cell() {
+    let (_dir, path) = exported(Format::Xlsx, "rows.xlsx");
+    let other = |edit: &dyn Fn(String) -> String| {
+        let mut old = zip::ZipArchive::new(File::open(&path).unwrap()).unwrap();
+        let mut new = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+        for at in 0..old.len() {
+            let mut entry = old.by_index(at).unwrap();
+            let name = entry.name().unwrap().into_owned();
+            let mut bytes = Vec::new();
+            entry.read_to_end(&mut bytes).unwrap();
+            if name == "xl/worksheets/sheet2.xml" {
+                bytes = edit(String::from_utf8(bytes).unwrap()).into_bytes();
+            }
+            new.start_file(name, zip::write::SimpleFileOptions::default()).unwrap();
+            std::io::Write::write_all(&mut new, &bytes).unwrap();
+        }
+        let bytes = new.finish().unwrap().into_inner();
+        let bent = path.with_file_name("bent.xlsx");
+        fs::write(&bent, bytes).unwrap();
+        fs::copy(path.with_added_extension(PROOF), bent.with_added_extension(PROOF)).unwrap();
+        bent
+    };
+    assert_eq!(kinds(&other(&|sheet| sheet + "\n")), [(Kind::OtherForm, None, None, None)]);
+    let altered = kinds(&other(&|sheet| sheet.replacen("phòng chống lũ", "phòng chống b&#227;o", 1)));
+    assert_eq!((altered.len(), altered[0].0, altered[0].3), (1, Kind::RowAltered, Some("subject")));
+    let dropped = kinds(&other(&|sheet| {
+        let at = sheet.find("<row r=\"5\"").unwrap();
+        let end = at + sheet[at..].find("</row>").unwrap() + "</row>".len();
+        format!("{}<row r=\"5\"/>{}", &sheet[..at], &sheet[end..])
+    }));
+    assert_eq!(dropped, [(Kind::RowLeftOut, None, Some(3), None)]);
+    for broken in ["<row", "</sheetData>"] {
+        let bent = other(&|sheet| sheet[..sheet.rfind(broken).unwrap() + 3].to_owned());
+        let how = how(Language::En);
+        let checked = check(&bent, &bent.with_added_extension(PROOF), &how, &row_bar(0));
+        assert!(checked.map_or(true, |outcome| !Answer::of(&bent, outcome, how.language).ok), "{broken}");
+    }
 }

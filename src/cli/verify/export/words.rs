@@ -86,8 +86,8 @@ impl Words {
         match (self.0, place) {
             (Language::En, place) => place.to_string(),
             (_, Place::File) => "cấu trúc tệp chứng minh".into(),
-            (_, Place::HubKey) => "khóa của trục".into(),
-            (_, Place::Checkpoint) => "điểm kiểm (checkpoint) do trục ký".into(),
+            (_, Place::HubKey) => "khóa của Trục".into(),
+            (_, Place::Checkpoint) => "điểm kiểm (checkpoint) do Trục ký".into(),
             (_, Place::Head) => "phần đầu của tệp chứng minh".into(),
             (_, Place::Leaf(leaf)) => format!("bản ghi số {leaf} của sổ nhật ký"),
             (_, Place::Root) => "cây băm của sổ nhật ký".into(),
@@ -147,7 +147,7 @@ impl Words {
                 "Number, notation, date, type, subject and urgency are those of the manifest whose SHA-256 the leaf names; \
                  the legal value is the hub's verdict in the acceptance, which is in the same tree.",
                 "Số, ký hiệu, ngày, loại, trích yếu và độ khẩn lấy từ bản kê có mã băm SHA-256 mà bản ghi nêu; giá trị pháp lý \
-                 lấy từ kết luận của trục khi tiếp nhận, nằm trong cùng cây băm.",
+                 lấy từ kết luận của Trục khi tiếp nhận, nằm trong cùng cây băm.",
             ),
         ];
         if proven.nothing_left_out() {
@@ -179,7 +179,7 @@ impl Words {
             points.push(say!(
                 self,
                 "Whether {undecided} leaves answer the question: the hub did not tell what their document says.",
-                "Việc {undecided} bản ghi có khớp điều kiện tìm hay không: trục không cung cấp nội dung của văn bản liên quan.",
+                "Việc {undecided} bản ghi có khớp điều kiện tìm hay không: Trục không cung cấp nội dung của văn bản liên quan.",
             ));
         }
         if proven.without_document > 0 {
@@ -187,7 +187,7 @@ impl Words {
             points.push(say!(
                 self,
                 "What the document of {without} rows says: the hub does not keep its envelope, so the columns are empty.",
-                "Thông tin văn bản của {without} dòng: trục không còn lưu gói văn bản nên các cột này để trống.",
+                "Thông tin văn bản của {without} dòng: Trục không còn lưu gói văn bản nên các cột này để trống.",
             ));
         }
         if proven.sets > 0 {
@@ -203,7 +203,7 @@ impl Words {
             self,
             "What happened after leaf {last}; that the times are right: they are the word of the hub's clock; that {hub} \
              shows everybody the same log: compare its checkpoints with what others hold.",
-            "Những gì xảy ra sau bản ghi số {last}; tính chính xác của thời gian (theo đồng hồ của trục); việc {hub} cho mọi \
+            "Những gì xảy ra sau bản ghi số {last}; tính chính xác của thời gian (theo đồng hồ của Trục); việc {hub} cho mọi \
              người xem cùng một sổ nhật ký (cần đối chiếu điểm kiểm với bên khác).",
         ));
         points

@@ -52,6 +52,12 @@ impl Actions {
         let Some(mut delivery) = draft.delivery(spot.document, &recipient)? else { return Ok(false) };
         let own = delivery.held_by_plus_one == record.id + 1;
         let moves = match record.action_phase() {
+            // Contents that were erased can't be sent again.
+            ActionPhase::Applying
+                if record.action_kind() == ActionKind::Resend && draft.erasure(spot.document)?.is_some() =>
+            {
+                false
+            }
             ActionPhase::Applying => {
                 let to_end = is_held_to_end(&delivery, |id| self.kind_of(id));
                 takes(record.action_kind(), &delivery, to_end) && !own

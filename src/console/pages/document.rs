@@ -1,0 +1,351 @@
+//! One document.
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::{
+    extract::{Query, State},
+    response::Response,
+};
+use prost::Message;
+use serde::Deserialize;
+
+use crate::{
+    console::{
+        Desk, format,
+        labels::{self, Tone},
+        page::{Page, render},
+        people::Who,
+        picture::{MAX_ROWS, Timeline},
+        trouble::Trouble,
+        visitor::Signed,
+        words::Lang,
+    },
+    domain::{
+        directory::Directory,
+        reason::{ReasonCode, entry},
+    },
+    edge::caller::Role,
+    proto::{
+        EventKind, Evidence, EvidenceRow, GetTimelineRequest, GetTimelineResponse, LegalValue, Receipt,
+        RecipientState, SearchFilter, SearchRequest, TransportState, WhyRecipient, WhyRequest, WhyResponse,
+        WhyTotals,
+    },
+};
+
+/// Events of a page.
+const EVENTS: u32 = 200;
+
+/// Which document.
+#[derive(Clone, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Asked {
+    pub id: String,
+    pub sender: String,
+    pub revision: u64,
+    /// Page of events.
+    events: String,
+    /// First recipient of the page.
+    skip: usize,
+}
+
+#[derive(Template)]
+#[template(path = "document.html")]
+struct DocumentPage<'a> {
+    page: Page<'a>,
+    head: Head,
+    roll: Vec<(String, &'static str, Tone)>,
+    told: String,
+    why: Vec<WhyRow>,
+    act: Option<String>,
+    picture: Timeline,
+    recipients: Vec<RecipientRow>,
+    shown: String,
+    more_recipients: Option<String>,
+    first_recipients: Option<String>,
+    events: Vec<EventRow>,
+    more_events: Option<String>,
+    bundle: String,
+    bundle_name: String,
+}
+
+/// What the document says of itself.
+struct Head {
+    title: String,
+    subject: String,
+    kind: String,
+    date: String,
+    urgency: (&'static str, Tone),
+    sender: Who,
+    id: String,
+    revision: u64,
+    accepted: String,
+    digest: String,
+    legal: &'static str,
+}
+
+struct RecipientRow {
+    who: Who,
+    state: &'static str,
+    tone: Tone,
+    status: String,
+    pending: bool,
+    attempts: u32,
+    next: String,
+    deadline: String,
+}
+
+/// Why one recipient does not have it.
+struct WhyRow {
+    who: Who,
+    says: String,
+    owner: &'static str,
+    since: String,
+    next: String,
+    help: String,
+    act: String,
+}
+
+struct EventRow {
+    index: u64,
+    at: String,
+    at_machine: String,
+    event: &'static str,
+    tone: Tone,
+    about: Vec<Who>,
+    status: String,
+    reasons: Vec<(String, String, &'static str)>,
+    receipt: String,
+}
+
+/// `GET /document`
+pub(crate) async fn page(
+    State(desk): State<Arc<Desk>>,
+    signed: Signed,
+    Query(asked): Query<Asked>,
+) -> Result<Response, Trouble> {
+    let reader = signed.caller.reader()?;
+    let lang = signed.visitor.lang;
+    let directory = desk.hub.directory();
+    let timeline = desk.hub.read_timeline(&reader, asked.first_page()).await?;
+    let here = Asked { sender: timeline.sender.clone(), ..asked.clone() };
+    let events = match asked.events.as_str() {
+        "" => (timeline.events.clone(), timeline.next_page_token.clone()),
+        _ => {
+            let more = desk.hub.read_timeline(&reader, asked.page()).await?;
+            (more.events, more.next_page_token)
+        }
+    };
+    let why = why(&desk, &signed, &here).await?;
+    let row = desk.hub.search(&reader, here.acceptance()).await?.rows.into_iter().next().unwrap_or_default();
+    let mut states: Vec<&RecipientState> = timeline.recipients.iter().collect();
+    // What needs somebody's attention stands first.
+    states.sort_by_key(|state| (attention(state.transport()), state.recipient.clone()));
+    let shown: Vec<_> = states.iter().skip(asked.skip).take(MAX_ROWS).copied().collect();
+    let decoded: Vec<Evidence> = timeline.events.iter().filter_map(evidence).collect();
+    let picture = Timeline::draw(lang, &directory, timeline.accepted_at_us, &decoded, &shown);
+    let head = head(lang, &directory, &timeline, &row);
+    let title = head.title.clone();
+    Ok(render(&DocumentPage {
+        page: Page::new(&signed.visitor, &title, "/documents"),
+        roll: roll(lang, &timeline),
+        told: why.as_ref().and_then(|why| why.totals).map_or_else(String::new, |totals| told(lang, &totals)),
+        why: why
+            .iter()
+            .flat_map(|why| &why.recipients)
+            .map(|one| why_row(lang, &directory, &here, one))
+            .collect(),
+        act: matches!(signed.caller.identity.role, Role::Operator(_)).then(|| here.act(lang, "")),
+        picture,
+        recipients: shown.iter().map(|state| recipient(lang, &directory, state)).collect(),
+        shown: format!(
+            "{}–{} / {}",
+            format::number(lang, (asked.skip + 1).min(states.len()) as u64),
+            format::number(lang, (asked.skip + shown.len()) as u64),
+            format::number(lang, timeline.recipient_count)
+        ),
+        more_recipients: (asked.skip + shown.len() < states.len())
+            .then(|| here.path(lang, "", asked.skip + shown.len())),
+        first_recipients: (asked.skip > 0).then(|| here.path(lang, "", 0)),
+        events: events.0.iter().filter_map(|receipt| event_row(lang, &directory, &here, receipt)).collect(),
+        more_events: Some(&events.1)
+            .filter(|token| !token.is_empty())
+            .map(|token| here.path(lang, token, asked.skip)),
+        bundle: here.file(lang, "bundle"),
+        bundle_name: super::files::bundle_name(&title),
+        head,
+    }))
+}
+
+/// Why it waits; for those who may see queues.
+async fn why(desk: &Arc<Desk>, signed: &Signed, here: &Asked) -> Result<Option<WhyResponse>, Trouble> {
+    if signed.caller.require_watcher().is_err() {
+        return Ok(None);
+    }
+    let request = WhyRequest {
+        document_id: here.id.clone(),
+        sender: here.sender.clone(),
+        revision: here.revision,
+        page_size: MAX_ROWS as u32,
+        ..WhyRequest::default()
+    };
+    Ok(Some(desk.hub.why(request).await?))
+}
+
+/// "61 / 63 recipients have it; missing 2".
+fn told(lang: Lang, totals: &WhyTotals) -> String {
+    let words = lang.words();
+    let number = |value| format::number(lang, value);
+    let missing = totals.recipients.saturating_sub(totals.delivered);
+    let have = format!("{} / {} {}", number(totals.delivered), number(totals.recipients), words.delivered_of);
+    if missing == 0 { have } else { format!("{have}; {} {}", words.why_missing, number(missing)) }
+}
+
+fn why_row(lang: Lang, directory: &Directory, here: &Asked, one: &WhyRecipient) -> WhyRow {
+    WhyRow {
+        who: Who::of(lang, directory, &one.recipient),
+        says: lang.pick(&one.says_vi, &one.says_en).clone(),
+        owner: labels::owner(lang, one.owner()),
+        since: format::moment(lang, one.since_us),
+        next: format::moment(lang, one.next_us),
+        help: lang.pick(&one.help_vi, &one.help_en).clone(),
+        act: here.act(lang, &one.recipient),
+    }
+}
+
+impl Asked {
+    /// Form of an action on this document, or on one recipient of it.
+    fn act(&self, lang: Lang, recipient: &str) -> String {
+        let path = self.path(lang, "", 0).replacen("/document?", "/act?", 1);
+        if recipient.is_empty() { path } else { format!("{path}&agency={}", format::url(recipient)) }
+    }
+
+    fn first_page(&self) -> GetTimelineRequest {
+        GetTimelineRequest {
+            document_id: self.id.clone(),
+            sender: self.sender.clone(),
+            revision: self.revision,
+            page_token: String::new(),
+            page_size: EVENTS,
+        }
+    }
+
+    fn page(&self) -> GetTimelineRequest {
+        GetTimelineRequest { page_token: self.events.clone(), ..self.first_page() }
+    }
+
+    /// The leaf of its acceptance, which says what it is about.
+    fn acceptance(&self) -> SearchRequest {
+        let filter = SearchFilter {
+            document_id: self.id.clone(),
+            sender: self.sender.clone(),
+            events: vec![EventKind::SubmissionAcceptance.into()],
+            ..SearchFilter::default()
+        };
+        SearchRequest { filter: Some(filter), page_size: 1, ..SearchRequest::default() }
+    }
+
+    fn path(&self, lang: Lang, events: &str, skip: usize) -> String {
+        let mut path = super::documents::path(lang, &self.id, &self.sender, self.revision);
+        if !events.is_empty() {
+            path += &format!("&events={}", format::url(events));
+        }
+        if skip > 0 {
+            path += &format!("&skip={skip}");
+        }
+        path
+    }
+
+    fn file(&self, lang: Lang, kind: &str) -> String {
+        self.path(lang, "", 0).replacen("/document?", &format!("/document/{kind}?"), 1)
+    }
+}
+
+fn attention(state: TransportState) -> u8 {
+    match state {
+        TransportState::Expired | TransportState::Refused => 0,
+        TransportState::Scheduled | TransportState::Ready => 1,
+        _ => 2,
+    }
+}
+
+fn evidence(receipt: &Receipt) -> Option<Evidence> {
+    Evidence::decode(receipt.evidence.clone()).ok()
+}
+
+fn head(lang: Lang, directory: &Directory, timeline: &GetTimelineResponse, row: &EvidenceRow) -> Head {
+    let words = lang.words();
+    let number = [row.number.as_str(), row.notation.as_str()];
+    let number = number.into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join("/");
+    Head {
+        title: if number.is_empty() { timeline.document_id.clone() } else { number },
+        subject: row.subject.clone(),
+        kind: row.type_name.clone(),
+        date: row.promulgation_date.clone(),
+        urgency: labels::urgency(lang, row.urgency),
+        sender: Who::of(lang, directory, &timeline.sender),
+        id: timeline.document_id.clone(),
+        revision: timeline.revision,
+        accepted: format::moment(lang, timeline.accepted_at_us),
+        digest: hex::encode(&timeline.manifest_sha256),
+        legal: match row.legal_value() {
+            LegalValue::Original => words.legal_original,
+            LegalValue::Information => words.legal_information,
+            LegalValue::Unspecified => words.unknown,
+        },
+    }
+}
+
+/// "61 of 63 handed over, 2 waiting".
+fn roll(lang: Lang, timeline: &GetTimelineResponse) -> Vec<(String, &'static str, Tone)> {
+    let words = lang.words();
+    let count = |wanted: &[TransportState]| {
+        timeline.recipients.iter().filter(|state| wanted.contains(&state.transport())).count() as u64
+    };
+    use TransportState as T;
+    // Above a thousand recipients the states of the rest are not told here: they are no part of these numbers.
+    let groups = [
+        (count(&[T::HandedOver]), words.roll_handed, Tone::Good),
+        (count(&[T::Scheduled, T::Ready]), words.roll_waiting, Tone::Waits),
+        (count(&[T::Refused]), words.roll_refused, Tone::Bad),
+        (count(&[T::Expired]), words.roll_expired, Tone::Bad),
+        (count(&[T::Cancelled]), words.roll_cancelled, Tone::Plain),
+    ];
+    let some = groups.into_iter().filter(|(count, _, _)| *count > 0);
+    some.map(|(count, name, tone)| (format::number(lang, count), name, tone)).collect()
+}
+
+fn recipient(lang: Lang, directory: &Directory, state: &RecipientState) -> RecipientRow {
+    let (name, tone) = labels::transport(lang, state.transport());
+    RecipientRow {
+        who: Who::of(lang, directory, &state.recipient),
+        state: name,
+        tone,
+        status: labels::status(lang, state.status_code),
+        pending: state.change_pending,
+        attempts: state.attempts,
+        next: format::moment(lang, state.next_attempt_us),
+        deadline: format::moment(lang, state.delivery_deadline_us),
+    }
+}
+
+fn event_row(lang: Lang, directory: &Directory, here: &Asked, receipt: &Receipt) -> Option<EventRow> {
+    let evidence = evidence(receipt)?;
+    let event = evidence.event();
+    let reason = |reason: &crate::proto::Reason| {
+        let code = ReasonCode::try_from(reason.code).unwrap_or_default();
+        let help = entry(code);
+        (code.as_str_name().to_owned(), reason.detail.clone(), lang.pick(help.help_vi, help.help_en))
+    };
+    Some(EventRow {
+        index: receipt.index,
+        at: format::moment(lang, evidence.event_time_us),
+        at_machine: format::machine(evidence.event_time_us),
+        event: labels::event(lang, event),
+        tone: labels::event_tone(event),
+        about: evidence.recipients.iter().map(|party| Who::of(lang, directory, &party.agency)).collect(),
+        status: labels::status(lang, evidence.status_code),
+        reasons: evidence.reasons.iter().map(reason).collect(),
+        receipt: format!("{}&leaf={}", here.file(lang, "receipt"), receipt.index),
+    })
+}
