@@ -13,6 +13,8 @@ use crate::{
 pub struct Told {
     leaf: u64,
     event: EventKind,
+    /// Of a test document: followed, but not counted.
+    test: bool,
     at: Timestamp,
     /// When its document was accepted, in microseconds; 0 where it has none.
     accepted_us: i64,
@@ -30,6 +32,7 @@ impl Parts {
         Told {
             leaf,
             event: evidence.event(),
+            test: evidence.test,
             at: Timestamp(evidence.event_time_us),
             accepted_us: evidence.submission_time_us,
             followed: followed.flatten(),
@@ -51,11 +54,13 @@ impl Parts {
         let meters = &self.meters;
         meters.commits.took(took);
         meters.commit_leaves.observe(commit.leaves.len() as u64);
-        meters.documents.add(commit.documents.len() as u64);
+        meters.documents.add(commit.documents.iter().filter(|document| !document.test).count() as u64);
         meters.body_bytes.add(commit.bodies.iter().map(|body| body.size).sum());
         for told in told {
-            meters.event(told.event);
-            if told.event == EventKind::ContentHandover && told.accepted_us > 0 {
+            if !told.test {
+                meters.event(told.event);
+            }
+            if !told.test && told.event == EventKind::ContentHandover && told.accepted_us > 0 {
                 let us = told.at.0.saturating_sub(told.accepted_us);
                 meters.handovers.observe(u64::try_from(us).unwrap_or(0));
             }
