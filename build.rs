@@ -19,8 +19,8 @@ const FILES: &[&str] = &[
     "truc/v1/presence.proto",
     "truc/v1/flows.proto",
     "truc/v1/operator.proto",
-    "truc/v1/console.proto",
     "truc/v1/retention.proto",
+    "truc/v1/integrity.proto",
     "truc/v1/console.proto",
 ];
 

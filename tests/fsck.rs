@@ -13,7 +13,7 @@ use truc::{
             check::{self, Finding, Severity, What},
         },
     },
-    tlog::note::Signer,
+    tlog::{keys::LogKeys, note::Signer},
 };
 
 /// Numbers that look random and are the same in every run.
@@ -124,6 +124,71 @@ fn every_flipped_byte_of_a_body_is_found_with_the_documents_that_need_it() {
             }
         }
     }
+}
+
+/// One whole round, in small steps.
+fn scrub(store: &Embedded) -> Vec<Finding> {
+    let (keys, mut findings) = (LogKeys::from(folder::verifier()), Vec::new());
+    for step in 0..10_000 {
+        let step_done = store.scrub(Some(&keys), 256, &mut |finding| findings.push(finding));
+        if step_done.unwrap_or_else(|error| panic!("step {step}: {error}")).ended {
+            return findings;
+        }
+    }
+    panic!("it does not end");
+}
+
+#[test]
+fn the_scrub_of_a_running_store_names_what_the_check_of_a_closed_one_names() {
+    let made = folder::made();
+    let folder = copy();
+    assert_eq!(scrub(&folder.open().expect("opens").store), []);
+    for file in made.files(|kind| matches!(kind, Kind::Pack | Kind::Body)) {
+        let edges: Vec<u64> = made.bodies.iter().flat_map(|body| body.edges_in(&file)).collect();
+        for at in thin(edges, 8) {
+            let expected = folder.check_flipped(&file, at);
+            let store = folder.open().expect("opens").store;
+            flip(&folder.path(&file), at);
+            assert_eq!(scrub(&store), expected, "{file:?} {at}");
+            flip(&folder.path(&file), at);
+            assert_eq!(scrub(&store), [], "what is good again is told no more");
+        }
+    }
+    let segments = made.segments();
+    let frames = segments.iter().flat_map(|segment| segment.frames.iter().map(move |frame| (segment, frame)));
+    let frames: Vec<_> = frames.filter(|(_, frame)| !frame.last).collect();
+    for (segment, frame) in frames.iter().step_by(frames.len() / 8) {
+        let store = folder.open().expect("opens").store;
+        flip(&folder.path(&segment.path), frame.start + 70);
+        let found = scrub(&store);
+        let place = format!("segment {} offset {}, frame {}", segment.number, frame.start, frame.seq);
+        let damage = found.iter().find(|finding| finding.what == What::JournalFrame).expect("found");
+        assert_eq!((damage.severity, &damage.place), (Severity::Loss, &place));
+        flip(&folder.path(&segment.path), frame.start + 70);
+        assert_eq!(scrub(&store), []);
+    }
+}
+
+#[test]
+fn the_scrub_writes_wrong_records_of_arrays_again_and_goes_on_after_a_restart() {
+    let folder = copy();
+    let store = folder.open().expect("opens").store;
+    for array in ["history/leaves", "history/nodes"] {
+        flip(&folder.dir().join(array), 100);
+    }
+    let found = scrub(&store);
+    let places: Vec<_> = found.iter().map(|finding| (finding.severity, finding.place.as_str())).collect();
+    let mended = [(Severity::Rebuildable, "history/leaves"), (Severity::Rebuildable, "history/nodes")];
+    assert_eq!(places, mended);
+    assert_eq!(scrub(&store), []);
+    let first = store.scrub(None, 256, &mut |finding| panic!("{finding:?}")).expect("a step");
+    assert!(!first.ended && first.frames > 0);
+    drop(store);
+    let store = folder.open().expect("opens").store;
+    let second = store.scrub(None, 256, &mut |finding| panic!("{finding:?}")).expect("a step");
+    assert!(second.frames > first.frames, "{first:?} {second:?}");
+    drop(store);
+    assert_eq!(folder.check().1, []);
 }
 
 #[test]

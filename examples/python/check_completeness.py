@@ -13,7 +13,7 @@ import sys
 from datetime import date, timedelta
 from pathlib import Path
 
-from verify_docproof import Message, base64_exact, open_checkpoint, several_root, sha256, varint
+from verify_docproof import Key, Message, open_checkpoint, several_root, sha256, varint
 
 MAGIC = b"truc completeness v1\n"
 ACCEPTANCE, REJECTED, CONSIGNMENT, HANDOVER, EXPIRED, REFUSED, DIGEST, CANCELLED = 1, 2, 3, 5, 6, 8, 74, 79
@@ -166,7 +166,7 @@ class Check:
         if key not in trusted:
             raise NotProven("hub_key", "the file names a key that is not trusted")
         try:
-            self.origin, self.size, self.root = open_checkpoint(note, key)
+            self.origin, self.size, self.root = open_checkpoint(note, Key(key))
         except Exception as error:
             raise NotProven("checkpoint", str(error)) from None
         if not self.agency or self.first > self.last:
@@ -419,7 +419,7 @@ def main():
     lines = (line.strip() for line in arguments.trust.read_text().splitlines())
     trusted = [line for line in lines if line and not line.startswith("#")]
     for key in trusted:
-        base64_exact(key.split("+", 2)[2])
+        Key(key)
     try:
         checked, gaps = check(arguments.file.read_bytes(), trusted)
     except NotProven as fault:

@@ -24,9 +24,11 @@ MANIFEST, ADDRESSING, RECEIPT, STATUS = (
 )
 ACCEPTANCE, CONSIGNMENT, HANDOVER, HANDOVER_FAILURE, REGISTERED, REJECTION = 1, 3, 5, 6, 7, 8
 BUSINESS, PARKED, RECALL, DIRECTORY, RECORDED = 64, 65, 66, 68, 69
+ERASED, HOLD = 72, 73
+ATTACHMENTS, ALL = 1, 2
 HELD, RELEASED, CANCELLED = 77, 78, 79
 LOG_KEY_CHANGE = 75
-EVENTS = {*range(1, 15), *range(64, 72), HELD, RELEASED, CANCELLED}
+EVENTS = {*range(1, 15), *range(64, 72), ERASED, HOLD, HELD, RELEASED, CANCELLED}
 UNKNOWN_KEY, BAD_SIGNATURE, KEY_REVOKED, KEY_NOT_VALID, UNSUPPORTED, DUPLICATE = 15, 16, 17, 18, 19, 32
 AGENCY_SEAL, PERSON = 1, 2
 
@@ -281,13 +283,15 @@ class Envelope:
         inner = {1: bytes, 2: "choice", 3: "choice", 4: "choice"} if canonical else None
         message = Message(data, shape)
         self.type, self.payload, self.signatures = message.text(1), message.bytes(2), []
+        self.data = data
         for signature in message.all(3):
             signature = Message(signature, inner)
             kind = next((number for number in (2, 3, 4) if signature.all(number)), 0)
             self.signatures.append((signature.bytes(1), kind, signature.bytes(kind) if kind else b""))
 
     def __eq__(self, other):
-        return vars(self) == vars(other)
+        mine, other = ((one.type, one.payload, one.signatures) for one in (self, other))
+        return mine == other
 
 
 def check_counters(counters, kind, index):
@@ -326,6 +330,7 @@ class Event:
         self.rules, self.as_of, self.legal = verdict.int(1), verdict.int(2), verdict.int(4)
         reports = map(Message, verdict.all(3))
         self.reports = [(r.bytes(1), bool(r.int(2)), r.int(3), r.int(4), r.text(5)) for r in reports]
+        self.erasure, self.hold = message.message(30), message.message(31)
         if self.speech and sha256(self.speech.payload) != message.bytes(22):
             raise ValueError("the signed message inside has another digest")
         if message.all(35):
@@ -439,10 +444,14 @@ class Reader:
         self.origin, self.lists, self.courses, self.speeches = origin, [], {}, []
         self.redirects = {}
         first = (event for event in events if event.kind == ACCEPTANCE and event.speech is None)
-        self.first = next(first, None)
-        self.check_envelope(envelope)
-        self.manifest = Message(envelope.payload)
-        self.speeches.append((self.first, envelope, MANIFEST, self.first.sender))
+        self.first, self.envelope, self.erased = next(first, None), envelope, []
+        if envelope is None:
+            self.operation = self.operation_of_the_erased(events)
+        else:
+            self.check_envelope(envelope)
+            self.manifest = Message(envelope.payload)
+            self.operation = self.manifest.int(13)
+            self.speeches.append((self.first, envelope, MANIFEST, self.first.sender))
         for event in events:
             try:
                 self.take(event)
@@ -464,6 +473,31 @@ class Reader:
         if not agrees:
             raise NotProven("envelope", "not the envelope that the hub accepted")
 
+    def operation_of_the_erased(self, events):
+        """Without the envelope the log has to say that it was erased; it also says what the manifest's operation was."""
+        for event in events:
+            if self.first is not None and event.kind == ERASED and event.erasure.int(1) == ALL:
+                self.check_erasure(event)
+                return event.erasure.int(7)
+        raise NotProven("envelope", "missing, and no evidence says that it was erased")
+
+    def of_document(self, event):
+        if event.recipients or event.speech or event.previous != self.first.hash:
+            raise ValueError("not about the document as a whole, after its acceptance")
+
+    def check_erasure(self, event):
+        self.of_document(event)
+        said = event.erasure
+        scope, parts, whole = said.int(1), said.all(2), said.bytes(3)
+        sizes = {len(part) for part in parts} <= {32}
+        if not sizes or (scope, len(whole)) not in ((ATTACHMENTS, 0), (ALL, 32)):
+            raise ValueError("does not say what was erased")
+        if self.envelope is None:
+            return
+        named = [Message(part).bytes(4) for part in self.manifest.all(11)]
+        if parts != named or said.int(7) != self.manifest.int(13) or (whole and whole != sha256(self.envelope.data)):
+            raise ValueError("other contents than the document has")
+
     def take(self, event):
         if event.kind == DIRECTORY:
             return
@@ -476,6 +510,11 @@ class Reader:
                 self.added(event)
         elif event.kind == CONSIGNMENT:
             self.consigned(event)
+        elif event.kind == ERASED:
+            self.check_erasure(event)
+            self.erased.append(event)
+        elif event.kind == HOLD:
+            self.of_document(event)
         elif event.kind != PARKED:
             (recipient,) = event.recipients
             if recipient not in self.courses:
@@ -494,7 +533,7 @@ class Reader:
         self.speeches.append((event, event.speech, ADDRESSING, event.sender))
 
     def consigned(self, event):
-        course = Course(event, self.manifest.int(13) in (1, 2))
+        course = Course(event, self.operation in (1, 2))
         listed = any(course.list == given.hash for given in self.lists)
         if course.recipient in self.courses or not (listed or self.redirects.get(course.list) == course.recipient):
             raise ValueError("a second consignment, or one without its acceptance")
@@ -602,7 +641,7 @@ def read_file(data):
     if len(file.all(3)) > 1:
         raise ValueError("two envelopes")
     leaves = [Message(leaf, {1: int, 2: bytes, 3: bytes}) for leaf in file.all(4)]
-    envelope = Envelope(file.bytes(3), canonical=True)
+    envelope = Envelope(file.bytes(3), canonical=True) if file.all(3) else None
     leaves = [(leaf.int(1), leaf.bytes(2), leaf.bytes(3)) for leaf in leaves]
     return file.text(1), file.text(2), envelope, leaves, file.all(5), file.text(20), file.all(21)
 
@@ -654,6 +693,11 @@ def verify(data, trusted):
         "cosigned_in_the_name_of": witnesses,
         "signed_messages": messages,
         "missing": reader.missing(),
+        "erased": [
+            {"leaf": event.index, "policy": event.erasure.text(5), "envelope_sha256": event.erasure.bytes(3).hex() or None,
+             "parts_sha256": [part.hex() for part in event.erasure.all(2)]}
+            for event in reader.erased
+        ],
         "recipients": [
             {"recipient": who, "end": recipients[who].end, "status_code": recipients[who].code,
              "reason": recipients[who].reason}

@@ -16,6 +16,7 @@ pub mod files;
 pub mod flows;
 pub mod fsck;
 pub mod hub_process;
+pub mod integrity;
 pub mod keygen;
 pub mod log;
 mod moment;
@@ -101,6 +102,8 @@ commands! {
     Verify => verify,
     Directory => directory,
     Overview => overview,
+    Retention => retention,
+    Integrity => integrity,
     Console => console,
     Why => why,
     Queue => queue,
@@ -110,7 +113,6 @@ commands! {
     Contacts => contacts,
     Flows => flows,
     Ping => ping,
-    Retention => retention,
     Witnesses => witnesses,
     Keygen => keygen,
     Log => log,

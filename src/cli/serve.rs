@@ -264,7 +264,7 @@ pub async fn build(config: &Config, file: &Path, clock: Clock) -> Result<(Arc<Hu
         config.log.key.display()
     );
     let settings = settings(config)?;
-    let retention = retention(config);
+    let (retention, scrub_rate) = (retention(config), config.scrub.rate);
     let history_dir = store_options(config).history_dir();
     let config = config.clone();
     let opened = tokio::task::spawn_blocking(move || open_store(&config)).await;
@@ -287,8 +287,9 @@ pub async fn build(config: &Config, file: &Path, clock: Clock) -> Result<(Arc<Hu
     let following = following.map_err(|error| Failure::new(Exit::File, error))?;
     following.map_err(|error| Failure::new(Exit::File, error).with_help(DAMAGED))?;
     hub.keep_days();
-    hub.count_flows().map_err(|error| Failure::new(Exit::File, error))?;
     hub.retain(retention);
+    hub.scrub_at(scrub_rate);
+    hub.count_flows().map_err(|error| Failure::new(Exit::File, error))?;
     let leaves = hub.size();
     Ok((hub, Started { leaves, replayed: opened.replayed, rebuilt: opened.rebuilt }))
 }

@@ -38,8 +38,9 @@ use tonic::transport::Channel;
 use crate::rpc::{
     audit_service_client::AuditServiceClient, console_service_client::ConsoleServiceClient,
     delivery_service_client::DeliveryServiceClient, directory_service_client::DirectoryServiceClient,
-    operator_service_client::OperatorServiceClient, retention_service_client::RetentionServiceClient,
-    status_service_client::StatusServiceClient, submission_service_client::SubmissionServiceClient,
+    integrity_service_client::IntegrityServiceClient, operator_service_client::OperatorServiceClient,
+    retention_service_client::RetentionServiceClient, status_service_client::StatusServiceClient,
+    submission_service_client::SubmissionServiceClient,
 };
 
 /// Largest message in either direction, the same as the hub's: envelope and inline parts fit with room.
@@ -95,6 +96,8 @@ impl Client {
         audit: AuditServiceClient;
         /// What the hub holds and does.
         operator: OperatorServiceClient;
+        /// Damage that the hub has found in its store.
+        integrity: IntegrityServiceClient;
         /// Signing in to the web console.
         console: ConsoleServiceClient;
         /// What is erased when, and what may not be.

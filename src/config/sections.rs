@@ -81,6 +81,8 @@ section! {
         store: Store = Store::default();
         /// How long contents are kept. Evidence is never erased.
         retention: Retention = Retention::default();
+        /// Reading everything that is stored again, beside all traffic, to find what a disk has lost.
+        scrub: Scrub = Scrub::default();
         /// What the hub tells on standard error.
         logging: Logging = Logging::default();
         /// Health and metrics over plain HTTP, and from where on something is not as it should be.
@@ -342,6 +344,16 @@ section! {
 }
 
 section! {
+    /// `[scrub]`
+    Scrub {
+        /// Most bytes read again in a second. Everything is read in rounds: 100 GiB take seven hours at 4 MiB.
+        /// "0 B" switches it off.
+        #[serde(with = "human::size")]
+        rate: u64 = 4 * MIB;
+    }
+}
+
+section! {
     /// `[logging]`
     Logging {
         /// Levels as in "info" or "info,truc::edge=debug".
@@ -427,6 +439,7 @@ pub(super) const SECTIONS: &[(&str, Docs)] = &[
     ("operator", Operator::DOCS),
     ("store", Store::DOCS),
     ("retention", Retention::DOCS),
+    ("scrub", Scrub::DOCS),
     ("logging", Logging::DOCS),
     ("monitor", Monitor::DOCS),
     ("telemetry", Telemetry::DOCS),

@@ -78,7 +78,8 @@ async fn page(desk: &Arc<Desk>, router: &Router, mut request: Request<Body>) -> 
         return to_language(request.uri(), request.headers());
     };
     let visitor = Arc::new(visitor(desk, &request, lang, place));
-    if request.method() == Method::POST && !is_of_this_site(request.headers()) {
+    let authority = request.uri().authority().map(|authority| authority.as_str());
+    if request.method() == Method::POST && !is_of_this_site(request.headers(), authority) {
         return trouble::foreign(&visitor);
     }
     if visitor.signed.is_none() && !is_open(&visitor.place) {
@@ -147,15 +148,16 @@ pub(crate) fn unknown_visitor() -> Response {
     StatusCode::UNAUTHORIZED.into_response()
 }
 
-/// A form that a page of ours sent: browsers name the origin with every POST.
-fn is_of_this_site(headers: &HeaderMap) -> bool {
+/// A form that a page of ours sent: browsers name the origin with every POST. HTTP/2 names the host in the address of the
+/// request, HTTP/1.1 in a header.
+fn is_of_this_site(headers: &HeaderMap, authority: Option<&str>) -> bool {
     let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
     let site = text(&HeaderName::from_static("sec-fetch-site"));
     if site.is_some_and(|site| site != "same-origin") {
         return false;
     }
     let origin = text(&ORIGIN).and_then(|origin| origin.strip_prefix("https://"));
-    origin.is_some() && origin == text(&HOST)
+    origin.is_some() && origin == authority.or_else(|| text(&HOST))
 }
 
 fn visitor(desk: &Desk, request: &Request<Body>, lang: Lang, place: String) -> Visitor {
@@ -226,8 +228,10 @@ mod tests {
     #[test]
     fn only_forms_of_this_very_origin_pass() {
         let good = [("host", "truc.vn:7445"), ("origin", "https://truc.vn:7445")];
-        assert!(is_of_this_site(&headers(&good)));
-        assert!(is_of_this_site(&headers(&[good[0], good[1], ("sec-fetch-site", "same-origin")])));
+        assert!(is_of_this_site(&headers(&good), None));
+        assert!(is_of_this_site(&headers(&good[1..]), Some("truc.vn:7445")), "HTTP/2");
+        assert!(!is_of_this_site(&headers(&good[1..]), Some("evil.vn:7445")), "HTTP/2");
+        assert!(is_of_this_site(&headers(&[good[0], good[1], ("sec-fetch-site", "same-origin")]), None));
         for wrong in [
             &[good[0]][..],
             &[good[1]],
@@ -240,7 +244,7 @@ mod tests {
             &[good[0], good[1], ("sec-fetch-site", "cross-site")],
             &[good[0], good[1], ("sec-fetch-site", "none")],
         ] {
-            assert!(!is_of_this_site(&headers(wrong)), "{wrong:?}");
+            assert!(!is_of_this_site(&headers(wrong), None), "{wrong:?}");
         }
     }
 

@@ -10,6 +10,7 @@ pub mod gate;
 pub mod grpc_status;
 pub mod https;
 pub mod intake;
+pub mod integrity;
 mod measured;
 pub mod meter;
 pub mod monitor;

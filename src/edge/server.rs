@@ -18,6 +18,7 @@ use super::{
     gate::{Gate, Memory},
     grpc_status::typed_answer,
     intake::Intake,
+    integrity::Integrity,
     meter::Meter,
     operator::Operators,
     retention::Retentions,
@@ -31,8 +32,9 @@ use crate::{
     rpc::{
         audit_service_server::AuditServiceServer, console_service_server::ConsoleServiceServer,
         delivery_service_server::DeliveryServiceServer, directory_service_server::DirectoryServiceServer,
-        operator_service_server::OperatorServiceServer, retention_service_server::RetentionServiceServer,
-        status_service_server::StatusServiceServer, submission_service_server::SubmissionServiceServer,
+        integrity_service_server::IntegrityServiceServer, operator_service_server::OperatorServiceServer,
+        retention_service_server::RetentionServiceServer, status_service_server::StatusServiceServer,
+        submission_service_server::SubmissionServiceServer,
     },
 };
 
@@ -105,6 +107,7 @@ pub async fn serve_with(
     let statuses = StatusServiceServer::new(Statuses::new(Arc::clone(&hub), intake, bounds));
     let audits = AuditServiceServer::new(Audit(Arc::clone(&hub)));
     let operators = OperatorServiceServer::new(Operators(Arc::clone(&hub)));
+    let integrity = IntegrityServiceServer::new(Integrity(Arc::clone(&hub)));
     let consoles = ConsoleServiceServer::new(Consoles(Arc::clone(&hub)));
     let retentions = RetentionServiceServer::new(Retentions(Arc::clone(&hub)));
     let directories = DirectoryServiceServer::new(Directories(Arc::clone(&hub)));
@@ -130,6 +133,7 @@ pub async fn serve_with(
         .add_service(directories.max_decoding_message_size(MAX_IMPORT))
         .add_service(audits.max_decoding_message_size(MAX_MESSAGE))
         .add_service(operators.max_decoding_message_size(MAX_MESSAGE))
+        .add_service(integrity.max_decoding_message_size(MAX_MESSAGE))
         .add_service(retentions.max_decoding_message_size(MAX_MESSAGE))
         .add_service(consoles.max_decoding_message_size(MAX_MESSAGE));
     let failed = CancellationToken::new();

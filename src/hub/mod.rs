@@ -25,6 +25,7 @@ mod recent;
 pub mod refused;
 pub mod report;
 pub mod retention;
+pub mod scrub;
 pub mod search;
 mod sequencer;
 pub mod session;
@@ -178,6 +179,7 @@ pub struct Hub {
     recent: Arc<Recent>,
     erasures: Arc<Erasures>,
     retention: retention::Retention,
+    integrity: scrub::Integrity,
     notices: tokio::sync::broadcast::Sender<Notice>,
     /// What is not as it should be.
     health: Arc<Health>,
@@ -300,6 +302,7 @@ impl Hub {
             recent,
             erasures,
             retention: retention::Retention::default(),
+            integrity: scrub::Integrity::default(),
             notices,
             offered: Shares::new("bytes of offers", usize::MAX, OFFERED),
             bundles: Arc::new(tokio::sync::Semaphore::new(proofs::MAX_BUNDLES)),

@@ -117,7 +117,9 @@ struct Bundle {
     hub: Arc<Hub>,
     head: Head,
     cosignatures: Vec<WitnessSignature>,
+    /// `None` where it was erased: the evidence of that is among the leaves.
     envelope: Option<SignedEnvelope>,
+    head_told: bool,
     document: u64,
     /// Where the timeline goes on; `None` at its end.
     next: Option<u64>,
@@ -141,7 +143,12 @@ impl Bundle {
             ..GetTimelineRequest::default()
         };
         let index = hub.find(&name)?;
-        let document = hub.document(index)?;
+        let record = hub.document_record(index)?;
+        let envelope = match hub.document(index) {
+            Ok(document) => Some(document.envelope.clone()),
+            Err(refused) if refused.code() == ReasonCode::ContentsErased => None,
+            Err(refused) => return Err(refused),
+        };
         let cosigned = if request.cosigned { Some(hub.cosigned_with(index)?) } else { None };
         let head = match &cosigned {
             Some(cosigned) => head(cosigned, cosigned.checkpoint.clone())?,
@@ -155,18 +162,19 @@ impl Bundle {
             let detail = "the document is being accepted at this moment: ask again";
             return Err(Refused::because(ReasonCode::Busy, detail));
         }
-        let keys = keys_of(&document.envelope);
+        let keys = envelope.iter().flat_map(keys_of).collect();
         Ok(Self {
             hub,
             head,
+            envelope,
+            head_told: false,
             cosignatures,
-            envelope: Some(document.envelope.clone()),
             document: index,
             next: Some(0),
             found: Vec::new(),
             told: BTreeSet::new(),
-            agencies: HashSet::from([document.record.sender.clone()]),
-            keys: keys.collect(),
+            agencies: HashSet::from([record.sender]),
+            keys,
             others: None,
             hashes: None,
         })
@@ -204,15 +212,15 @@ impl Bundle {
 
     /// The next page; `None` at the end.
     fn page(&mut self) -> Result<Option<GetBundleResponse>, Refused> {
-        let page = match self.envelope.take() {
-            Some(envelope) => Some(Page::Head(BundleHead {
+        let page = match std::mem::replace(&mut self.head_told, true) {
+            false => Some(Page::Head(BundleHead {
                 verifier_key: self.hub.keys.signer_of(&self.head.checkpoint),
                 checkpoint: self.head.checkpoint.clone(),
-                envelope: Some(envelope),
+                envelope: self.envelope.take(),
                 log_keys: self.hub.keys.proofs.clone(),
                 cosignatures: std::mem::take(&mut self.cosignatures),
             })),
-            None => match self.leaves()? {
+            true => match self.leaves()? {
                 leaves if leaves.is_empty() => self.next_hashes()?,
                 leaves => Some(Page::Leaves(BundleLeaves { leaves })),
             },

@@ -16,6 +16,7 @@ pub mod written;
 use std::{fmt::Display, ops::Range};
 
 pub use commit::{Commit, CommitError};
+pub use embedded::check::{Finding, Severity, What};
 use records::{
     ActionRecord, BodyRecord, DeliveryRecord, DigestRecord, DocumentRecord, ErasureRecord, ExpansionRecord,
     Head, HoldRecord, PairRecord, ParkedRecord, RecipientList, SentRecord,
@@ -23,7 +24,7 @@ use records::{
 
 use crate::{
     domain::id::{AgencyId, Digest, DocumentName},
-    tlog::Hash,
+    tlog::{Hash, keys::LogKeys},
 };
 
 /// A read that could not be answered.
@@ -60,6 +61,19 @@ pub struct StoredLeaf {
     pub evidence: bytes::Bytes,
     /// Head after the commit that holds this leaf.
     pub head: Head,
+}
+
+/// What one step of a scrub did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ScrubStep {
+    /// True at the end of everything: the next step begins anew.
+    pub ended: bool,
+    /// Bytes that were read.
+    pub bytes: u64,
+    /// Frames of the journal that are done, ...
+    pub frames: u64,
+    /// ... of so many.
+    pub of_frames: u64,
 }
 
 /// A delivery that waits for its recipient, in the order in which it should go out.
@@ -222,6 +236,19 @@ pub trait Store: Send + Sync + 'static {
 
     /// Legal holds in force, oldest first.
     fn holds(&self) -> Result<Vec<HoldRecord>, StoreError>;
+
+    /// Reads about `bytes` of what is stored again, from where the last call ended, also of an earlier process, and holds
+    /// it against everything else that says the same. Tells all damage of that part. Runs beside commits and reads. A store
+    /// that keeps nothing on a disk has nothing to do.
+    fn scrub(
+        &self,
+        keys: Option<&LogKeys>,
+        bytes: u64,
+        report: &mut dyn FnMut(Finding),
+    ) -> Result<ScrubStep, StoreError> {
+        let _ = (keys, bytes, report);
+        Ok(ScrubStep { ended: true, ..ScrubStep::default() })
+    }
 
     /// Commits that the history index has yet to take over (0 where there is none).
     fn index_lag(&self) -> u64 {

@@ -137,9 +137,11 @@ async function keyboard(name, page) {
 const shot = async (page, name) => {
   await page.screenshot({ path: join(out, `${name}.png`), fullPage: true });
 };
-// For the handbooks: what fits into the window, small.
+// For the handbooks: what fits into the window, and only what they show.
+const SHOWN = ["sign-in-vi", "overview-vi", "overview-en", "document-vi", "document-en", "queues-vi", "preview-vi", "act-en"];
 const picture = async (page, name) => {
-  if (docs) writeFileSync(join(docs, `${name}.png`), await page.screenshot({ scale: "css" }));
+  await page.evaluate(() => scrollTo(0, 0));
+  if (docs && SHOWN.includes(name)) writeFileSync(join(docs, `${name}.png`), await page.screenshot({ scale: "css" }));
 };
 
 async function walk() {

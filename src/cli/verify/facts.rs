@@ -130,6 +130,8 @@ pub fn sentence(facts: &Facts) -> String {
         EventKind::RecallRequested => format!("{document} was asked back from {who}"),
         EventKind::DirectoryChange => format!("the hub {hub} changed its directory"),
         EventKind::DailyDigest => format!("the hub {hub} closed a day"),
+        EventKind::PayloadErased => format!("contents of {document} were erased by a retention rule"),
+        EventKind::LegalHold => format!("the hub {hub} recorded a legal hold"),
         EventKind::LogKeyChange => {
             format!("the log of {hub} went on with another key, signed by the old and the new one")
         }

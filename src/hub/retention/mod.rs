@@ -147,7 +147,7 @@ impl Hub {
             last_erased: state.last_erased,
             holds: self.erasures.holds().len() as u64,
             problem: problems.into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join("; "),
-            search_index_waits: false,
+            search_index_waits: self.search.get().is_some_and(|follower| follower.index().waits()),
         })
     }
 

@@ -77,6 +77,11 @@ impl Hub {
             self.pace(bytes).await?;
         }
         self.remove_copies(&round).await?;
+        if round.iter().any(ErasureRecord::is_whole)
+            && let Some(follower) = self.search.get()
+        {
+            follower.index().make_again()?;
+        }
         let count = round.len();
         let mut rest = round;
         while !rest.is_empty() {

@@ -12,7 +12,12 @@ mod keys;
 mod projections;
 pub mod salvage;
 
-use self::{commits::Commits, erased::Erased, projections::Projections};
+use self::projections::Projections;
+pub(super) use self::{
+    commits::{Commits, Known},
+    erased::Erased,
+    keys::Keys,
+};
 use super::{EmbeddedOptions, journal, open::lock};
 use crate::{
     store::{StoreError, files::failed, payload::Payload},
@@ -113,7 +118,7 @@ pub fn check(
 ) -> Result<Counts, StoreError> {
     let _lock = lock(&options.dir)?;
     let journal = options.journal_dir();
-    let mut report = Report { sink: report, losses: 0 };
+    let mut report = Report::to(report);
     if !journal::exists(&journal).map_err(failed("opening the journal"))? {
         report.loss(What::JournalLayout, "journal", "there is no segment: bring them back from a copy");
         return Ok(Counts::default());
@@ -124,7 +129,9 @@ pub fn check(
     let mut projections = Projections::open(&options.history_dir(), &mut report);
     // What a later frame erased must not be looked for. Damage is told by the second reading.
     let erased = Erased::read(&journal).unwrap_or_default();
-    let mut commits = Commits::new(&journal, payload, verifier, projections.as_mut(), erased);
+    let known = projections.as_mut().map(|projections| projections as &mut dyn Known);
+    let keys = Keys::new(&journal, verifier);
+    let mut commits = Commits::new(&journal, payload, keys, known, erased);
     let read = journal::check(&journal, &mut |finding| {
         commits.visit(finding, &mut report);
         progress(Stage::Journal, &commits.counts);
@@ -141,12 +148,17 @@ pub fn check(
 }
 
 /// Where findings go.
-struct Report<'a> {
+pub(super) struct Report<'a> {
     sink: &'a mut dyn FnMut(Finding),
     losses: u64,
 }
 
-impl Report<'_> {
+impl<'a> Report<'a> {
+    /// To a sink.
+    pub fn to(sink: &'a mut dyn FnMut(Finding)) -> Self {
+        Self { sink, losses: 0 }
+    }
+
     fn loss(&mut self, what: What, place: impl ToString, detail: impl ToString) {
         self.losses += 1;
         self.tell(Severity::Loss, what, place, detail);

@@ -11,8 +11,10 @@ mod frame;
 pub mod index;
 pub mod journal;
 mod keys;
+mod mend;
 mod open;
 mod query;
+mod scrub;
 
 use std::{
     io,
@@ -82,6 +84,7 @@ pub struct Embedded {
     reader: JournalReader,
     shared: Shared,
     payload: Arc<Payload>,
+    scrubber: scrub::Scrubber,
     dir: PathBuf,
     meters: StoreMeters,
     _lock: Arc<std::fs::File>,

@@ -13,7 +13,7 @@ use super::{
     frame,
     index::{self, Applied, Distrust},
     journal::{self, Frame, FramePosition, Journal, JournalError, JournalOptions, Kind},
-    root_of,
+    root_of, scrub,
 };
 use crate::{
     store::{Commit, StoreError, files, files::failed, payload::Payload},
@@ -143,7 +143,7 @@ fn attempt(
     };
     let applied = shared.index.applied();
     let mut replay = Replay { shared: &shared, applied, edge: None, replayed: 0, unusable: None, progress };
-    let from = applied.map(|applied| applied.position);
+    let from = applied.map(|applied| (applied.position, applied.seq));
     let opened = Journal::open(&options.journal_dir(), journal_options(options), from, &mut |frame| {
         replay.visit(&frame)
     });
@@ -169,6 +169,7 @@ fn attempt(
         stopped: AtomicBool::new(false),
         shared,
         payload: Arc::clone(payload),
+        scrubber: scrub::Scrubber::open(&options.dir),
         dir: options.dir.clone(),
         meters: super::StoreMeters::default(),
         _lock: Arc::clone(lock),

@@ -17,14 +17,14 @@ use crate::{
     domain::id::{AgencyId, Digest, DocumentName},
     proto,
     store::{
-        Commit, CommitError, Space, Store, StoreError, StoredLeaf, Waiting, files,
+        Commit, CommitError, Finding, ScrubStep, Space, Store, StoreError, StoredLeaf, Waiting, files,
         meters::{Sizes, StoreMeters},
         records::{
             ActionRecord, BodyRecord, DeliveryRecord, DigestRecord, DocumentRecord, ErasureRecord,
             ExpansionRecord, Head, HoldRecord, PairRecord, ParkedRecord, RecipientList, SentRecord,
         },
     },
-    tlog::{Hash, merkle},
+    tlog::{Hash, keys::LogKeys, merkle},
 };
 
 /// Parked statuses of one delivery that are read at most.
@@ -64,15 +64,18 @@ impl Embedded {
     fn beside<M: Message + Default>(
         &self,
         leaf: u64,
-        span: impl FnOnce(&Place) -> Span,
+        span: impl Fn(&Place) -> Span,
     ) -> Result<Option<M>, StoreError> {
-        let Some(place) = self.place(leaf)? else { return Ok(None) };
-        let (at, len) = span(&place);
-        if len == 0 {
-            return Ok(None);
-        }
-        let entry = self.reader.read_part(place.position(), at, len)?;
-        frame::decode_entry(&entry).map(Some).map_err(|error| error.within(in_journal(place.position())))
+        let read = || {
+            let Some(place) = self.place(leaf)? else { return Ok(None) };
+            let (at, len) = span(&place);
+            if len == 0 {
+                return Ok(None);
+            }
+            let entry = self.reader.read_part(place.position(), at, len)?;
+            frame::decode_entry(&entry).map(Some).map_err(|error| error.within(in_journal(place.position())))
+        };
+        self.mending(leaf, read)
     }
 
     fn index_number(&self, key: &[u8]) -> Result<Option<u64>, StoreError> {
@@ -166,16 +169,7 @@ impl Store for Embedded {
     }
 
     fn leaf(&self, index: u64) -> Result<Option<StoredLeaf>, StoreError> {
-        let Some(place) = self.place(index)? else { return Ok(None) };
-        let (frame, (at, len)) = (place.position(), place.leaf);
-        let named = |error: StoreError| error.within(in_journal(frame));
-        let leaf = frame::decode_leaf(&self.reader.read_part(frame, at, len)?).map_err(named)?;
-        // The place comes from an array without checksums: it may name another leaf.
-        if merkle::leaf_hash(&leaf.evidence) != self.node(merkle::stored_index(0, index))? {
-            return Err(StoreError::Damaged(format!("leaf {index} is not the one that was hashed")));
-        }
-        let start = self.reader.read_start(frame, frame::MAX_HEAD_ENTRY)?;
-        Ok(Some(StoredLeaf { evidence: leaf.evidence, head: frame::decode_head(&start).map_err(named)? }))
+        self.mending(index, || self.leaf_at_its_place(index))
     }
 
     fn find_document(&self, name: &DocumentName) -> Result<Option<u64>, StoreError> {
@@ -350,6 +344,15 @@ impl Store for Embedded {
         self.records(&prefix, &prefix, usize::MAX)
     }
 
+    fn scrub(
+        &self,
+        keys: Option<&LogKeys>,
+        bytes: u64,
+        report: &mut dyn FnMut(Finding),
+    ) -> Result<ScrubStep, StoreError> {
+        self.scrub_part(keys, bytes, report)
+    }
+
     fn index_lag(&self) -> u64 {
         self.shared.index.lag()
     }
@@ -375,6 +378,19 @@ impl Store for Embedded {
 }
 
 impl Embedded {
+    fn leaf_at_its_place(&self, index: u64) -> Result<Option<StoredLeaf>, StoreError> {
+        let Some(place) = self.place(index)? else { return Ok(None) };
+        let (frame, (at, len)) = (place.position(), place.leaf);
+        let named = |error: StoreError| error.within(in_journal(frame));
+        let leaf = frame::decode_leaf(&self.reader.read_part(frame, at, len)?).map_err(named)?;
+        // The place comes from an array without checksums: it may name another leaf.
+        if merkle::leaf_hash(&leaf.evidence) != self.node(merkle::stored_index(0, index))? {
+            return Err(StoreError::Damaged(format!("leaf {index} is not the one that was hashed")));
+        }
+        let start = self.reader.read_start(frame, frame::MAX_HEAD_ENTRY)?;
+        Ok(Some(StoredLeaf { evidence: leaf.evidence, head: frame::decode_head(&start).map_err(named)? }))
+    }
+
     fn directory_change(&self, leaf: u64) -> Result<Bytes, StoreError> {
         let stored = self.leaf(leaf)?;
         let stored = stored.ok_or_else(|| StoreError::Damaged(format!("leaf {leaf} is missing")))?;

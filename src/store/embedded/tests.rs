@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::*;
+use super::{apply::Place, *};
 use crate::{
     store::{
         Store,
@@ -338,19 +338,42 @@ fn what_replay_would_refuse_is_not_written_and_nothing_follows() {
 }
 
 #[test]
-fn a_place_that_names_another_leaf_is_damage() {
+fn a_wrong_place_is_mended_when_it_is_read() {
     for engine in ENGINES {
         let bench = Bench::new(engine);
-        bench.filled(4);
+        let edge = bench.filled(400);
         let path = bench.0.path().join("history/leaves");
         let mut places = fs::read(&path).unwrap();
         // Leaves 0 and 3 are the acceptances of two documents, in frames of one shape.
         places.copy_within(3 * apply::PLACE..4 * apply::PLACE, 0);
-        fs::write(path, places).unwrap();
+        // All of one commit, and single bits of others: the frame, where in it, the record beside it.
+        places[300 * apply::PLACE..303 * apply::PLACE].fill(0xA5);
+        for (leaf, byte) in [(600, 3), (603, 7), (606, 11), (609, 15), (612, 17), (615, 23), (900, 0)] {
+            places[leaf * apply::PLACE + byte] ^= 0x40;
+        }
+        fs::write(&path, places).unwrap();
         let store = bench.opened().unwrap().store;
-        assert!(matches!(store.leaf(0), Err(StoreError::Damaged(_))));
-        assert!(store.leaf(3).unwrap().is_some());
+        for leaf in 0..edge.size() {
+            let text = if leaf % 3 == 0 { format!("acceptance {leaf}") } else { String::new() };
+            let stored = store.leaf(leaf).unwrap().unwrap();
+            assert!(text.is_empty() || stored.evidence == text.as_bytes(), "{leaf}");
+        }
+        whole(&store, &edge, engine.name());
     }
+}
+
+#[test]
+fn a_leaf_that_is_damaged_in_the_journal_stays_so() {
+    let bench = Bench::new(Engine::Fjall);
+    bench.filled(40);
+    let place = Place::decode(fs::read(bench.path("history/leaves")).unwrap()[..].first_chunk().unwrap());
+    let (segment, at) = (bench.path("journal/00000001.seg"), place.frame.1 + 64 + place.leaf.0 + 12);
+    let mut bytes = fs::read(&segment).unwrap();
+    bytes[at as usize] ^= 1;
+    fs::write(&segment, bytes).unwrap();
+    let store = bench.opened().unwrap().store;
+    assert!(matches!(store.leaf(0), Err(StoreError::Damaged(_))));
+    assert!(store.leaf(1).unwrap().is_some());
 }
 
 #[test]

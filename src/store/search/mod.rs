@@ -12,7 +12,7 @@ mod tests;
 
 use std::{
     ops::Range,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, PoisonError, RwLock},
 };
 
@@ -39,8 +39,12 @@ pub enum Order {
     Newest,
 }
 
+/// A file that says that the index is to be made again at the next start.
+const AGAIN: &str = "search-again";
+
 /// The index. One follower adds; anyone may ask at any time.
 pub struct SearchIndex {
+    again: PathBuf,
     index: Box<dyn Index>,
     spans: RwLock<Vec<Span>>,
     tail: RwLock<Tail>,
@@ -54,20 +58,27 @@ impl SearchIndex {
         leaf_hash: impl Fn(u64) -> Result<Option<[u8; 32]>, StoreError>,
     ) -> Result<Self, StoreError> {
         let dir = history.join("search");
+        let again = history.join(AGAIN);
+        if again.exists() {
+            // Words of documents whose contents were erased stand in it.
+            index::discard(&dir).map_err(failed("removing the old search index"))?;
+            files::remove_if_there(&again).map_err(failed("removing the old search index"))?;
+        }
         files::make_dir(&dir).map_err(failed("making the folder of the search index"))?;
-        if let Some(opened) = Self::open_good(&dir, &leaf_hash)? {
+        if let Some(opened) = Self::open_good(&dir, &again, &leaf_hash)? {
             return Ok(opened);
         }
         tracing::warn!("making the search index again from the log");
         index::discard(&dir).map_err(failed("removing the old search index"))?;
         files::make_dir(&dir).map_err(failed("making the folder of the search index"))?;
-        let again = Self::open_good(&dir, &leaf_hash)?;
-        again.ok_or_else(|| Damage("a new search index can't be used".into()).into())
+        let opened = Self::open_good(&dir, &again, &leaf_hash)?;
+        opened.ok_or_else(|| Damage("a new search index can't be used".into()).into())
     }
 
     /// `None` if what is there can't be trusted.
     fn open_good(
         dir: &Path,
+        again: &Path,
         leaf_hash: &impl Fn(u64) -> Result<Option<[u8; 32]>, StoreError>,
     ) -> Result<Option<Self>, StoreError> {
         let index = match Engine::Fjall.open(dir, 0, Arc::new(|| Ok(()))) {
@@ -86,7 +97,21 @@ impl SearchIndex {
         }
         let spans: Result<Vec<_>, _> = (0..sealed).map(|block| block::span(&*index, block)).collect();
         let Ok(spans) = spans else { return Ok(None) };
-        Ok(Some(Self { index, spans: RwLock::new(spans), tail: RwLock::new(Tail::new(sealed)) }))
+        let (spans, tail) = (RwLock::new(spans), RwLock::new(Tail::new(sealed)));
+        Ok(Some(Self { again: again.to_owned(), index, spans, tail }))
+    }
+
+    /// Has the index made again at the next start: a full block never changes, and files of the engine keep what was
+    /// overwritten. For words that must not stand on the disk any more.
+    pub fn make_again(&self) -> Result<(), StoreError> {
+        files::replace_file(&self.again, b"")
+            .map_err(failed("noting that the search index is to be made again"))
+    }
+
+    /// True after [`make_again`](Self::make_again), until the next start.
+    #[must_use]
+    pub fn waits(&self) -> bool {
+        self.again.exists()
     }
 
     /// Leaves that are indexed: all below this one.

@@ -6,6 +6,7 @@
 //! description for other implementations.
 
 mod course;
+mod erased;
 mod file;
 mod keys;
 mod story;
@@ -19,6 +20,7 @@ use std::{collections::BTreeMap, fmt};
 use bytes::Bytes;
 
 pub use course::{Course, End, Step};
+pub use erased::Erased;
 pub use file::{MAGIC, MAX_FILE, decode, encode};
 pub use keys::{KeyStory, Signed};
 
@@ -108,8 +110,10 @@ pub struct Proven {
     pub checkpoint: Checkpoint,
     /// The signed note of that head.
     pub note: String,
-    /// The document as its sender signed it.
+    /// The document as its sender signed it; only its names where the envelope [was erased](Proven::is_whole_erased).
     pub manifest: Manifest,
+    /// Contents that the hub erased, by the file's evidence.
+    pub erased: Vec<Erased>,
     /// Its acceptance by the hub.
     pub acceptance: Facts,
     /// Signatures on the envelope, each judged anew.
@@ -126,9 +130,17 @@ pub struct Proven {
     pub keys: Vec<KeyStory>,
     /// Leaves in the file.
     pub leaves: usize,
+    envelope_is_here: bool,
 }
 
 impl Proven {
+    /// True if the envelope was erased and is not in the file: subject, attachments and the signatures on it are known by
+    /// their digests alone.
+    #[must_use]
+    pub fn is_whole_erased(&self) -> bool {
+        !self.envelope_is_here
+    }
+
     /// Recipients that the hub accepted the document for and whose course is not in the file.
     #[must_use]
     pub fn missing(&self) -> u64 {
@@ -182,8 +194,7 @@ pub fn docproof_by(
     let cosigned = file::cosignatures(&proof)?;
     let quorum = policy.map(|policy| quorum(&proof, policy)).transpose()?;
     let facts = file::included(&proof, &checkpoint)?;
-    let envelope = proof.envelope.as_ref().ok_or_else(|| Place::Envelope.problem("is missing"))?;
-    let story = story::read(envelope, &facts)?;
+    let story = story::read(proof.envelope.as_ref(), &facts)?;
     let keys = keys::judge_all(&story, &facts)?;
     Ok(Proven {
         verifier,
@@ -191,8 +202,10 @@ pub fn docproof_by(
         cosigned,
         quorum,
         checkpoint,
+        envelope_is_here: proof.envelope.is_some(),
         note: proof.checkpoint.clone(),
         manifest: story.manifest,
+        erased: story.erased,
         acceptance: story.acceptance.clone(),
         signatures: keys.of_envelope,
         signatures_checked: keys.checked,

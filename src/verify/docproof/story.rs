@@ -7,6 +7,7 @@ use prost::Message;
 use super::{
     DocProofError, Listed, Place,
     course::{Course, Speech, only_recipient, status_of},
+    erased::{self, Erased},
 };
 use crate::{
     domain::{envelope, evidence::recipients_digest, id::AgencyId},
@@ -17,8 +18,10 @@ use crate::{
 
 /// A story whose signatures are still to be judged.
 pub struct Story<'f> {
-    /// What the sender signed.
+    /// What the sender signed; of an envelope that was erased, the names alone.
     pub manifest: Manifest,
+    /// Contents that were erased.
+    pub erased: Vec<Erased>,
     /// The document's own acceptance.
     pub acceptance: &'f Facts,
     /// The acceptances, the document's own first.
@@ -30,30 +33,51 @@ pub struct Story<'f> {
 }
 
 /// Reads the story. Every leaf has to be a part of it, or of the directory.
-pub fn read<'f>(envelope: &'f SignedEnvelope, facts: &'f [Facts]) -> Result<Story<'f>, DocProofError> {
+pub fn read<'f>(
+    envelope: Option<&'f SignedEnvelope>,
+    facts: &'f [Facts],
+) -> Result<Story<'f>, DocProofError> {
     let acceptance = facts.iter().find(|facts| is_first_acceptance(facts));
     let acceptance =
         acceptance.ok_or_else(|| Place::Envelope.problem("its acceptance is not in the file"))?;
-    let manifest =
-        verify::manifest(envelope, acceptance).map_err(|error| Place::Envelope.problem(error.to_string()))?;
+    let manifest = manifest(envelope, acceptance, facts)?;
     let sender = AgencyId::parse(acceptance.sender())
         .map_err(|reason| Place::Leaf(acceptance.index()).problem(reason.to_string()))?;
-    let speech = Speech { envelope, kind: envelope::MANIFEST, agency: sender };
+    let speech = envelope.map(|envelope| Speech { envelope, kind: envelope::MANIFEST, agency: sender });
     let mut reader = Reader {
         acceptance,
+        envelope,
         manifest: &manifest,
         lists: Vec::new(),
         courses: BTreeMap::new(),
+        speeches: speech.into_iter().map(|speech| (acceptance, speech)).collect(),
+        erased: Vec::new(),
         redirects: BTreeMap::new(),
-        speeches: vec![(acceptance, speech)],
     };
     for event in facts {
         reader.take(event).map_err(|problem| Place::Leaf(event.index()).problem(problem))?;
     }
-    let Reader { lists, courses, speeches, .. } = reader;
+    let Reader { lists, courses, speeches, erased, .. } = reader;
     let recipients: Vec<_> = courses.into_values().collect();
     let lists = lists.iter().map(|list| listed(list, &recipients)).collect::<Result<_, _>>()?;
-    Ok(Story { manifest, acceptance, lists, recipients, speeches })
+    Ok(Story { manifest, erased, acceptance, lists, recipients, speeches })
+}
+
+/// What the sender signed. Without the envelope the log has to say that it was erased.
+fn manifest(
+    envelope: Option<&SignedEnvelope>,
+    acceptance: &Facts,
+    facts: &[Facts],
+) -> Result<Manifest, DocProofError> {
+    if let Some(envelope) = envelope {
+        return verify::manifest(envelope, acceptance)
+            .map_err(|error| Place::Envelope.problem(error.to_string()));
+    }
+    let erasures = facts.iter().filter(|event| event.event() == EventKind::PayloadErased);
+    let mut whole = erasures.filter_map(|event| Erased::read(event, acceptance).ok());
+    let whole = whole.find(|erased| erased.envelope.is_some());
+    let missing = || Place::Envelope.problem("is missing, and no evidence here says that it was erased");
+    Ok(whole.ok_or_else(missing)?.manifest(acceptance))
 }
 
 fn is_first_acceptance(facts: &Facts) -> bool {
@@ -62,12 +86,14 @@ fn is_first_acceptance(facts: &Facts) -> bool {
 
 struct Reader<'f, 'm> {
     acceptance: &'f Facts,
+    envelope: Option<&'f SignedEnvelope>,
     manifest: &'m Manifest,
     lists: Vec<&'f Facts>,
     courses: BTreeMap<AgencyId, Course>,
     /// Leaves that sent the document to another agency, and to which.
     redirects: BTreeMap<Hash, String>,
     speeches: Vec<(&'f Facts, Speech<'f>)>,
+    erased: Vec<Erased>,
 }
 
 impl<'f> Reader<'f, '_> {
@@ -80,6 +106,8 @@ impl<'f> Reader<'f, '_> {
             EventKind::SubmissionAcceptance => self.list(event),
             EventKind::ContentConsignment => self.begin(event),
             EventKind::StatusParked => self.parked(event),
+            EventKind::PayloadErased => self.erased(event),
+            EventKind::LegalHold => erased::hold(event, self.acceptance),
             _ => self.go_on(event),
         }
     }
@@ -142,6 +170,15 @@ impl<'f> Reader<'f, '_> {
             self.redirects.insert(event.leaf_hash(), event.evidence().redirected_to.clone());
         }
         self.speeches.extend(speech.map(|speech| (event, speech)));
+        Ok(())
+    }
+
+    fn erased(&mut self, event: &'f Facts) -> Result<(), String> {
+        let erased = Erased::read(event, self.acceptance)?;
+        if let Some(envelope) = self.envelope {
+            erased.fits(self.manifest, envelope)?;
+        }
+        self.erased.push(erased);
         Ok(())
     }
 

@@ -226,6 +226,38 @@ impl Log {
         self.change(Change::AddKey(record))
     }
 
+    /// Erases attachments, or all.
+    pub fn erase(&mut self, acceptance: u64, scope: ErasedScope) -> u64 {
+        let hash = leaf_hash(&self.leaves[usize::try_from(acceptance).unwrap()]);
+        let whole = scope == ErasedScope::All;
+        let envelope = Digest::of(&self.envelope.encode_to_vec()).to_bytes();
+        let erasure = Erasure {
+            scope: scope.into(),
+            parts_sha256: manifest().parts.into_iter().map(|part| part.sha256).collect(),
+            envelope_sha256: if whole { envelope } else { Bytes::new() },
+            policy: "reports after two years".into(),
+            ..Erasure::default()
+        };
+        let mut event = self.about(EventKind::PayloadErased).after(&hash);
+        event.erasure = erasure.encode_to_vec().into();
+        self.push(&event)
+    }
+
+    /// Places a hold.
+    pub fn hold(&mut self, acceptance: u64) -> u64 {
+        let hash = leaf_hash(&self.leaves[usize::try_from(acceptance).unwrap()]);
+        let hold = LegalHold { reason: "vụ việc 12".into(), ..LegalHold::default() };
+        let mut event = self.about(EventKind::LegalHold).after(&hash);
+        event.legal_hold = hold.encode_to_vec().into();
+        self.push(&event)
+    }
+
+    /// Leaf of the document's acceptance.
+    pub fn accepted(&self) -> u64 {
+        let first = |leaf: &u64| self.leaf(*leaf).event() == EventKind::SubmissionAcceptance;
+        (0..self.leaves.len() as u64).find(first).unwrap()
+    }
+
     pub fn revoke_key(&mut self, agency: &str, seed: u8) -> u64 {
         let record = self.key_record(agency, seed, SignerKind::Agency);
         self.change(Change::AddKey(proto::SigningKey { revoked_at_us: self.now, ..record }))

@@ -6,10 +6,12 @@ use std::{
 };
 
 use proptest::prelude::*;
+use prost::Message;
 
 use super::{testing::*, *};
 use crate::{
-    proto::{DocProof, EventKind, WitnessSignature},
+    domain::id::Digest,
+    proto::{DocProof, ErasedScope, Erasure, EventKind, Evidence, WitnessSignature},
     tlog::{cosignature::Cosigner, note::Signer},
 };
 
@@ -52,6 +54,66 @@ fn a_true_story_is_proven() {
     assert_eq!(proven.names[TAKES], "UBND xã Tân Bình");
     let revoked: Vec<_> = proven.keys.iter().filter(|key| key.revoked.is_some()).collect();
     assert_eq!((revoked.len(), revoked[0].agency.as_str()), (1, TAKES));
+}
+
+#[test]
+fn what_was_erased_is_told_and_the_rest_is_still_proven() {
+    let mut log = Log::story();
+    let accepted = log.accepted();
+    log.hold(accepted);
+    let attachments = log.erase(accepted, ErasedScope::Attachments);
+    let proven = check(&log.file()).unwrap();
+    assert!(!proven.is_whole_erased() && proven.manifest.document.is_some());
+    let told: Vec<_> = proven.erased.iter().map(|erased| (erased.leaf, erased.envelope)).collect();
+    assert_eq!(told, [(attachments, None)]);
+    assert_eq!(proven.erased[0].parts, [Digest::of(b"the document")]);
+
+    let all = log.erase(accepted, ErasedScope::All);
+    let with_envelope = log.file();
+    assert!(!check(&with_envelope).unwrap().is_whole_erased(), "who has the envelope may still show it");
+    let without = DocProof { envelope: None, ..with_envelope };
+    let proven = check(&without).unwrap();
+    assert!(proven.is_whole_erased());
+    assert_eq!((proven.erased[1].leaf, proven.missing()), (all, 0));
+    assert_eq!((proven.manifest.document_id.as_str(), proven.manifest.sender.as_str()), (ID, SENDER));
+    let ends = [TAKES, REFUSES, SILENT, EARLY, ADDED].map(|who| end_of(&proven, who));
+    assert_eq!(ends, [End::TakenOver, End::RefusedBySystem, End::Expired, End::Waiting, End::Waiting]);
+    assert!(proven.signatures.is_empty());
+    assert_eq!(proven.signatures_checked, 5, "all but those on the envelope");
+}
+
+#[test]
+fn an_envelope_is_not_left_out_without_evidence() {
+    let mut log = Log::story();
+    let accepted = log.accepted();
+    assert_eq!(place(&DocProof { envelope: None, ..log.file() }), Place::Envelope);
+    log.erase(accepted, ErasedScope::Attachments);
+    assert_eq!(place(&DocProof { envelope: None, ..log.file() }), Place::Envelope);
+}
+
+#[test]
+fn an_erasure_fits_its_document() {
+    type Bend = fn(&mut Evidence, &mut Erasure);
+    let bends: [Bend; 6] = [
+        |_, erasure| erasure.scope = 0,
+        |_, erasure| erasure.parts_sha256.clear(),
+        |_, erasure| erasure.parts_sha256[0] = Bytes::from_static(&[1; 31]),
+        |_, erasure| erasure.envelope_sha256 = Bytes::from_static(&[1; 32]),
+        |_, erasure| erasure.operation = 1,
+        |event, _| event.previous_evidence_sha256 = Bytes::from_static(&[1; 32]),
+    ];
+    for (at, bend) in bends.iter().enumerate() {
+        let mut log = Log::story();
+        let accepted = log.accepted();
+        let leaf = log.erase(accepted, ErasedScope::All);
+        let mut event = log.leaf(leaf);
+        log.leaves.pop();
+        let mut erasure = Erasure::decode(event.erasure.clone()).unwrap();
+        bend(&mut event, &mut erasure);
+        event.erasure = erasure.encode_to_vec().into();
+        log.push(&event);
+        assert_eq!(place(&log.file()), Place::Leaf(leaf), "bend {at}");
+    }
 }
 
 #[test]
@@ -269,6 +331,15 @@ fn without(log: &Log, who: &str) -> std::collections::BTreeSet<u64> {
     log.told.iter().copied().filter(|index| !about(index)).collect()
 }
 
+/// The story, then a hold and an erasure.
+fn erased(scope: ErasedScope) -> DocProof {
+    let mut log = Log::story();
+    let accepted = log.accepted();
+    log.hold(accepted);
+    log.erase(accepted, scope);
+    log.file()
+}
+
 /// Files for other implementations: name, bytes, and the verdict or the place of the fault.
 fn vectors() -> Vec<(&'static str, Vec<u8>, String)> {
     let log = Log::story();
@@ -310,6 +381,10 @@ fn vectors() -> Vec<(&'static str, Vec<u8>, String)> {
                 proof.checkpoint = proof.checkpoint.replacen("\n3", "\n2", 1);
             }),
         ),
+        ("attachments-erased", encode(&erased(ErasedScope::Attachments))),
+        ("all-erased", encode(&DocProof { envelope: None, ..erased(ErasedScope::All) })),
+        ("all-erased-envelope-shown", encode(&erased(ErasedScope::All))),
+        ("envelope-left-out", encode(&DocProof { envelope: None, ..erased(ErasedScope::Attachments) })),
         ("later-key-and-witnesses", encode(&witnessed(&[1, 2]))),
         ("change-of-key-left-out", encode(&DocProof { log_keys: String::new(), ..witnessed(&[]) })),
         ("cosignature-of-another", {

@@ -6,7 +6,7 @@ use crate::{
     client::readable::moment,
     domain::{id::Digest, time::Timestamp},
     proto::{LegalValue, SignerKind},
-    verify::docproof::{Course, End, KeyStory, Proven, Signed},
+    verify::docproof::{Course, End, Erased, KeyStory, Proven, Signed},
 };
 
 /// The proven facts.
@@ -33,6 +33,7 @@ pub struct Told {
     legal_value: Option<&'static str>,
     signatures: Vec<Signature>,
     parts: Vec<Part>,
+    erased: Vec<Gone>,
     counts: Counts,
     recipients: Vec<Recipient>,
     keys: Vec<Key>,
@@ -56,6 +57,15 @@ struct Part {
     name: String,
     size: u64,
     sha256: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Gone {
+    leaf: u64,
+    at: Option<String>,
+    policy: String,
+    parts_sha256: Vec<String>,
+    envelope_sha256: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -126,6 +136,7 @@ impl Told {
             legal_value: legal_value(proven),
             signatures: proven.signatures.iter().map(signature).collect(),
             parts: manifest.parts.iter().map(part).collect(),
+            erased: proven.erased.iter().map(gone).collect(),
             counts: Counts {
                 accepted_for: proven.lists.iter().map(|list| list.count).sum(),
                 in_the_file: proven.recipients.len(),
@@ -164,6 +175,16 @@ fn signature(signed: &Signed) -> Signature {
 
 fn part(part: &crate::proto::Part) -> Part {
     Part { name: part.name.clone(), size: part.size, sha256: hex::encode(&part.sha256) }
+}
+
+fn gone(erased: &Erased) -> Gone {
+    Gone {
+        leaf: erased.leaf,
+        at: time(erased.at),
+        policy: erased.policy.clone(),
+        parts_sha256: erased.parts.iter().map(Digest::to_string).collect(),
+        envelope_sha256: erased.envelope.as_ref().map(Digest::to_string),
+    }
 }
 
 fn recipient(course: &Course, proven: &Proven) -> Recipient {

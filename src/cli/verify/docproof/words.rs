@@ -6,7 +6,7 @@ use crate::{
     client::calendar::vietnam_time,
     domain::id::Digest,
     proto::{DocumentInfo, LegalValue, SignerKind},
-    verify::docproof::{Course, DocProofError, End, KeyStory, Place, Proven, Signed},
+    verify::docproof::{Course, DocProofError, End, Erased, KeyStory, Place, Proven, Signed},
 };
 
 /// Recipients of one sentence are told by name up to this number; the table has all.
@@ -82,6 +82,7 @@ impl Words {
     /// What is proven, one sentence a point.
     pub fn proven(&self, proven: &Proven) -> Vec<String> {
         let mut points = vec![self.acceptance(proven)];
+        points.extend(proven.erased.iter().map(|erased| self.erased(erased)));
         points.extend(self.test(proven));
         points.extend(self.parts(proven));
         points.extend(proven.signatures.iter().map(|signed| self.signature(signed, proven)));
@@ -109,6 +110,16 @@ impl Words {
         let digest = proven.acceptance.manifest_sha256().as_ref().map(Digest::to_string).unwrap_or_default();
         let info = proven.manifest.document.clone().unwrap_or_default();
         let (subject, leaf) = (info.subject, proven.acceptance.index());
+        if proven.is_whole_erased() {
+            let id = &proven.manifest.document_id;
+            return say!(
+                self,
+                "At {at} (Vietnam time, by the hub's clock) the hub {hub} accepted from {sender} the document {id}. SHA-256 of \
+                 what the sender signed: {digest} (leaf {leaf}).",
+                "Lúc {at} (giờ Việt Nam, theo đồng hồ của trục), trục {hub} đã tiếp nhận từ {sender} văn bản {id}. Mã băm \
+                 SHA-256 của nội dung bên gửi đã ký: {digest} (bản ghi số {leaf}).",
+            );
+        }
         say!(
             self,
             "At {at} (Vietnam time, by the hub's clock) the hub {hub} accepted from {sender} the document with the subject \
@@ -116,6 +127,28 @@ impl Words {
             "Lúc {at} (giờ Việt Nam, theo đồng hồ của Trục), Trục {hub} đã tiếp nhận từ {sender} văn bản có trích yếu \
              \"{subject}\". Mã băm SHA-256 của nội dung bên gửi đã ký: {digest} (bản ghi số {leaf}).",
         )
+    }
+
+    fn erased(&self, erased: &Erased) -> String {
+        let (at, leaf, rule, count) =
+            (vietnam_time(erased.at), erased.leaf, &erased.policy, erased.parts.len());
+        let digests: Vec<_> = erased.parts.iter().map(Digest::to_string).collect();
+        let digests = if digests.is_empty() { "-".to_owned() } else { digests.join(", ") };
+        match erased.envelope {
+            None => say!(
+                self,
+                "At {at} the hub erased the {count} attachment(s) by its rule \"{rule}\" (leaf {leaf}). SHA-256: {digests}.",
+                "Lúc {at}, trục đã xóa {count} tệp đính kèm theo quy tắc bảo quản \"{rule}\" (bản ghi số {leaf}). Mã băm \
+                 SHA-256: {digests}.",
+            ),
+            Some(envelope) => say!(
+                self,
+                "At {at} the hub erased the document's envelope and its {count} attachment(s) by its rule \"{rule}\" (leaf \
+                 {leaf}). SHA-256 of the envelope: {envelope}; of the attachments: {digests}.",
+                "Lúc {at}, trục đã xóa gói văn bản và {count} tệp đính kèm theo quy tắc bảo quản \"{rule}\" (bản ghi số \
+                 {leaf}). Mã băm SHA-256 của gói: {envelope}; của tệp đính kèm: {digests}.",
+            ),
+        }
     }
 
     fn test(&self, proven: &Proven) -> Option<String> {
@@ -169,6 +202,9 @@ impl Words {
     }
 
     fn legal_value(&self, proven: &Proven) -> Option<String> {
+        if proven.is_whole_erased() {
+            return None;
+        }
         match proven.acceptance.verdict()?.legal_value() {
             LegalValue::Unspecified => None,
             LegalValue::Original => Some(say!(
@@ -343,6 +379,15 @@ impl Words {
                 "Việc {hub} cho mọi người xem cùng một sổ nhật ký: cần đối chiếu điểm kiểm (checkpoint) với bên khác.",
             ),
         ];
+        if proven.is_whole_erased() {
+            points.push(say!(
+                self,
+                "What the document said, and that the signatures on it were good: its envelope was erased, and the hub's verdict \
+                 of that time stands alone. Whoever still has the envelope can show both: its SHA-256 is above.",
+                "Nội dung văn bản và giá trị các chữ ký trên văn bản: gói văn bản đã bị xóa, chỉ còn kết luận của trục tại thời \
+                 điểm tiếp nhận. Ai còn giữ gói văn bản có thể chứng minh cả hai bằng mã băm SHA-256 nêu trên.",
+            ));
+        }
         points.extend(self.witnesses(proven));
         points.extend(proven.quorum.as_ref().map(|_| independence_words(self.0)));
         if proven.count(End::Expired) > 0 {
@@ -371,6 +416,13 @@ impl Words {
         let number = number(&info);
         let (kind, id) = (info.type_name, &proven.manifest.document_id);
         let sender = agency(&proven.manifest.sender, proven);
+        if proven.is_whole_erased() {
+            return say!(
+                self,
+                "The document {id} of {sender}, whose contents were erased,",
+                "Văn bản {id} của {sender} (nội dung đã được xóa)",
+            );
+        }
         let revision = match proven.manifest.revision {
             0 => String::new(),
             revision => say!(self, ", revision {revision}", ", lần sửa đổi {revision}"),

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    ops::Range,
     path::Path,
 };
 
@@ -12,7 +13,6 @@ use super::{
     Counts, Erased, Report, What,
     days::Days,
     keys::Keys,
-    projections::Projections,
     salvage::{name, touched},
 };
 use crate::{
@@ -26,14 +26,15 @@ use crate::{
     store::{
         Commit,
         embedded::{
-            apply, frame,
+            apply::{self, PLACE},
+            frame,
             journal::{Finding as Found, Frame, Kind},
             open::grow,
         },
         payload::Payload,
         records::{BodyRecord, DigestRecord, DocumentRecord, PairRecord, RecipientList, SentRecord},
     },
-    tlog::{Hash, checkpoint::Checkpoint, merkle::Edge, note::Verifier},
+    tlog::{Hash, checkpoint::Checkpoint, merkle::Edge},
 };
 
 /// Bodies that are known to be good and not read again when another document carries them too.
@@ -44,7 +45,7 @@ pub struct Commits<'a> {
     journal: &'a Path,
     payload: &'a Payload,
     keys: Keys<'a>,
-    projections: Option<&'a mut Projections>,
+    projections: Option<&'a mut dyn Known>,
     pub counts: Counts,
     end: End,
     /// Right edge of the tree after the last frame; `None` when it is not known.
@@ -59,6 +60,24 @@ pub struct Commits<'a> {
     /// Sequence of the frame that is looked at.
     seq: u64,
     days: Days,
+}
+
+/// What the journal means, as somebody else keeps it.
+pub trait Known {
+    /// Leaves that it knows.
+    fn size(&self) -> u64;
+
+    /// Right edge of a tree, as the stored hashes give it.
+    fn edge(&self, size: u64) -> Option<Edge>;
+
+    /// Where a body lies.
+    fn body(&self, sha256: &[u8]) -> Option<BodyRecord>;
+
+    /// Documents accepted by these leaves.
+    fn names(&self, leaves: Range<u64>) -> Option<String>;
+
+    /// Holds what a commit adds against the arrays.
+    fn compare_arrays(&mut self, seq: u64, commit: &Commit, places: &[[u8; PLACE]], nodes: Option<&[Hash]>);
 }
 
 /// Where the journal ends.
@@ -87,14 +106,14 @@ impl<'a> Commits<'a> {
     pub fn new(
         journal: &'a Path,
         payload: &'a Payload,
-        verifier: Option<&'a Verifier>,
-        projections: Option<&'a mut Projections>,
+        keys: Keys<'a>,
+        projections: Option<&'a mut dyn Known>,
         erased: Erased,
     ) -> Self {
         Self {
             journal,
             payload,
-            keys: Keys::new(journal, verifier),
+            keys,
             projections,
             counts: Counts { erased: erased.documents(), ..Counts::default() },
             end: End::default(),
@@ -107,6 +126,22 @@ impl<'a> Commits<'a> {
             seq: 0,
             days: Days::new(),
         }
+    }
+
+    /// Goes on in the middle: behind a commit with this many leaves and documents.
+    pub fn resume(&mut self, size: u64, documents: u64) {
+        (self.end.size, self.documents) = (size, documents);
+        self.edge = None;
+    }
+
+    /// True if this is what it knows of erasures.
+    pub fn erased_is(&self, erased: &Erased) -> bool {
+        self.erased == *erased
+    }
+
+    /// Leaves and documents up to here.
+    pub fn reached(&self) -> (u64, u64) {
+        (self.end.size, self.documents)
     }
 
     pub fn visit(&mut self, found: Found<'_>, report: &mut Report<'_>) {
@@ -134,7 +169,7 @@ impl<'a> Commits<'a> {
     pub fn finish(mut self, report: &mut Report<'_>) -> (Counts, End) {
         self.end.gap = self.gap;
         let size = self.end.size;
-        let known = self.projections.as_deref().map_or(0, Projections::size);
+        let known = self.projections.as_deref().map_or(0, |known| known.size());
         if self.gap && known > size {
             self.tell_lost(size, known, report);
         }

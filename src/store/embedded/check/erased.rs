@@ -14,7 +14,7 @@ use crate::store::{
 };
 
 /// All erasures of a journal: some fifty bytes of memory for each body.
-#[derive(Default)]
+#[derive(Default, PartialEq, Eq)]
 pub struct Erased {
     /// Body → the last frame that made it unreachable. Records of later frames are others.
     bodies: HashMap<Bytes, u64>,
@@ -44,6 +44,11 @@ impl Erased {
             Ok(())
         })?;
         Ok(erased)
+    }
+
+    /// For one frame: bodies that are gone, and documents with whether their envelope is.
+    pub fn of_frame(bodies: impl IntoIterator<Item = Bytes>, documents: HashMap<u64, bool>) -> Self {
+        Self { bodies: bodies.into_iter().map(|sha256| (sha256, u64::MAX)).collect(), documents }
     }
 
     /// Documents that lost contents.

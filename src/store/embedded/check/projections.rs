@@ -11,7 +11,11 @@ use std::{
 use bytes::Bytes;
 use prost::Message;
 
-use super::{Report, What, commits::End, salvage::Names};
+use super::{
+    Report, What,
+    commits::{End, Known},
+    salvage::Names,
+};
 use crate::{
     store::{
         Commit, StoreError,
@@ -77,50 +81,6 @@ impl Projections {
         let applied = index.applied();
         let dir = dir.to_owned();
         Some(Self { dir, index, applied, places: places.ok()?, nodes: nodes.ok()?, size: 0, wrong: false })
-    }
-
-    /// Leaves that the arrays know.
-    pub fn size(&self) -> u64 {
-        self.places.records.len()
-    }
-
-    /// Right edge of a tree, as the stored hashes give it.
-    pub fn edge(&self, size: u64) -> Option<Edge> {
-        Edge::load(size, &Nodes(&self.nodes.records)).ok()
-    }
-
-    /// Where a body lies.
-    pub fn body(&self, sha256: &[u8]) -> Option<BodyRecord> {
-        BodyRecord::decode(&self.index.get(&keys::body_of(sha256)).ok()??[..]).ok()
-    }
-
-    /// Documents accepted by these leaves.
-    pub fn names(&self, leaves: Range<u64>) -> Option<String> {
-        let mut names = Names::default();
-        let read = each(&*self.index, &keys::all_names(), &mut |key, value| {
-            if keys::number(value).is_some_and(|index| leaves.contains(&index))
-                && let Some((document_id, sender, revision)) = keys::parse_name(key)
-            {
-                names.add(document_id, sender, revision);
-            }
-        });
-        read.ok().and_then(|()| names.text())
-    }
-
-    /// Holds what a commit adds against the arrays.
-    pub fn compare_arrays(
-        &mut self,
-        seq: u64,
-        commit: &Commit,
-        places: &[[u8; PLACE]],
-        nodes: Option<&[Hash]>,
-    ) {
-        if !self.covers(seq) {
-            return;
-        }
-        self.size = commit.head.size;
-        self.places.compare(commit.base_size, places);
-        self.nodes.compare(merkle::stored_count(commit.base_size), nodes.unwrap_or_default());
     }
 
     /// True if the index has this frame.
@@ -223,6 +183,41 @@ impl Projections {
             Ok(())
         })?;
         Ok(expected)
+    }
+}
+
+impl Known for Projections {
+    fn size(&self) -> u64 {
+        self.places.records.len()
+    }
+
+    fn edge(&self, size: u64) -> Option<Edge> {
+        Edge::load(size, &Nodes(&self.nodes.records)).ok()
+    }
+
+    fn body(&self, sha256: &[u8]) -> Option<BodyRecord> {
+        BodyRecord::decode(&self.index.get(&keys::body_of(sha256)).ok()??[..]).ok()
+    }
+
+    fn names(&self, leaves: Range<u64>) -> Option<String> {
+        let mut names = Names::default();
+        let read = each(&*self.index, &keys::all_names(), &mut |key, value| {
+            if keys::number(value).is_some_and(|index| leaves.contains(&index))
+                && let Some((document_id, sender, revision)) = keys::parse_name(key)
+            {
+                names.add(document_id, sender, revision);
+            }
+        });
+        read.ok().and_then(|()| names.text())
+    }
+
+    fn compare_arrays(&mut self, seq: u64, commit: &Commit, places: &[[u8; PLACE]], nodes: Option<&[Hash]>) {
+        if !self.covers(seq) {
+            return;
+        }
+        self.size = commit.head.size;
+        self.places.compare(commit.base_size, places);
+        self.nodes.compare(merkle::stored_count(commit.base_size), nodes.unwrap_or_default());
     }
 }
 

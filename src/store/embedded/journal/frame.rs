@@ -22,6 +22,14 @@ pub struct FramePosition {
     pub offset: u32,
 }
 
+impl FramePosition {
+    /// Of the first frame of a journal.
+    #[must_use]
+    pub fn first() -> Self {
+        Self { segment: 1, offset: BLOCK as u32 }
+    }
+}
+
 impl fmt::Display for FramePosition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "segment {} offset {}", self.segment, self.offset)

@@ -21,8 +21,8 @@ use bytes::Bytes;
 
 use self::{
     frame::{BLOCK, FrameHeader, SegmentHeader, span},
-    scan::{Scanner, Step},
-    segment::{Next, Segment},
+    scan::{Begin, Scanner, Step},
+    segment::{Next as NextSegment, Segment},
 };
 pub use self::{
     frame::{FramePosition, Kind, MAX_PAYLOAD},
@@ -113,19 +113,19 @@ pub struct Journal {
     next_seq: u64,
     sealed: bool,
     poisoned: bool,
-    next: Next,
+    next: NextSegment,
     buffer: Vec<u8>,
 }
 
 impl Journal {
     /// Opens or creates the journal in `dir` and shows every frame from `from` on (`None`: from the start) to
-    /// `visit`. The frame at `from` must exist: it was synced before anybody could name it.
+    /// `visit`. The frame at `from`, given with its number, must exist: it was synced before anybody could name it.
     ///
     /// A torn tail is cut, synced and told in [`Recovery`]. Any other bad frame is [`JournalError::Damaged`].
     pub fn open(
         dir: &Path,
         options: JournalOptions,
-        from: Option<FramePosition>,
+        from: Option<(FramePosition, u64)>,
         visit: &mut dyn FnMut(Frame<'_>) -> Result<(), StoreError>,
     ) -> Result<(Self, Recovery), JournalError> {
         let options = JournalOptions {
@@ -136,7 +136,8 @@ impl Journal {
         };
         let segments = settle(dir, options).map_err(failed("opening the journal"))?;
         all_there(dir, &segments)?;
-        let mut scanner = Scanner::new(dir, &segments, from)?;
+        let begin = from.map_or(Begin::Start, |(position, seq)| Begin::At(position, seq));
+        let mut scanner = Scanner::new(dir, &segments, begin)?;
         let mut recovery = Recovery::default();
         let mut sealed = true;
         let end = loop {
@@ -173,9 +174,9 @@ impl Journal {
             segment.clear(end.offset.into(), u64::from(end.offset) + tail.bytes)?;
         }
         let next = match Segment::open(dir, end.segment.saturating_add(1)) {
-            _ if end.segment == u32::MAX => Next::default(),
-            Ok(unused) => Next::found(unused),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Next::default(),
+            _ if end.segment == u32::MAX => NextSegment::default(),
+            Ok(unused) => NextSegment::found(unused),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => NextSegment::default(),
             Err(error) => return Err(error),
         };
         Ok(Self {
@@ -369,7 +370,7 @@ pub fn check(
     if segments.is_empty() {
         return Ok(());
     }
-    let mut scanner = Scanner::new(dir, &segments, None)?;
+    let mut scanner = Scanner::new(dir, &segments, Begin::Start)?;
     loop {
         match scanner.step()? {
             Step::Frame { seq, kind, position, len } => {
@@ -379,6 +380,55 @@ pub fn check(
             Step::Damage(damage) => visit(Finding::Damage(&damage))?,
             Step::Torn(tail) => return visit(Finding::TornTail(tail)),
             Step::End(_) => return Ok(()),
+        }
+    }
+}
+
+/// Where a [partial check](check_part) goes on: the frame of this number, which comes here or with the next segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Next {
+    /// Behind the frame before.
+    pub position: FramePosition,
+    /// Number of the frame.
+    pub seq: u64,
+}
+
+/// As [`check`] for a part of a journal that grows: from a frame on, at least one, until `bytes` are read or the frame
+/// `last` is. Frames after `last` must not be asked for: they may be half written. `None` at the end.
+pub fn check_part(
+    dir: &Path,
+    from: Option<Next>,
+    last: u64,
+    bytes: u64,
+    visit: &mut dyn FnMut(Finding<'_>) -> Result<(), StoreError>,
+) -> Result<Option<Next>, StoreError> {
+    let segments = segment::list(dir).map_err(failed("listing the journal"))?;
+    if segments.is_empty() || last == 0 || from.is_some_and(|next| next.seq > last) {
+        return Ok(None);
+    }
+    let begin = from.map_or(Begin::Start, |next| Begin::Exactly(next.position, next.seq));
+    let mut scanner = Scanner::new(dir, &segments, begin)?;
+    let mut read = 0;
+    loop {
+        match scanner.step()? {
+            Step::Frame { seq, kind, position, len } => {
+                let payload = scanner.payload(position, len)?;
+                visit(Finding::Frame(Frame { seq, kind, position, payload }))?;
+                read += span(len as usize);
+                let next = scanner.next();
+                if seq >= last || read >= bytes {
+                    return Ok((seq < last).then_some(next));
+                }
+            }
+            Step::Damage(damage) => {
+                visit(Finding::Damage(&damage))?;
+                match damage.next_seq {
+                    Some(next) if next <= last => {}
+                    _ => return Ok(None),
+                }
+            }
+            // The journal is known to be longer.
+            Step::Torn(_) | Step::End(_) => return Ok(None),
         }
     }
 }

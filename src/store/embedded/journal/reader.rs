@@ -5,7 +5,7 @@ use std::{fs::File, io, os::unix::fs::FileExt as _, path::Path, sync::Arc};
 use bytes::Bytes;
 
 use super::{
-    frame::{BLOCK, FrameHeader, FramePosition},
+    frame::{BLOCK, FrameHeader, FramePosition, span},
     segment::EXTENSION,
 };
 use crate::store::{
@@ -49,6 +49,21 @@ impl JournalReader {
             return Err(damaged(position, "its payload"));
         }
         Ok(payload)
+    }
+
+    /// The frame behind one whose payload has this length: in the same segment, or the first of the next.
+    pub fn read_behind(
+        &self,
+        position: FramePosition,
+        len: usize,
+    ) -> Result<(FramePosition, Bytes), StoreError> {
+        let offset = u32::try_from(u64::from(position.offset) + span(len)).unwrap_or(u32::MAX);
+        let behind = FramePosition { offset, ..position };
+        if let Ok(payload) = self.read(behind) {
+            return Ok((behind, payload));
+        }
+        let next = FramePosition { segment: position.segment.saturating_add(1), ..FramePosition::first() };
+        Ok((next, self.read(next)?))
     }
 
     /// The first `max` bytes of a frame's payload, or all of it if it is shorter. Verified as

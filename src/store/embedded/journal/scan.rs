@@ -6,6 +6,7 @@
 use std::{fmt, io, ops::Range, path::Path};
 
 use super::{
+    Next,
     frame::{BLOCK, FrameHeader, FramePosition, Kind, MAX_PAYLOAD, SegmentHeader, span},
     segment::{Found, Window},
 };
@@ -75,15 +76,37 @@ pub(super) struct Scanner<'a> {
     offset: u64,
     /// Where to go on after the header of the first segment.
     start: u64,
-    /// `None` at the first frame of a scan that begins in the middle.
+    /// `None` at the first frame of a scan that begins in the middle and takes what stands there.
     expected: Option<u64>,
+    /// What damage at the first frame is named after: until that frame is read, its number is only believed.
     first_seq: u64,
     journal: Option<u64>,
 }
 
+/// Where a scan begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Begin {
+    /// At the first frame.
+    Start,
+    /// At the frame that stands here, whatever its number; damage is named after the number that it should have.
+    At(FramePosition, u64),
+    /// At the frame of this number, which begins here or, if the segment ends here, with the next one.
+    Exactly(FramePosition, u64),
+}
+
+impl Begin {
+    fn position(self) -> Option<FramePosition> {
+        match self {
+            Self::Start => None,
+            Self::At(position, _) | Self::Exactly(position, _) => Some(position),
+        }
+    }
+}
+
 impl<'a> Scanner<'a> {
-    /// Begins at `from`, or at the first of `segments`, which are not empty.
-    pub fn new(dir: &'a Path, segments: &'a [u32], from: Option<FramePosition>) -> Result<Self, StoreError> {
+    /// Begins in one of `segments`, which are not empty.
+    pub fn new(dir: &'a Path, segments: &'a [u32], begin: Begin) -> Result<Self, StoreError> {
+        let from = begin.position();
         let number = from.map(|from| from.segment).or(segments.first().copied());
         let at = segments.iter().position(|segment| Some(*segment) == number);
         let offset = from.map_or(BLOCK as u64, |from| from.offset.into());
@@ -99,8 +122,15 @@ impl<'a> Scanner<'a> {
             window: open(dir, number)?,
             offset: 0,
             start: offset,
-            expected: from.is_none().then_some(1),
-            first_seq: 1,
+            expected: match begin {
+                Begin::Start => Some(1),
+                Begin::At(..) => None,
+                Begin::Exactly(_, seq) => Some(seq),
+            },
+            first_seq: match begin {
+                Begin::Start => 1,
+                Begin::At(_, seq) | Begin::Exactly(_, seq) => seq,
+            },
             journal: None,
         })
     }
@@ -108,6 +138,11 @@ impl<'a> Scanner<'a> {
     /// Sequence of the next frame.
     pub fn next_seq(&self) -> u64 {
         self.expected.unwrap_or(self.first_seq)
+    }
+
+    /// Where the scan goes on.
+    pub fn next(&self) -> Next {
+        Next { position: self.here(), seq: self.next_seq() }
     }
 
     /// Random number of this journal, if a header told it.
@@ -156,7 +191,7 @@ impl<'a> Scanner<'a> {
                 "it is another journal's segment",
             ),
             (
-                self.expected.is_some_and(|seq| seq != header.first_seq),
+                self.start == BLOCK as u64 && self.expected.is_some_and(|seq| seq != header.first_seq),
                 "frames before this segment are missing",
             ),
         ];
@@ -169,7 +204,9 @@ impl<'a> Scanner<'a> {
             why,
         });
         self.journal = self.journal.or(Some(header.journal));
-        self.first_seq = header.first_seq;
+        if self.expected.is_some() || self.start == BLOCK as u64 {
+            self.first_seq = header.first_seq;
+        }
         self.offset = std::mem::replace(&mut self.start, BLOCK as u64);
         if let Some(damage) = damage {
             self.expected = Some(header.first_seq);

@@ -24,6 +24,8 @@ fn try_open(
     from: Option<FramePosition>,
 ) -> Result<(Journal, Recovery, Seen), JournalError> {
     let mut seen = Seen::new();
+    // No frame has this number: it is only a name.
+    let from = from.map(|from| (from, 1_000));
     let (journal, recovery) = Journal::open(dir, options, from, &mut |frame| {
         seen.push((frame.seq, frame.kind, frame.position, frame.payload.to_vec()));
         Ok(())
@@ -498,4 +500,50 @@ proptest! {
         seen.retain(|frame| frame.1 == Kind::Commit);
         prop_assert_eq!(seen, written);
     }
+}
+
+/// Flips a bit of the byte behind the beginning of a frame by so many.
+fn flip(dir: &TempDir, at: FramePosition, by: usize) {
+    change(&segment(dir, at.segment), |bytes| bytes[at.offset as usize + by] ^= 1);
+}
+
+#[test]
+fn damage_at_the_first_frame_of_a_start_has_its_number() {
+    let dir = temp();
+    let (mut journal, ..) = open(&dir, ROOMY);
+    let at: Vec<_> = (0..5_u8).map(|i| journal.append(&[i; 100]).expect("append").1).collect();
+    drop(journal);
+    flip(&dir, at[2], 70);
+    let opened = Journal::open(dir.path(), ROOMY, Some((at[2], 3)), &mut |_| Ok(()));
+    let Some(JournalError::Damaged(damage)) = opened.err() else { panic!("it is damaged") };
+    assert_eq!((damage.position, damage.seq, damage.next_seq), (at[2], 3, Some(4)));
+}
+
+#[test]
+fn a_journal_is_checked_part_by_part_while_it_grows() {
+    let dir = temp();
+    let (mut journal, ..) = open(&dir, SMALL);
+    let at: Vec<_> = (0..9_u8).map(|i| journal.append(&[i; 200]).expect("append").1).collect();
+    let all = |last: u64| {
+        let (mut next, mut seen, mut damaged) = (None, Vec::new(), Vec::new());
+        loop {
+            next = check_part(dir.path(), next, last, 1, &mut |finding| {
+                match finding {
+                    Finding::Frame(frame) => seen.push(frame.seq),
+                    Finding::Damage(damage) => damaged.push((damage.position, damage.seq)),
+                    Finding::TornTail(_) => panic!("nothing is torn"),
+                }
+                Ok(())
+            })
+            .expect("readable");
+            if next.is_none() {
+                return (seen, damaged);
+            }
+        }
+    };
+    assert_eq!(all(9), ((1..=9).collect(), Vec::new()));
+    assert_eq!(all(4), ((1..=4).collect(), Vec::new()));
+    flip(&dir, at[4], 70);
+    assert_eq!(all(9), (vec![1, 2, 3, 4, 6, 7, 8, 9], vec![(at[4], 5)]));
+    journal.append(b"goes on").expect("append");
 }
