@@ -341,8 +341,12 @@ fn exports_are_verified(town: &Town, truc: &dyn Fn(&[&str]) -> serde_json::Value
     let done = truc(&asked);
     assert!(done["rows"].as_u64().unwrap() >= 2 && done["from_index"] == town.flood);
     assert_eq!(verify(&["range.jsonl", "--checkpoint", "range.jsonl.checkpoint"], 0)["verdict"], "PROVEN");
-    let other = verify(&["range.jsonl", "--checkpoint", "whole.csv.checkpoint"], 1);
-    assert_eq!(other["problem"]["place"], "checkpoint");
+    let note = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap();
+    // A busy hub may have committed both ends of the range at once: then it is the same checkpoint.
+    if note("range.jsonl.checkpoint") != note("whole.csv.checkpoint") {
+        let other = verify(&["range.jsonl", "--checkpoint", "whole.csv.checkpoint"], 1);
+        assert_eq!(other["problem"]["place"], "checkpoint");
+    }
 
     let filter = ["--subject", "lu quet", "--below", PROVINCE, "--format", "csv"];
     let some = truc(&[&["audit", "export", "-o", "some.csv"][..], &filter].concat());

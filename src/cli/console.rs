@@ -55,7 +55,7 @@ fn address(made: &CreateSignInLinkResponse, hub: &str) -> Result<String, Failure
     let wrong =
         || Failure::new(Exit::Usage, format!("{hub:?} is not an address such as https://localhost:7443"));
     let hub: hyper::Uri = hub.parse().map_err(|_| wrong())?;
-    let host = hub.host().ok_or_else(wrong)?;
+    let host = hub.scheme().and(hub.host()).ok_or_else(wrong)?;
     Ok(format!("https://{host}:{}{}", made.port, made.path))
 }
 

@@ -53,6 +53,8 @@ async fn a_flipped_bit_is_named_contained_or_made_good() {
         rig.hub.kill().await;
         match (outcome, refused) {
             (Outcome::Named(word), Some(words)) => assert!(words.contains(word), "{place}: {words}"),
+            // All leaves of a commit have its head in common.
+            (Outcome::Named("segment"), None) => assert!(lost <= 64, "{place}: {lost} are lost"),
             (_, None) => assert!(lost <= 2, "{place}: {lost} are lost"),
             (_, Some(words)) => panic!("{place}: {words}"),
         }
