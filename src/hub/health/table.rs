@@ -93,7 +93,7 @@ conditions! {
         "Put the new certificate in its place; the hub reads it within seconds.",
         "Thay chứng thư mới vào đúng chỗ; trục tự đọc lại sau vài giây.";
     /// Stored bytes are not what was written.
-    Damage = "damage", Serious,
+    Damage = "damage", Critical,
         "Stored bytes are damaged", "Dữ liệu lưu trữ bị hỏng",
         "Run `truc fsck` and restore what it names from a backup or another hub; replace the disk.",
         "Chạy `truc fsck`, khôi phục phần được nêu từ bản sao lưu hoặc trục khác, và thay đĩa.";
