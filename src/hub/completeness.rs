@@ -1,14 +1,14 @@
 //! "Did you give me everything?": digests of some days, one agency's evidence of each, and the proofs.
 
-use std::{collections::VecDeque, ops::Range, sync::Arc, time::Duration};
+use std::{collections::VecDeque, ops::Range, sync::Arc};
 
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::{
-    Hub,
+    Hub, pages,
     query::{Nodes, damaged},
-    refused::{self, Refused, blocking},
+    refused::{Refused, blocking},
     search::{Reader, Scope, evidence_of},
 };
 use crate::{
@@ -41,10 +41,6 @@ const STEP: usize = 1_000;
 const PAGE_BYTES: usize = 512 * 1024;
 /// Hashes of one page.
 const PAGE_HASHES: usize = 8 * 1024;
-/// Pages that wait for the client.
-const AHEAD: usize = 2;
-/// A client that leaves a page unread for so long is let go.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Who asks.
 #[derive(Clone, Debug)]
@@ -74,9 +70,10 @@ impl Hub {
                 self.record_completeness(reader, &request, begun, days)
             }
         }?;
-        let (sender, receiver) = mpsc::channel(AHEAD + 1);
+        let (sender, receiver) = pages::channel();
+        let stopping = self.stopping.clone();
         self.tasks.spawn(async move {
-            answer.run(sender).await;
+            pages::tell(answer, stopping, sender).await;
             drop(place);
         });
         Ok(receiver)
@@ -149,6 +146,14 @@ struct Open {
     hashes: Option<std::vec::IntoIter<Hash>>,
 }
 
+impl pages::Pages for Complete {
+    type Page = GetCompletenessResponse;
+
+    fn page(&mut self) -> Result<Option<GetCompletenessResponse>, Refused> {
+        Ok(self.next()?.map(|page| GetCompletenessResponse { page: Some(page) }))
+    }
+}
+
 impl Complete {
     fn begin(hub: Arc<Hub>, agency: AgencyId, days: Range<u32>) -> Result<Self, Refused> {
         let mut digests: VecDeque<_> = hub.store.digests(days.start, MAX_DAYS + 1)?.into();
@@ -161,39 +166,7 @@ impl Complete {
         Ok(Self { hub, head, agency, days, query, told_head: false, digests, open: None, leaves: 0 })
     }
 
-    async fn run(mut self, sender: mpsc::Sender<Result<GetCompletenessResponse, Refused>>) {
-        let stopping = self.hub.stopping.clone();
-        loop {
-            let read = blocking(move || {
-                let page = self.page();
-                (self, page)
-            });
-            let page = match read.await {
-                Ok((complete, page)) => {
-                    self = complete;
-                    page.transpose()
-                }
-                Err(refused) => return drop(sender.try_send(Err(refused))),
-            };
-            let Some(page) = page else { return };
-            let last = page.is_err();
-            let page = page.map(|page| GetCompletenessResponse { page: Some(page) });
-            let sent = tokio::select! {
-                biased;
-                sent = sender.send(page) => sent.map_err(|_| None),
-                () = stopping.cancelled() => Err(Some(refused::stopping())),
-                () = tokio::time::sleep(PATIENCE) => Err(Some(refused::unread(PATIENCE))),
-            };
-            match sent {
-                Ok(()) if !last => {}
-                Ok(()) | Err(None) => return,
-                Err(Some(refused)) => return drop(sender.try_send(Err(refused))),
-            }
-        }
-    }
-
-    /// The next page; `None` at the end.
-    fn page(&mut self) -> Result<Option<Page>, Refused> {
+    fn next(&mut self) -> Result<Option<Page>, Refused> {
         if !std::mem::replace(&mut self.told_head, true) {
             return Ok(Some(self.first()));
         }

@@ -16,6 +16,7 @@ mod lanes;
 pub mod log_keys;
 pub mod meters;
 pub mod operate;
+mod pages;
 pub mod presence;
 pub mod proofs;
 pub mod query;

@@ -3,7 +3,6 @@
 use std::{
     collections::{BTreeSet, HashSet},
     sync::Arc,
-    time::Duration,
 };
 
 use bytes::Bytes;
@@ -12,8 +11,9 @@ use tokio::sync::mpsc;
 
 use super::{
     Hub,
+    pages::{self, Pages},
     query::{Nodes, damaged},
-    refused::{self, Refused, blocking},
+    refused::{Refused, blocking},
     witnesses::CosignedHead,
 };
 use crate::{
@@ -37,10 +37,6 @@ const STEP: usize = 1_000;
 const PAGE_BYTES: usize = 512 * 1024;
 /// Hashes of one page.
 const PAGE_HASHES: usize = 8 * 1024;
-/// Pages that wait for the client.
-const AHEAD: usize = 2;
-/// A client that leaves a page unread for so long is let go.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 impl Hub {
     /// A leaf in the smallest signed head of at least `tree_size` leaves, or in the newest for 0.
@@ -103,9 +99,10 @@ impl Hub {
         })?;
         let hub = Arc::clone(self);
         let bundle = blocking(move || Bundle::begin(hub, &request)).await??;
-        let (sender, receiver) = mpsc::channel(AHEAD + 1);
+        let (sender, receiver) = pages::channel();
+        let stopping = self.stopping.clone();
         self.tasks.spawn(async move {
-            bundle.run(sender).await;
+            pages::tell(bundle, stopping, sender).await;
             drop(place);
         });
         Ok(receiver)
@@ -132,6 +129,27 @@ struct Bundle {
     /// Leaves beside the document's own; `None` before they were looked for.
     others: Option<Vec<u64>>,
     hashes: Option<std::vec::IntoIter<Hash>>,
+}
+
+impl Pages for Bundle {
+    type Page = GetBundleResponse;
+
+    fn page(&mut self) -> Result<Option<GetBundleResponse>, Refused> {
+        let page = match std::mem::replace(&mut self.head_told, true) {
+            false => Some(Page::Head(BundleHead {
+                verifier_key: self.hub.keys.signer_of(&self.head.checkpoint),
+                checkpoint: self.head.checkpoint.clone(),
+                envelope: self.envelope.take(),
+                log_keys: self.hub.keys.proofs.clone(),
+                cosignatures: std::mem::take(&mut self.cosignatures),
+            })),
+            true => match self.leaves()? {
+                leaves if leaves.is_empty() => self.next_hashes()?,
+                leaves => Some(Page::Leaves(BundleLeaves { leaves })),
+            },
+        };
+        Ok(page.map(|page| GetBundleResponse { page: Some(page) }))
+    }
 }
 
 impl Bundle {
@@ -178,54 +196,6 @@ impl Bundle {
             others: None,
             hashes: None,
         })
-    }
-
-    async fn run(mut self, sender: mpsc::Sender<Result<GetBundleResponse, Refused>>) {
-        let stopping = self.hub.stopping.clone();
-        loop {
-            let read = blocking(move || {
-                let page = self.page();
-                (self, page)
-            });
-            let page = match read.await {
-                Ok((bundle, page)) => {
-                    self = bundle;
-                    page.transpose()
-                }
-                Err(refused) => return drop(sender.try_send(Err(refused))),
-            };
-            let Some(page) = page else { return };
-            let last = page.is_err();
-            let sent = tokio::select! {
-                biased;
-                sent = sender.send(page) => sent.map_err(|_| None),
-                () = stopping.cancelled() => Err(Some(refused::stopping())),
-                () = tokio::time::sleep(PATIENCE) => Err(Some(refused::unread(PATIENCE))),
-            };
-            match sent {
-                Ok(()) if !last => {}
-                Ok(()) | Err(None) => return,
-                Err(Some(refused)) => return drop(sender.try_send(Err(refused))),
-            }
-        }
-    }
-
-    /// The next page; `None` at the end.
-    fn page(&mut self) -> Result<Option<GetBundleResponse>, Refused> {
-        let page = match std::mem::replace(&mut self.head_told, true) {
-            false => Some(Page::Head(BundleHead {
-                verifier_key: self.hub.keys.signer_of(&self.head.checkpoint),
-                checkpoint: self.head.checkpoint.clone(),
-                envelope: self.envelope.take(),
-                log_keys: self.hub.keys.proofs.clone(),
-                cosignatures: std::mem::take(&mut self.cosignatures),
-            })),
-            true => match self.leaves()? {
-                leaves if leaves.is_empty() => self.next_hashes()?,
-                leaves => Some(Page::Leaves(BundleLeaves { leaves })),
-            },
-        };
-        Ok(page.map(|page| GetBundleResponse { page: Some(page) }))
     }
 
     /// The next leaves: events first, since they say which others belong to them.

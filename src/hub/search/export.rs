@@ -1,6 +1,6 @@
 //! All leaves of a range with what proves an export of them, page by page, in memory that does not grow.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{collections::VecDeque, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
 use prost::Message;
@@ -15,9 +15,9 @@ use super::{
 use crate::{
     domain::{id::Digest, reason::ReasonCode, search::Remembered},
     hub::{
-        Hub,
+        Hub, pages,
         query::{Nodes, damaged},
-        refused::{self, Refused, blocking},
+        refused::{Refused, blocking},
     },
     proto::{
         AgencySet, AuditCall, ExportDocument, ExportHashes, ExportHead, ExportItem, ExportLeaf,
@@ -33,10 +33,6 @@ const STEP: usize = 8_192;
 const PAGE_BYTES: usize = 512 * 1024;
 /// Hashes of one item.
 const HASHES: u64 = 8 * 1024;
-/// Pages that wait for the client.
-const AHEAD: usize = 2;
-/// A client that leaves a page unread for so long is let go.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 type Page = Result<ExportResponse, Refused>;
 
@@ -52,8 +48,8 @@ impl Hub {
         let begun = self.begin_export(reader, request).await;
         let (export, rows) = self.record(question, begun, |(_, rows)| *rows)?;
         tracing::debug!(rows, "an export begins");
-        let (sender, receiver) = mpsc::channel(AHEAD + 1);
-        self.tasks.spawn(export.run(sender));
+        let (sender, receiver) = pages::channel();
+        self.tasks.spawn(pages::tell(export, self.stopping.clone(), sender));
         Ok(receiver)
     }
 
@@ -98,6 +94,15 @@ struct Export {
     found: VecDeque<u64>,
     looked: u64,
     documents: Remembered<()>,
+}
+
+impl pages::Pages for Export {
+    type Page = ExportResponse;
+
+    fn page(&mut self) -> Result<Option<ExportResponse>, Refused> {
+        let page = self.next_page()?;
+        Ok((!page.items.is_empty()).then_some(page))
+    }
 }
 
 impl Export {
@@ -147,40 +152,8 @@ impl Export {
         Ok((export, rows))
     }
 
-    async fn run(mut self, sender: mpsc::Sender<Page>) {
-        let (stopping, _place) = (self.hub.stopping.clone(), self.place.take());
-        loop {
-            let read = blocking(move || {
-                let page = self.page();
-                (self, page)
-            });
-            let page = match read.await {
-                Ok((export, page)) => {
-                    self = export;
-                    page
-                }
-                Err(refused) => return drop(sender.try_send(Err(refused))),
-            };
-            let last = page.as_ref().map_or(true, |page| page.items.is_empty());
-            if last && page.is_ok() {
-                return;
-            }
-            let sent = tokio::select! {
-                biased;
-                sent = sender.send(page) => sent.map_err(|_| None),
-                () = stopping.cancelled() => Err(Some(refused::stopping())),
-                () = tokio::time::sleep(PATIENCE) => Err(Some(refused::unread(PATIENCE))),
-            };
-            match sent {
-                Ok(()) if !last => {}
-                Ok(()) | Err(None) => return,
-                Err(Some(refused)) => return drop(sender.try_send(Err(refused))),
-            }
-        }
-    }
-
     /// The next page; empty at the end.
-    fn page(&mut self) -> Page {
+    fn next_page(&mut self) -> Page {
         let (mut items, mut bytes) = (Vec::new(), 0);
         if !self.is_begun {
             self.is_begun = true;
