@@ -11,16 +11,16 @@ use prost::Message;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Hub,
+    Hub, follow,
     refused::{Refused, blocking},
     sequencer::{Answer, Proposal},
 };
 use crate::{
     daily::{Agencies, Day, midnight},
     domain::{reason::ReasonCode, time::Timestamp},
-    proto::{AgencyDay, Evidence},
+    proto::AgencyDay,
     store::{Store, StoreError},
-    tlog::{Hash, merkle},
+    tlog::Hash,
 };
 
 /// Leaves read between two rests, each as long as the reading took: traffic goes first.
@@ -143,14 +143,14 @@ impl Clerk {
     fn read(&mut self, store: &dyn Store, now: Timestamp) -> Result<Found, StoreError> {
         let head = store.head().size;
         let end = head.min(self.day.next().saturating_add(STEP));
-        for index in self.day.next()..end {
-            let damaged = |what: String| StoreError::Damaged(format!("leaf {index}: {what}"));
-            let stored = store.leaf(index)?.ok_or_else(|| damaged("is missing".into()))?;
-            let hash = merkle::leaf_hash(&stored.evidence);
-            let evidence = Evidence::decode(stored.evidence).map_err(|error| damaged(error.to_string()))?;
-            if !self.day.take(hash, &evidence) {
-                return self.ended();
-            }
+        let mut over = false;
+        follow::read(store, self.day.next()..end, |_, read| {
+            let read = read?;
+            over = over || !self.day.take(read.hash, &read.evidence);
+            Ok(())
+        })?;
+        if over {
+            return self.ended();
         }
         match self.day.number() {
             _ if end < head => Ok(Found::More),

@@ -9,6 +9,7 @@ pub mod directory;
 pub mod dispatcher;
 pub mod erasures;
 pub mod figures;
+mod follow;
 pub mod gauges;
 pub mod health;
 pub mod intake;
@@ -193,9 +194,9 @@ pub struct Hub {
     /// Places for answers about completeness that nodes read at the same time.
     own_days: Arc<tokio::sync::Semaphore>,
     /// The auditors' index, where this hub keeps one.
-    search: std::sync::OnceLock<search::Follower>,
+    search: std::sync::OnceLock<search::Search>,
     /// What flows between the levels, where this hub counts it.
-    figures: std::sync::OnceLock<figures::Follower>,
+    figures: std::sync::OnceLock<figures::Flows>,
     /// Who cosigns this log, where somebody is asked to.
     witnesses: std::sync::OnceLock<Arc<witnesses::Witnesses>>,
     /// This hub as a witness of other logs, where it is one.
@@ -399,11 +400,11 @@ impl Hub {
         self.tasks.wait().await;
         self.record_questions().await;
         self.sequencer.stop().await;
-        if let Some(follower) = self.search.get() {
-            follower.stop();
+        if let Some(search) = self.search.get() {
+            search.stop();
         }
-        if let Some(follower) = self.figures.get() {
-            follower.stop();
+        if let Some(flows) = self.figures.get() {
+            flows.stop();
         }
     }
 }

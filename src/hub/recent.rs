@@ -12,6 +12,7 @@ use prost::Message;
 use crate::{
     proto::{Receipt, SignedEnvelope},
     store::records::DocumentRecord,
+    tlog::Hash,
 };
 
 /// What an entry takes beside its bytes.
@@ -27,6 +28,19 @@ pub struct Document {
     pub envelope: SignedEnvelope,
 }
 
+/// A leaf with its place in the tree of its own commit: what a receipt is made of when somebody asks for it.
+#[derive(Clone, Debug)]
+pub struct Proven {
+    /// Index of the leaf.
+    pub index: u64,
+    /// Its exact bytes.
+    pub evidence: Bytes,
+    /// Hashes of its audit path, one behind the other.
+    pub path: Bytes,
+    /// Checkpoint of the commit.
+    pub checkpoint: Arc<str>,
+}
+
 /// The newest documents and proofs, up to a number of bytes; the oldest go first.
 pub struct Recent {
     max_bytes: usize,
@@ -35,8 +49,8 @@ pub struct Recent {
 
 #[derive(Default)]
 struct Entries {
-    documents: BTreeMap<u64, Arc<Document>>,
-    receipts: BTreeMap<u64, Receipt>,
+    documents: BTreeMap<u64, (usize, Arc<Document>)>,
+    proven: BTreeMap<u64, Proven>,
     bytes: usize,
 }
 
@@ -51,17 +65,18 @@ impl Recent {
     pub fn keep(
         &self,
         documents: impl IntoIterator<Item = Document>,
-        receipts: impl IntoIterator<Item = Receipt>,
+        proven: impl IntoIterator<Item = Proven>,
     ) {
         let documents: Vec<_> = documents.into_iter().filter_map(Document::detached).collect();
         let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
         for document in documents {
-            entries.bytes += document.weight();
-            entries.documents.insert(document.record.index, Arc::new(document));
+            let weight = document.weight();
+            entries.bytes += weight;
+            entries.documents.insert(document.record.index, (weight, Arc::new(document)));
         }
-        for receipt in receipts {
-            entries.bytes += weight(&receipt);
-            entries.receipts.insert(receipt.index, receipt);
+        for proven in proven {
+            entries.bytes += proven.weight();
+            entries.proven.insert(proven.index, proven);
         }
         while entries.bytes > self.max_bytes {
             entries.forget_oldest();
@@ -71,33 +86,35 @@ impl Recent {
     /// Forgets a document whose contents were erased.
     pub fn forget(&self, index: u64) {
         let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(document) = entries.documents.remove(&index) {
-            entries.bytes -= document.weight();
+        if let Some((weight, _)) = entries.documents.remove(&index) {
+            entries.bytes -= weight;
         }
     }
 
     /// The document of this index.
     #[must_use]
     pub fn document(&self, index: u64) -> Option<Arc<Document>> {
-        self.entries.read().unwrap_or_else(PoisonError::into_inner).documents.get(&index).cloned()
+        let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
+        entries.documents.get(&index).map(|(_, document)| Arc::clone(document))
     }
 
     /// The receipt of this leaf, in the checkpoint of its own commit.
     #[must_use]
     pub fn receipt(&self, leaf: u64) -> Option<Receipt> {
-        self.entries.read().unwrap_or_else(PoisonError::into_inner).receipts.get(&leaf).cloned()
+        let proven = self.entries.read().unwrap_or_else(PoisonError::into_inner).proven.get(&leaf).cloned();
+        proven.as_ref().map(Proven::receipt)
     }
 }
 
 impl Entries {
     fn forget_oldest(&mut self) {
         let first = |index: Option<&u64>| index.copied().unwrap_or(u64::MAX);
-        if first(self.documents.keys().next()) < first(self.receipts.keys().next()) {
+        if first(self.documents.keys().next()) < first(self.proven.keys().next()) {
             let oldest = self.documents.pop_first();
-            self.bytes -= oldest.map_or(0, |(_, document)| document.weight());
+            self.bytes -= oldest.map_or(0, |(_, (weight, _))| weight);
         } else {
-            let oldest = self.receipts.pop_first();
-            self.bytes -= oldest.map_or(0, |(_, receipt)| weight(&receipt));
+            let oldest = self.proven.pop_first();
+            self.bytes -= oldest.map_or(0, |(_, proven)| proven.weight());
         }
     }
 }
@@ -120,8 +137,23 @@ impl Document {
     }
 }
 
-fn weight(receipt: &Receipt) -> usize {
-    receipt.encoded_len() + OVERHEAD
+impl Proven {
+    /// The receipt.
+    #[must_use]
+    pub fn receipt(&self) -> Receipt {
+        let mut path = self.path.clone();
+        Receipt {
+            evidence: self.evidence.clone(),
+            index: self.index,
+            path: (0..path.len() / size_of::<Hash>()).map(|_| path.split_to(size_of::<Hash>())).collect(),
+            checkpoint: self.checkpoint.as_ref().into(),
+        }
+    }
+
+    /// The checkpoint is one for all of a commit, which is small beside the rest.
+    fn weight(&self) -> usize {
+        self.evidence.len() + self.path.len() + OVERHEAD
+    }
 }
 
 #[cfg(test)]
@@ -135,8 +167,9 @@ mod tests {
         Document { record, envelope }
     }
 
-    fn receipt(index: u64) -> Receipt {
-        Receipt { index, evidence: vec![0; 400].into(), ..Receipt::default() }
+    fn proven(index: u64) -> Proven {
+        let path = Bytes::from([[1; 32], [2; 32]].concat());
+        Proven { index, evidence: vec![0; 400].into(), path, checkpoint: "checkpoint".into() }
     }
 
     #[test]
@@ -157,18 +190,20 @@ mod tests {
     fn the_oldest_go_first_and_the_bound_holds() {
         let recent = Recent::new(20_000);
         for index in 0..100 {
-            recent.keep([document(2 * index, 1000)], [receipt(2 * index + 1)]);
+            recent.keep([document(2 * index, 1000)], [proven(2 * index + 1)]);
             assert!(recent.entries.read().unwrap().bytes <= 20_000);
         }
         assert!(recent.document(0).is_none() && recent.receipt(1).is_none());
         assert_eq!(recent.document(198).unwrap().record.index, 198);
-        assert_eq!(recent.receipt(199).unwrap(), receipt(199));
+        let receipt = recent.receipt(199).unwrap();
+        assert_eq!((receipt.index, &receipt.path[..]), (199, &[vec![1; 32].into(), vec![2; 32].into()][..]));
+        assert_eq!((receipt.evidence.len(), &*receipt.checkpoint), (400, "checkpoint"));
         let entries = recent.entries.read().unwrap();
-        assert!(entries.documents.len().abs_diff(entries.receipts.len()) <= 1);
+        assert!(entries.documents.len().abs_diff(entries.proven.len()) <= 1);
         assert_eq!(
             entries.bytes,
-            entries.documents.values().map(|d| d.weight()).sum::<usize>()
-                + entries.receipts.values().map(weight).sum::<usize>()
+            entries.documents.values().map(|(_, d)| d.weight()).sum::<usize>()
+                + entries.proven.values().map(Proven::weight).sum::<usize>()
         );
     }
 
@@ -178,7 +213,7 @@ mod tests {
         recent.keep([document(1, MAX_ENVELOPE + 1), document(2, 10)], []);
         assert!(recent.document(1).is_none() && recent.document(2).is_some());
         let tiny = Recent::new(0);
-        tiny.keep([document(1, 10)], [receipt(2)]);
+        tiny.keep([document(1, 10)], [proven(2)]);
         assert!(tiny.document(1).is_none() && tiny.receipt(2).is_none());
     }
 }

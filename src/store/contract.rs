@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Commit, CommitError, Store, records::*};
+use super::{Commit, CommitError, Store, StoreError, records::*};
 use crate::{
     domain::id::{AgencyId, Digest, DocumentName},
     proto::{ActionPhase, TransportState},
@@ -274,6 +274,13 @@ fn after_first(store: &dyn Store, commit: &Commit) {
     assert_eq!(stored.evidence, commit.leaves[1].evidence);
     assert_eq!(stored.head, commit.head);
     assert_eq!(store.leaf(3).unwrap(), None);
+    let row = store.evidence(0..3).unwrap();
+    let written: Vec<_> = commit.leaves.iter().map(|leaf| leaf.evidence.clone()).collect();
+    assert_eq!(row.iter().map(|(_, evidence)| evidence.clone()).collect::<Vec<_>>(), written);
+    assert!(row.iter().all(|(hash, evidence)| *hash == merkle::leaf_hash(evidence)));
+    assert_eq!(store.evidence(1..2).unwrap(), row[1..2]);
+    assert_eq!(store.evidence(2..2).unwrap(), []);
+    assert!(matches!(store.evidence(1..4), Err(StoreError::Damaged(_))));
     assert_eq!(
         store.parked(&DocumentName::parse("H53", "later", 0).unwrap(), &agency("H53.1")).unwrap().len(),
         1

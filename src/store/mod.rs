@@ -15,6 +15,7 @@ pub mod written;
 
 use std::{fmt::Display, ops::Range};
 
+use bytes::Bytes;
 pub use commit::{Commit, CommitError};
 pub use embedded::check::{Finding, Severity, What};
 use records::{
@@ -24,7 +25,7 @@ use records::{
 
 use crate::{
     domain::id::{AgencyId, Digest, DocumentName},
-    tlog::{Hash, keys::LogKeys},
+    tlog::{Hash, keys::LogKeys, merkle},
 };
 
 /// A read that could not be answered.
@@ -106,6 +107,16 @@ pub fn rank(urgency: u32) -> u8 {
     4 - u8::try_from(urgency.min(4)).unwrap_or(4)
 }
 
+/// [`Store::evidence`] by reading each leaf alone.
+fn one_by_one(store: &(impl Store + ?Sized), leaves: Range<u64>) -> Result<Vec<(Hash, Bytes)>, StoreError> {
+    let missing = |leaf| StoreError::Damaged(format!("leaf {leaf} is missing"));
+    let one = |leaf| {
+        let evidence = store.leaf(leaf)?.ok_or_else(|| missing(leaf))?.evidence;
+        Ok((merkle::leaf_hash(&evidence), evidence))
+    };
+    leaves.map(one).collect()
+}
+
 /// The store's promise.
 ///
 /// - [`commit`](Store::commit) returns only when everything in the commit survives power loss, and readers see all of it or nothing.
@@ -135,6 +146,12 @@ pub trait Store: Send + Sync + 'static {
 
     /// A leaf by index; `None` beyond the head.
     fn leaf(&self, index: u64) -> Result<Option<StoredLeaf>, StoreError>;
+
+    /// Hash and exact evidence bytes of leaves below the head, which are read as a row. If one of them is damaged, the
+    /// whole row is.
+    fn evidence(&self, leaves: Range<u64>) -> Result<Vec<(Hash, Bytes)>, StoreError> {
+        one_by_one(self, leaves)
+    }
 
     /// Index of the document of this name.
     fn find_document(&self, name: &DocumentName) -> Result<Option<u64>, StoreError>;

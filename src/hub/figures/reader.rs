@@ -33,21 +33,20 @@ pub struct Signed<'e> {
 }
 
 impl Reader {
-    /// Ready to read the leaf `first`.
-    pub fn at(store: Arc<dyn Store>, first: u64) -> Result<Self, StoreError> {
-        let mut reader = Self { store, directory: Directory::default() };
-        for (leaf, change) in reader.store.directory_changes()? {
+    /// A reader before the first leaf.
+    pub fn new(store: Arc<dyn Store>) -> Self {
+        Self { store, directory: Directory::default() }
+    }
+
+    /// Makes it ready to read the leaf `first`.
+    pub fn go_to(&mut self, first: u64) -> Result<(), StoreError> {
+        for (leaf, change) in self.store.directory_changes()? {
             if leaf >= first {
                 break;
             }
-            reader.change(leaf, &change);
+            self.change(leaf, &change);
         }
-        Ok(reader)
-    }
-
-    /// The evidence of a leaf below the head.
-    pub fn evidence(&self, leaf: u64) -> Result<Evidence, StoreError> {
-        evidence(&*self.store, leaf)
+        Ok(())
     }
 
     /// What it adds to the numbers.

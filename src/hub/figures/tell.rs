@@ -1,6 +1,9 @@
 //! The numbers as operators are told them.
 
-use std::sync::{Arc, PoisonError};
+use std::{
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
 
 use super::{
     Counted,
@@ -16,6 +19,8 @@ use crate::{
     },
 };
 
+/// A question waits so long for the numbers to reach the log's end.
+const PATIENCE: Duration = Duration::from_millis(100);
 /// Days when the caller names no number.
 const DEFAULT_DAYS: u32 = 2;
 const SECOND: i64 = 1_000_000;
@@ -31,11 +36,11 @@ impl Hub {
     /// What flowed between the levels, and what waits. Says up to which leaf it is complete.
     pub async fn flows(self: &Arc<Self>, request: &GetFlowsRequest) -> Result<GetFlowsResponse, Refused> {
         let none = || Refused::because(ReasonCode::StoreFailed, "this hub does not count what flows");
-        let follower = self.figures.get().ok_or_else(none)?;
+        let flows = self.figures.get().ok_or_else(none)?;
         let size = self.size();
-        follower.reach(size).await;
+        flows.follower.reach(size, PATIENCE).await;
         let now = self.clock.now();
-        let counted = follower.shared.tally.read().unwrap_or_else(PoisonError::into_inner);
+        let counted = flows.counted.read().unwrap_or_else(PoisonError::into_inner);
         Ok(GetFlowsResponse { size: size.max(counted.covers), ..counted.told(request, now, size) })
     }
 }

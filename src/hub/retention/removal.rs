@@ -78,9 +78,9 @@ impl Hub {
         }
         self.remove_copies(&round).await?;
         if round.iter().any(ErasureRecord::is_whole)
-            && let Some(follower) = self.search.get()
+            && let Some(search) = self.search.get()
         {
-            follower.index().make_again()?;
+            search.index().make_again()?;
         }
         let count = round.len();
         let mut rest = round;

@@ -128,7 +128,7 @@ impl Export {
         let from = filter.from_index.min(head.size);
         let mut rows = head.size - from;
         if !plain.query.is_empty() {
-            let index = hub.follower()?.index();
+            let index = hub.searched()?.index();
             if index.covers() < head.size {
                 let detail = format!("the search knows {} leaves: ask again", index.covers());
                 return Err(Refused::because(ReasonCode::Busy, detail));
@@ -210,7 +210,7 @@ impl Export {
         }
         if self.found.is_empty() && self.looked < self.head.size {
             let range = self.looked..self.head.size;
-            let index = self.hub.follower()?.index();
+            let index = self.hub.searched()?.index();
             let found = index.find(&self.plain.query, range, Order::Oldest, STEP)?;
             self.looked = match found.last() {
                 Some(last) if found.len() == STEP => last + 1,

@@ -10,7 +10,7 @@ use crate::{
         id::DocumentName,
         search::{self, Accepted, Leaf},
     },
-    hub::recent::Recent,
+    hub::{follow, recent::Recent},
     proto::{DocumentInfo, EventKind, Evidence, EvidenceRow, LegalValue, Manifest, SignedEnvelope},
     store::{Store, StoreError, payload::Payload, records::DocumentRecord},
     tlog::{Hash, merkle},
@@ -58,9 +58,14 @@ impl Reader {
     pub fn facts(&mut self, index: u64) -> Result<Facts, StoreError> {
         let damaged = |what: String| StoreError::Damaged(format!("leaf {index}: {what}"));
         let stored = self.store.leaf(index)?.ok_or_else(|| damaged("is missing".into()))?;
-        let hash = merkle::leaf_hash(&stored.evidence);
-        let bytes = stored.evidence;
+        let (hash, bytes) = (merkle::leaf_hash(&stored.evidence), stored.evidence);
         let evidence = Evidence::decode(bytes.clone()).map_err(|error| damaged(error.to_string()))?;
+        self.facts_of(index, follow::Leaf { hash, bytes, evidence })
+    }
+
+    /// The same of a leaf that was read already.
+    pub fn facts_of(&mut self, index: u64, leaf: follow::Leaf) -> Result<Facts, StoreError> {
+        let follow::Leaf { hash, bytes, evidence } = leaf;
         let document = self.document_of(index, &evidence)?;
         let mut named = Vec::new();
         if evidence.event() == EventKind::SubmissionAcceptance {

@@ -13,7 +13,7 @@ use std::{ops::Range, path::Path, sync::Arc};
 
 use prost::Message;
 
-pub(super) use self::follower::{Follower, give_way};
+pub(super) use self::follower::Search;
 pub use self::scope::{Reader, Scope};
 use self::trace::Question;
 use super::{
@@ -47,7 +47,7 @@ impl Hub {
     /// Begins to keep the search index in the folder `history`. Once; without it nothing can be searched.
     pub fn follow(&self, history: &Path) -> Result<(), StartError> {
         // A second call changes nothing.
-        let _ = self.search.set(Follower::start(history, self.facts())?);
+        let _ = self.search.set(Search::start(history, self.facts())?);
         Ok(())
     }
 
@@ -73,7 +73,7 @@ impl Hub {
         let question = Question::about(reader, AuditCall::Count, &filter);
         let answer = self.ask(reader, filter, |hub, asked| {
             let count =
-                hub.follower()?.index().count(&asked.query, filter::leaves(&asked.filter, asked.covers))?;
+                hub.searched()?.index().count(&asked.query, filter::leaves(&asked.filter, asked.covers))?;
             Ok(CountResponse { count, covers: asked.covers })
         });
         let answer = answer.await;
@@ -131,7 +131,7 @@ impl Hub {
             let detail = format!("tree_size: the log has {head} leaves");
             return Err(Refused::because(ReasonCode::InvalidField, detail));
         }
-        let follower = self.follower()?;
+        let follower = self.searched()?;
         follower.reach(if filter.tree_size == 0 { head } else { filter.tree_size }).await;
         let (hub, root) = (Arc::clone(self), reader.scope.clone());
         blocking(move || {
@@ -142,7 +142,7 @@ impl Hub {
                 query.clauses.push(Clause::no_tests());
             }
             hub.is_known_inside(&filter, &scope)?;
-            let covers = hub.follower()?.index().covers();
+            let covers = hub.searched()?.index().covers();
             answer(&hub, &Asked { filter, query, covers })
         })
         .await?
@@ -177,7 +177,7 @@ impl Hub {
         }
         let wanted =
             if request.page_size == 0 { DEFAULT_ROWS } else { request.page_size.min(MAX_ROWS) } as usize;
-        let mut found = self.follower()?.index().find(&asked.query, leaves, order, wanted + 1)?;
+        let mut found = self.searched()?.index().find(&asked.query, leaves, order, wanted + 1)?;
         let more = found.len() > wanted;
         found.truncate(wanted);
         let (rows, cut) = self.rows(&found, page_bytes(request.page_bytes))?;
@@ -219,7 +219,7 @@ impl Hub {
 
     /// Lets the index come to the end of these leaves; `BUSY` if it is still behind.
     pub(super) async fn reach_index(&self, size: u64) -> Result<(), Refused> {
-        let follower = self.follower()?;
+        let follower = self.searched()?;
         follower.reach(size).await;
         if follower.index().covers() < size {
             return Err(Refused::because(ReasonCode::Busy, "the search index is still behind the log"));
@@ -235,14 +235,14 @@ impl Hub {
         order: Order,
         limit: usize,
     ) -> Result<Vec<u64>, Refused> {
-        Ok(self.follower()?.index().find(query, leaves, order, limit)?)
+        Ok(self.searched()?.index().find(query, leaves, order, limit)?)
     }
 
     fn facts(&self) -> facts::Reader {
         facts::Reader::new(Arc::clone(&self.store), Arc::clone(&self.payload), Arc::clone(&self.recent))
     }
 
-    fn follower(&self) -> Result<&Follower, Refused> {
+    fn searched(&self) -> Result<&Search, Refused> {
         let none = || Refused::because(ReasonCode::StoreFailed, "this hub keeps no search index");
         self.search.get().ok_or_else(none)
     }

@@ -85,6 +85,7 @@ pub struct Done {
     /// Erasures whose bytes are gone now, with their bodies.
     pub ended: Vec<ErasureRecord>,
     base_size: u64,
+    checkpoint: Arc<str>,
     paths: Paths,
 }
 
@@ -402,6 +403,7 @@ impl<'a> Draft<'a> {
                 requeued,
                 ended,
                 base_size,
+                checkpoint: Arc::default(),
                 paths,
             };
         }
@@ -411,12 +413,13 @@ impl<'a> Draft<'a> {
             let documents = self.commit.documents.iter().filter(|document| !document.test).count() as u64;
             head = sign_head(self.parts, &self.growth, head.documents + documents);
         }
+        let checkpoint = head.checkpoint.as_str().into();
         self.commit.head = head;
         self.commit.nodes = self.growth.nodes().to_vec();
         let paths = self.growth.paths();
         let (revoked, accepted, told) = (self.revoked, self.accepted, self.told);
         let (requeued, ended, commit) = (self.requeued, self.ended, Some(self.commit));
-        Done { commit, directory, revoked, accepted, told, requeued, ended, base_size, paths }
+        Done { commit, directory, revoked, accepted, told, requeued, ended, base_size, checkpoint, paths }
     }
 }
 
@@ -458,33 +461,21 @@ impl Done {
         }
     }
 
-    /// Proofs of the leaves that stand in somebody's watch.
-    pub fn followed(&self) -> impl Iterator<Item = proto::Receipt> {
+    /// The leaves that stand in somebody's watch.
+    pub fn followed(&self) -> impl Iterator<Item = recent::Proven> {
         let leaves = self.commit.iter().flat_map(|commit| &commit.leaves);
         let indexed = (self.base_size..).zip(leaves);
-        indexed.filter(|(_, leaf)| !leaf.feeds.is_empty()).filter_map(|(index, _)| self.fresh(index))
+        indexed.filter(|(_, leaf)| !leaf.feeds.is_empty()).filter_map(|(index, _)| self.proven(index))
     }
 
     fn proof(&self, leaf: u64) -> Proof {
-        self.fresh(leaf).map_or(Proof::Stored(leaf), Proof::Fresh)
+        self.proven(leaf).map_or(Proof::Stored(leaf), |proven| Proof::Fresh(proven.receipt()))
     }
 
-    fn fresh(&self, leaf: u64) -> Option<proto::Receipt> {
+    fn proven(&self, leaf: u64) -> Option<recent::Proven> {
         let at = usize::try_from(leaf.checked_sub(self.base_size)?).ok()?;
-        let commit = self.commit.as_ref()?;
-        let path = self.paths.inclusion(leaf)?;
-        Some(proto::Receipt {
-            evidence: commit.leaves.get(at)?.evidence.clone(),
-            index: leaf,
-            path: shared(path),
-            checkpoint: commit.head.checkpoint.clone(),
-        })
+        let path = self.paths.inclusion(leaf)?.into_flattened().into();
+        let evidence = self.commit.as_ref()?.leaves.get(at)?.evidence.clone();
+        Some(recent::Proven { index: leaf, evidence, path, checkpoint: Arc::clone(&self.checkpoint) })
     }
-}
-
-/// Hashes as fields of a message, in one piece of memory.
-fn shared(path: Vec<Hash>) -> Vec<bytes::Bytes> {
-    let mut all = bytes::Bytes::from(path.into_flattened());
-    let count = all.len() / size_of::<Hash>();
-    (0..count).map(|_| all.split_to(size_of::<Hash>())).collect()
 }

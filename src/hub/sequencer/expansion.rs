@@ -28,6 +28,12 @@ use crate::{
 
 /// Deliveries made in one commit, over all expansions.
 const STEP: usize = 512;
+/// In a commit that others wait for: at least so many, and so many for each of the others. A few others are not kept
+/// waiting for a circular, and many leave it its part of the time.
+const BESIDE_OTHERS: usize = 128;
+const BESIDE_EACH: usize = 4;
+/// Commits in a row that nobody else waited for, after which nobody is expected.
+const ALONE: usize = 16;
 /// Of these, at most so many for one list while others wait.
 const SHARE: usize = 128;
 /// A list that meets something unreadable rests this long, then tries again; the others go on.
@@ -48,12 +54,15 @@ pub struct Expansions {
     resting: Vec<(Instant, Expansion)>,
     step: usize,
     share: usize,
+    /// Commits in a row without requests of others.
+    alone: usize,
 }
 
 impl Expansions {
     /// Takes up what a stop left unfinished.
     pub fn load(store: &dyn Store) -> Result<Self, StoreError> {
-        let mut expansions = Self { active: VecDeque::new(), resting: Vec::new(), step: STEP, share: SHARE };
+        let mut expansions =
+            Self { active: VecDeque::new(), resting: Vec::new(), step: STEP, share: SHARE, alone: 0 };
         for marker in store.expansions()? {
             let missing =
                 |what: &str| StoreError::Damaged(format!("{what} of expansion {} is missing", marker.list));
@@ -109,9 +118,13 @@ impl Expansions {
         all.filter(move |expansion| expansion.list.document == document)
     }
 
-    /// Makes the next deliveries, each list in turn.
-    pub fn advance(&mut self, draft: &mut Draft<'_>, actions: &Actions) {
-        let mut left = self.step;
+    /// Makes the next deliveries, each list in turn, in a commit with so many requests of others.
+    pub fn advance(&mut self, draft: &mut Draft<'_>, actions: &Actions, others: usize) {
+        self.alone = if others == 0 { self.alone.saturating_add(1) } else { 0 };
+        let mut left = match self.alone > ALONE {
+            true => self.step,
+            false => self.step.min(BESIDE_OTHERS.max(BESIDE_EACH * others)),
+        };
         while left > 0
             && !draft.is_full()
             && let Some(mut expansion) = self.active.pop_front()

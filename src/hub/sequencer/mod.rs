@@ -437,7 +437,7 @@ impl Writer {
             let room = draft.has_room(max) && decided.len() < max && self.parts.clock.monotonic() < end;
             next = room.then(|| requests.try_recv()).flatten();
         }
-        self.expansions.advance(&mut draft, &self.actions);
+        self.expansions.advance(&mut draft, &self.actions, decided.len());
         self.actions.advance(&mut draft, &self.expansions);
         let done = draft.finish();
         self.finish(done, decided)?;

@@ -3,6 +3,7 @@
 use std::{
     fs::File,
     io,
+    ops::Range,
     os::unix::fs::FileExt as _,
     path::Path,
     sync::atomic::{AtomicU64, Ordering},
@@ -78,6 +79,21 @@ impl<const N: usize> FixedArray<N> {
         }
     }
 
+    /// Records of a range; those that are missing are damage.
+    pub fn range(&self, range: Range<u64>) -> Result<Vec<[u8; N]>, StoreError> {
+        let short = || StoreError::Damaged(format!("an array file ends before its record {}", range.end));
+        if range.end > self.len() {
+            return Err(short());
+        }
+        let count = usize::try_from(range.end.saturating_sub(range.start)).map_err(|_| short())?;
+        let mut records = vec![[0; N]; count];
+        match self.file.read_exact_at(records.as_flattened_mut(), range.start * N as u64) {
+            Ok(()) => Ok(records),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(short()),
+            Err(error) => Err(failed(format!("reading records {range:?}"))(error)),
+        }
+    }
+
     /// Forgets the records from `len` on; no effect if there are fewer.
     pub fn truncate(&self, len: u64) -> io::Result<()> {
         if len >= self.len() {
@@ -115,6 +131,9 @@ mod tests {
         let all: Vec<_> = (0..5).map(|index| array.get(index).expect("read")).collect();
         assert_eq!(all, [Some(*b"aaaa"), Some(*b"bbbb"), Some(*b"cccc"), None, None]);
         assert_eq!(array.get(u64::MAX).expect("read"), None);
+        assert_eq!(array.range(1..3).expect("read"), [*b"bbbb", *b"cccc"]);
+        assert_eq!(array.range(3..3).expect("read").len(), 0);
+        assert!(matches!(array.range(2..5), Err(StoreError::Damaged(_))));
     }
 
     #[test]

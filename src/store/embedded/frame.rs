@@ -14,6 +14,9 @@ pub const ENTRY_HEADER: usize = 9;
 /// Upper bound of a serialized [`Head`] entry: a checkpoint with a few signatures.
 pub const MAX_HEAD_ENTRY: u32 = 8 * 1024;
 
+/// What most of them fit in: a checkpoint with a cosignature or two.
+pub const SHORT_HEAD_ENTRY: u32 = 1024;
+
 /// Entries that are longer are not searched for in a damaged payload: the list of 20,000 recipients is shorter.
 const MAX_SALVAGED: usize = 1 << 20;
 /// Bytes that the search may check: what looks like an entry is mostly none.

@@ -11,6 +11,7 @@ mod frame;
 pub mod index;
 pub mod journal;
 mod keys;
+mod leaves;
 mod mend;
 mod open;
 mod query;

@@ -19,6 +19,7 @@ use crate::{
     store::{
         Commit, CommitError, Finding, ScrubStep, Space, Store, StoreError, StoredLeaf, Waiting, files,
         meters::{Sizes, StoreMeters},
+        one_by_one,
         records::{
             ActionRecord, BodyRecord, DeliveryRecord, DigestRecord, DocumentRecord, ErasureRecord,
             ExpansionRecord, Head, HoldRecord, PairRecord, ParkedRecord, RecipientList, SentRecord,
@@ -170,6 +171,14 @@ impl Store for Embedded {
 
     fn leaf(&self, index: u64) -> Result<Option<StoredLeaf>, StoreError> {
         self.mending(index, || self.leaf_at_its_place(index))
+    }
+
+    fn evidence(&self, leaves: Range<u64>) -> Result<Vec<(Hash, Bytes)>, StoreError> {
+        match self.evidence_in_a_row(leaves.clone()) {
+            // What can be mended is, one by one.
+            Err(StoreError::Damaged(_)) => one_by_one(self, leaves),
+            other => other,
+        }
     }
 
     fn find_document(&self, name: &DocumentName) -> Result<Option<u64>, StoreError> {
@@ -387,8 +396,14 @@ impl Embedded {
         if merkle::leaf_hash(&leaf.evidence) != self.node(merkle::stored_index(0, index))? {
             return Err(StoreError::Damaged(format!("leaf {index} is not the one that was hashed")));
         }
-        let start = self.reader.read_start(frame, frame::MAX_HEAD_ENTRY)?;
-        Ok(Some(StoredLeaf { evidence: leaf.evidence, head: frame::decode_head(&start).map_err(named)? }))
+        Ok(Some(StoredLeaf { evidence: leaf.evidence, head: self.head_of(frame).map_err(named)? }))
+    }
+
+    /// Head of a frame's commit. Most are short.
+    fn head_of(&self, frame: FramePosition) -> Result<Head, StoreError> {
+        let short = self.reader.read_start(frame, frame::SHORT_HEAD_ENTRY)?;
+        frame::decode_head(&short)
+            .or_else(|_| frame::decode_head(&self.reader.read_start(frame, frame::MAX_HEAD_ENTRY)?))
     }
 
     fn directory_change(&self, leaf: u64) -> Result<Bytes, StoreError> {

@@ -1,0 +1,187 @@
+//! Threads that read the log behind the writer, who does not know of them.
+
+use std::{
+    io,
+    ops::Range,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use prost::Message;
+use tokio::sync::watch;
+
+use crate::{
+    proto::Evidence,
+    store::{Store, StoreError},
+    tlog::Hash,
+};
+
+/// Leaves taken over between two looks at what else there is to do.
+const STEP: u64 = 256;
+/// See nice(1). Not more: it holds locks for moments that traffic waits for.
+const NICE: i32 = 5;
+/// How often the log's end is looked at when nobody asks.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// What a thread does with the log.
+pub trait Work: Send + 'static {
+    /// The first leaf that it wants.
+    fn begin(&mut self) -> Result<u64, StoreError>;
+
+    /// Takes over leaves below the head, right behind those before. An error ends the thread until the next start.
+    fn take(&mut self, leaves: Range<u64>) -> Result<(), StoreError>;
+}
+
+/// A leaf as it was read.
+pub struct Leaf {
+    /// Its hash in the log.
+    pub hash: Hash,
+    /// Its exact bytes.
+    pub bytes: Bytes,
+    /// What they say.
+    pub evidence: Evidence,
+}
+
+/// Handle of a thread. Dropping it ends the thread.
+pub struct Follower {
+    name: &'static str,
+    shared: Arc<Shared>,
+    covers: watch::Receiver<u64>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+#[derive(Default)]
+struct Shared {
+    orders: Mutex<Orders>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Orders {
+    stop: bool,
+    /// Somebody waits for all leaves below this one.
+    wanted: u64,
+}
+
+impl Follower {
+    /// Begins to follow.
+    pub fn start(name: &'static str, store: Arc<dyn Store>, mut work: impl Work) -> io::Result<Self> {
+        let (moved, covers) = watch::channel(0);
+        let shared = Arc::<Shared>::default();
+        let orders = Arc::clone(&shared);
+        let thread = std::thread::Builder::new().name(name.into()).spawn(move || {
+            give_way();
+            if let Err(error) = orders.follow(&*store, &mut work, &moved) {
+                tracing::error!(%error, name, "a follower of the log stops; it goes on at the next start");
+            }
+        })?;
+        Ok(Self { name, shared, covers, thread: Mutex::new(Some(thread)) })
+    }
+
+    /// Waits at most so long until all leaves below `size` are taken over.
+    pub async fn reach(&self, size: u64, patience: Duration) {
+        let mut covers = self.covers.clone();
+        if *covers.borrow() >= size {
+            return;
+        }
+        self.shared.want(size);
+        // Too late is told in the answer.
+        let _ = tokio::time::timeout(patience, covers.wait_for(|covers| *covers >= size)).await;
+    }
+
+    /// Ends the thread and waits for that.
+    pub fn stop(&self) {
+        self.shared.orders().stop = true;
+        self.shared.changed.notify_all();
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if thread.is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!(name = self.name, "a follower of the log did not end well");
+        }
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl Shared {
+    fn follow(
+        &self,
+        store: &dyn Store,
+        work: &mut impl Work,
+        moved: &watch::Sender<u64>,
+    ) -> Result<(), StoreError> {
+        let mut next = work.begin()?;
+        loop {
+            let began = Instant::now();
+            let head = store.head().size;
+            let end = head.min(next + STEP);
+            if next < end {
+                work.take(next..end)?;
+                next = end;
+            }
+            moved.send_replace(next);
+            // Traffic goes first: who follows a long way rests as long as it works.
+            let rest = if next >= head { LOOK } else { began.elapsed() };
+            if self.rest(next, rest) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Rests, unless somebody waits. True when it is time to stop.
+    fn rest(&self, done: u64, time: Duration) -> bool {
+        let orders = self.orders();
+        let idle = |orders: &mut Orders| !orders.stop && orders.wanted <= done;
+        let waited = self.changed.wait_timeout_while(orders, time, idle);
+        waited.unwrap_or_else(PoisonError::into_inner).0.stop
+    }
+
+    fn want(&self, size: u64) {
+        let mut orders = self.orders();
+        orders.wanted = orders.wanted.max(size);
+        self.changed.notify_all();
+    }
+
+    fn orders(&self) -> MutexGuard<'_, Orders> {
+        self.orders.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Reads leaves below the head, many at a time, and hands each of them on. One that is damaged is handed on as that, and
+/// hides no other.
+pub fn read(
+    store: &dyn Store,
+    leaves: Range<u64>,
+    mut take: impl FnMut(u64, Result<Leaf, StoreError>) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    match store.evidence(leaves.clone()) {
+        Ok(found) => leaves.zip(found).try_for_each(|(leaf, found)| take(leaf, decode(leaf, found))),
+        Err(StoreError::Damaged(_)) => leaves.into_iter().try_for_each(|leaf| {
+            let one = store.evidence(leaf..leaf + 1)?.pop();
+            take(leaf, one.map_or_else(|| Err(damaged(leaf, "is missing")), |found| decode(leaf, found)))
+        }),
+        Err(error) => Err(error),
+    }
+}
+
+fn decode(leaf: u64, (hash, bytes): (Hash, Bytes)) -> Result<Leaf, StoreError> {
+    let evidence = Evidence::decode(bytes.clone()).map_err(|error| damaged(leaf, error))?;
+    Ok(Leaf { hash, bytes, evidence })
+}
+
+fn damaged(leaf: u64, what: impl std::fmt::Display) -> StoreError {
+    StoreError::Damaged(format!("leaf {leaf}: {what}"))
+}
+
+/// Lets every other thread go first: traffic may take all there is, who follows the log works in what is left.
+fn give_way() {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICE) {
+        tracing::debug!(%error, "a follower of the log works as eagerly as everybody else");
+    }
+}
