@@ -128,7 +128,11 @@ fn idle_sessions_an_attachment_and_a_killed_hub() {
     assert_eq!(number(&attachment, "attachment_bytes"), 5.0 * 1024.0 * 1024.0);
     assert!(number(&attachment, "mb_per_second") > 0.0, "{attachment}");
 
-    let killed = bench(&["--waiting", "200", "--recipients", "4", "--fan-out", "4"]);
+    let killed = bench(&["--waiting", "200", "--recipients", "4", "--fan-out", "4", "--looks", "1"]);
+    let looks = &killed["looks"];
+    assert!(looks["commands_ms"]["truc why"]["p50"].as_f64() > Some(0.0), "{looks}");
+    assert!(looks["pages_ms"]["queue"]["p50"].as_f64() > Some(0.0), "{looks}");
+    assert!(looks["largest_page_kib"].as_f64() > Some(1.0), "{looks}");
     assert_eq!((number(&killed, "waiting"), number(&killed, "documents")), (200.0, 50.0));
     assert!(number(&killed, "ready_seconds") > 0.0 && number(&killed, "rebuild_seconds") > 0.0);
 }

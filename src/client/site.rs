@@ -14,7 +14,7 @@ use hyper::{
     Method, Request, Response, StatusCode, Uri,
     body::Incoming,
     client::conn::http1::{SendRequest, handshake},
-    header::{HOST, USER_AGENT},
+    header::{HOST, HeaderName, USER_AGENT},
 };
 use hyper_util::rt::TokioIo;
 use rustls::{
@@ -151,7 +151,7 @@ impl Site {
     }
 
     async fn ask(&mut self, path: &str, limit: usize) -> Result<Option<Bytes>, SiteError> {
-        let answer = self.send(Method::GET, path, Bytes::new()).await?;
+        let answer = self.send(Method::GET, path, &[], Bytes::new()).await?;
         match answer.status() {
             StatusCode::OK => {}
             StatusCode::NOT_FOUND | StatusCode::GONE => {
@@ -172,11 +172,35 @@ impl Site {
         patience: Duration,
     ) -> Result<(u16, Bytes), SiteError> {
         let asking = async {
-            let answer = self.send(Method::POST, path, body).await?;
+            let answer = self.send(Method::POST, path, &[], body).await?;
             let status = answer.status().as_u16();
             Ok((status, self.body_of(answer, path, limit).await?.unwrap_or_default()))
         };
         let answer = match timeout(patience, asking).await {
+            Ok(answer) => answer,
+            Err(_) => Err(self.unreachable("no answer in time")),
+        };
+        if answer.is_err() {
+            self.connection = None;
+        }
+        answer
+    }
+
+    /// Sends one request with headers of its own; whatever is answered, with a body of at most `limit` bytes.
+    pub async fn exchange(
+        &mut self,
+        method: Method,
+        path: &str,
+        headers: &[(HeaderName, String)],
+        body: Bytes,
+        limit: usize,
+    ) -> Result<Response<Bytes>, SiteError> {
+        let asking = async {
+            let (parts, body) = self.send(method, path, headers, body).await?.into_parts();
+            let body = self.body_of(Response::new(body), path, limit).await?.unwrap_or_default();
+            Ok(Response::from_parts(parts, body))
+        };
+        let answer = match timeout(PATIENCE, asking).await {
             Ok(answer) => answer,
             Err(_) => Err(self.unreachable("no answer in time")),
         };
@@ -205,9 +229,12 @@ impl Site {
         &mut self,
         method: Method,
         path: &str,
+        headers: &[(HeaderName, String)],
         body: Bytes,
     ) -> Result<Response<Incoming>, SiteError> {
-        let request = Request::builder()
+        let request =
+            headers.iter().fold(Request::builder(), |request, (name, value)| request.header(name, value));
+        let request = request
             .method(method)
             .uri(format!("{}/{path}", self.prefix))
             .header(HOST, &self.authority)

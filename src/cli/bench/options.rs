@@ -101,6 +101,10 @@ pub struct Load {
     /// inclusion, a count; and tells how long each took. Subjects and urgencies of the documents then differ.
     #[arg(long, value_name = "N")]
     pub questions: Option<u64>,
+    /// With --waiting, looks so often at everything that operators look at, before the hub is killed: each command and
+    /// each page of the web console; and tells how long each took.
+    #[arg(long, value_name = "N", requires = "waiting")]
+    pub looks: Option<usize>,
     /// Of so many receipts one is verified to the last signature and hash; the others by what they say and by their
     /// checkpoint.
     #[arg(long, default_value_t = 64, value_name = "N")]

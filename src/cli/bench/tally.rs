@@ -6,7 +6,7 @@ use std::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use hdrhistogram::Histogram;
@@ -139,7 +139,12 @@ impl Latencies {
 
     /// One that began at `since` and ends now.
     pub fn add(&self, since: Instant) {
-        let us = u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.took(since.elapsed());
+    }
+
+    /// One that took so long.
+    pub fn took(&self, time: Duration) {
+        let us = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         lock(&self.0).saturating_record(us.clamp(1, LONGEST_US));
     }
 

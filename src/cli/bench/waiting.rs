@@ -10,6 +10,7 @@ use tokio::process::Command;
 
 use super::{
     load,
+    looks::{self, Looks},
     machine::{self, Machine},
     options::{Load, Target},
     site::Site,
@@ -42,6 +43,8 @@ struct Report {
     /// Size of the hub's folder.
     disk_mb: f64,
     acks_per_second: f64,
+    /// What operators looked at, and how long it took.
+    looks: Option<Looks>,
     machine: Machine,
 }
 
@@ -59,6 +62,10 @@ pub async fn run(target: &Target, waiting: u64, load: &Load, output: &Output) ->
         let text = format!("{} deliveries wait instead of {waiting}", before.waiting);
         return Err(Failure::new(Exit::Refused, text));
     }
+    let looks = match load.looks {
+        Some(asked) => Some(looks::look(&site, &operator, &outcome, asked).await?),
+        None => None,
+    };
     let hub = site.hub_process()?;
     hub.kill().await?;
     let since = Instant::now();
@@ -83,15 +90,20 @@ pub async fn run(target: &Target, waiting: u64, load: &Load, output: &Output) ->
         rebuild_seconds,
         disk_mb: site.disk_bytes()? as f64 / (1 << 20) as f64,
         acks_per_second: outcome.acks_per_second(),
+        looks,
         machine: machine::look(site.folder())?,
     };
     output.print(&report, |report| {
-        facts([
+        let told = facts([
             ("deliveries waiting", report.waiting.to_string()),
             ("ready after kill -9", format!("{:.1} s", report.ready_seconds)),
             ("rebuild", format!("{:.1} s for {} leaves", report.rebuild_seconds, report.leaves)),
             ("on disk", format!("{:.0} MiB", report.disk_mb)),
-        ])
+        ]);
+        match &report.looks {
+            Some(looks) => format!("{told}\n{}", facts(looks.shown())),
+            None => told,
+        }
     });
     Ok(())
 }
