@@ -6,6 +6,7 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
+    thread::{self, JoinHandle},
 };
 
 use ring::digest::{Context, SHA256};
@@ -16,8 +17,8 @@ use crate::{
     store::{files, written},
 };
 
-/// What arrived is synced every so often: a large body must not hand the disk all its bytes at once, while
-/// commits wait behind them.
+/// What arrived is synced every so often, while the next bytes come: a large body must not hand the disk all its bytes at
+/// once, while commits wait behind them. At most twice as many wait for the disk.
 const SYNC_EVERY: u64 = 8 << 20;
 
 /// Uploads that a call is writing.
@@ -82,8 +83,17 @@ pub(super) fn begin(
     let file = Arc::new(files::open_private(&partial)?);
     let mut hash = Context::new(&SHA256);
     reader::hash_into(&mut hash, reader::BodyReader::new(Arc::clone(&file), 0, received))?;
-    let partial =
-        Partial { file, path: partial, staged, sha256: *sha256, hash, received, unsynced: 0, ended: false };
+    let partial = Partial {
+        file,
+        path: partial,
+        staged,
+        sha256: *sha256,
+        hash,
+        received,
+        unsynced: 0,
+        syncing: None,
+        ended: false,
+    };
     Ok(Upload { state: State::Open(Box::new(partial)), size, _claim: claim })
 }
 
@@ -129,6 +139,7 @@ struct Partial {
     hash: Context,
     received: u64,
     unsynced: u64,
+    syncing: Option<JoinHandle<io::Result<()>>>,
     /// Renamed or removed: nothing is left to keep.
     ended: bool,
 }
@@ -139,7 +150,7 @@ impl Partial {
         self.hash.update(bytes);
         self.received += bytes.len() as u64;
         self.unsynced += bytes.len() as u64;
-        if self.unsynced >= SYNC_EVERY { self.sync() } else { Ok(()) }
+        if self.unsynced >= SYNC_EVERY { self.begin_sync() } else { Ok(()) }
     }
 
     fn complete(&mut self) -> Result<(), PayloadError> {
@@ -156,13 +167,35 @@ impl Partial {
         Ok(())
     }
 
-    /// A failed sync is not tried again on the same file: the bytes may be gone although a second one
-    /// succeeds.
+    /// Syncs in a thread of its own; the one before must have ended.
+    fn begin_sync(&mut self) -> io::Result<()> {
+        self.end_sync()?;
+        let file = Arc::clone(&self.file);
+        let sync = move || written::sync_data(&file);
+        self.syncing = Some(thread::Builder::new().name("upload-sync".into()).spawn(sync)?);
+        self.unsynced = 0;
+        Ok(())
+    }
+
+    fn end_sync(&mut self) -> io::Result<()> {
+        let Some(syncing) = self.syncing.take() else { return Ok(()) };
+        let synced = syncing.join().unwrap_or_else(|_| Err(io::Error::other("a sync did not end well")));
+        self.or_discard(synced)
+    }
+
     fn sync(&mut self) -> io::Result<()> {
+        self.end_sync()?;
         if std::mem::take(&mut self.unsynced) == 0 {
             return Ok(());
         }
-        let Err(error) = written::sync_data(&self.file) else { return Ok(()) };
+        let synced = written::sync_data(&self.file);
+        self.or_discard(synced)
+    }
+
+    /// A failed sync is not tried again on the same file: the bytes may be gone although a second one
+    /// succeeds.
+    fn or_discard(&mut self, synced: io::Result<()>) -> io::Result<()> {
+        let Err(error) = synced else { return Ok(()) };
         self.discard()?;
         Err(error)
     }

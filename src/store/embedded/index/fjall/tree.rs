@@ -24,7 +24,7 @@ use super::{
 use crate::store::files;
 
 /// A table that takes this much memory is full.
-const TABLE_BYTES: usize = if cfg!(test) { 64 << 10 } else { 64 << 20 };
+const TABLE_BYTES: usize = if cfg!(test) { 64 << 10 } else { 48 << 20 };
 /// It is full as well when the journal went on by so many segments: that bounds what a start reads.
 const TABLE_SEGMENTS: u32 = 2;
 /// So many files are merged at once into the rest: each merge rewrites all that the rest has, so few and large ones
@@ -37,7 +37,7 @@ pub(super) const MAX_KEY: usize = u16::MAX as usize;
 /// Unmerged files that may lie there before the writing of tables waits for merging.
 const MAX_UNMERGED: usize = 24;
 /// Cache of file blocks; small, because hot state lives elsewhere.
-const CACHE_BYTES: u64 = 64 << 20;
+const CACHE_BYTES: u64 = 48 << 20;
 const APPLIED: [u8; 1] = [RESERVED];
 /// Whoever reads the tree looks at the newest that its files hold.
 const NEWEST: SeqNo = SeqNo::MAX;
