@@ -38,7 +38,7 @@ use std::{
 use run::Country;
 
 /// Seeds of an ordinary test run.
-const SEEDS: u64 = 400;
+const SEEDS: u64 = 2_000;
 /// Lines of the trace that a failure prints.
 const SHOWN: usize = 120;
 

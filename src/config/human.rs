@@ -5,15 +5,22 @@ use std::time::Duration;
 use jiff::{SignedDuration, Span, SpanRelativeTo};
 
 const DAY: u64 = 24 * 60 * 60;
+/// A century is as good as for ever. Far longer ones could be read, but not be written so that they can be read again.
+const LONGEST: Duration = Duration::from_secs(36_525 * DAY);
 const UNITS: [(&str, u64); 5] =
     [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
 
-/// Reads `30s`, `24h`, `7d`, `1h 30m`. A day has 24 hours; months and years are refused, as is what is negative.
+/// Reads `30s`, `24h`, `7d`, `1h 30m`. A day has 24 hours; months and years are refused, as is what is negative or longer
+/// than a century.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("{text:?} is not a duration such as 30s, 24h or 7d");
     let span: Span = text.parse().map_err(|_| wrong())?;
     let length = span.to_duration(SpanRelativeTo::days_are_24_hours()).map_err(|_| wrong())?;
-    Duration::try_from(length).map_err(|_| wrong())
+    let length = Duration::try_from(length).map_err(|_| wrong())?;
+    if length > LONGEST {
+        return Err(format!("{text:?} is longer than {}", print_duration(LONGEST)));
+    }
+    Ok(length)
 }
 
 /// Writes what [`parse_duration`] reads.
@@ -118,7 +125,7 @@ mod tests {
             assert_eq!(parse_duration(text), Ok(Duration::from_secs(seconds)), "{text}");
         }
         assert_eq!(parse_duration("250ms"), Ok(Duration::from_millis(250)));
-        for text in ["", "30", "-5s", "1 month", "2y", "soon", "5s ago", "99999999999999999999s"] {
+        for text in ["", "30", "-5s", "1 month", "2y", "soon", "5s ago", "99999999999999999999s", "40949909280m"] {
             assert!(parse_duration(text).is_err(), "{text}");
         }
     }
@@ -128,6 +135,7 @@ mod tests {
         assert_eq!(print_duration(Duration::from_secs(7 * DAY)), "7d");
         assert_eq!(print_duration(Duration::from_secs(30)), "30s");
         assert_eq!(print_duration(Duration::from_secs(90)), "1m 30s");
+        assert_eq!(parse_duration(&print_duration(LONGEST)), Ok(LONGEST));
     }
 
     #[test]
@@ -160,7 +168,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_printed_is_read_again(bytes: u64, seconds in 0..4_000_000_000u64, nanos in 0..1_000_000_000u32) {
+        fn what_is_printed_is_read_again(bytes: u64, seconds in 0..LONGEST.as_secs(), nanos in 0..1_000_000_000u32) {
             prop_assert_eq!(parse_size(&print_size(bytes)), Ok(bytes));
             let duration = Duration::new(seconds, nanos);
             prop_assert_eq!(parse_duration(&print_duration(duration)), Ok(duration));
