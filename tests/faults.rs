@@ -150,11 +150,14 @@ async fn slow_syncs_are_shared() {
     }
     const LETTERS: u64 = 96;
     let Bench { mut rig, folder, _dir } = Bench::start().await;
-    folder.order(Some(Fault { wrong: Wrong::SlowSync, below: JOURNAL, after: 0 }));
     let client = rig.outside.connect("tavan").await;
+    // Signed before, so that a busy machine still hands them in together.
+    let sealed =
+        |number| submit(&letter(&format!("slow-{number}"), &[DISTRICT]), rig.outside.seal(COMMUNE), &[]);
+    let requests: Vec<_> = (0..LETTERS).map(sealed).collect();
+    folder.order(Some(Fault { wrong: Wrong::SlowSync, below: JOURNAL, after: 0 }));
     let mut sending = tokio::task::JoinSet::new();
-    for number in 0..LETTERS {
-        let request = submit(&letter(&format!("slow-{number}"), &[DISTRICT]), rig.outside.seal(COMMUNE), &[]);
+    for request in requests {
         let client = client.clone();
         sending.spawn(async move { client.submission().submit(request).await.unwrap() });
     }

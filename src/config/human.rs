@@ -125,7 +125,9 @@ mod tests {
             assert_eq!(parse_duration(text), Ok(Duration::from_secs(seconds)), "{text}");
         }
         assert_eq!(parse_duration("250ms"), Ok(Duration::from_millis(250)));
-        for text in ["", "30", "-5s", "1 month", "2y", "soon", "5s ago", "99999999999999999999s", "40949909280m"] {
+        for text in
+            ["", "30", "-5s", "1 month", "2y", "soon", "5s ago", "99999999999999999999s", "40949909280m"]
+        {
             assert!(parse_duration(text).is_err(), "{text}");
         }
     }
