@@ -162,16 +162,18 @@ async fn slow_syncs_are_shared() {
         sending.spawn(async move { client.submission().submit(request).await.unwrap() });
     }
     let operator = rig.outside.connect("operator").await;
+    // Answers that came while one and the same sync was under way.
     let mut read = 0;
     while !sending.is_empty() {
+        let before = folder.tally().syncs;
         operator.operator().get_overview(GetOverviewRequest {}).await.unwrap();
-        read += 1;
+        read += u64::from(folder.tally().syncs == before);
         while sending.try_join_next().is_some_and(|sent| sent.is_ok()) {}
     }
     let syncs = folder.tally().syncs;
-    println!("{LETTERS} letters took {syncs} syncs; {read} overviews were read meanwhile");
+    println!("{LETTERS} letters took {syncs} syncs; {read} overviews were read within one of them");
     assert!(syncs < LETTERS / 3, "{syncs} syncs for {LETTERS} letters: they were not shared");
-    assert!(read > syncs, "reading waited for the disk");
+    assert!(read > 1, "reading waited for the disk");
     folder.order(None);
     rig.hub.stop().await;
 }

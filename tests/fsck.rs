@@ -177,7 +177,8 @@ fn the_scrub_writes_wrong_records_of_arrays_again_and_goes_on_after_a_restart() 
         flip(&folder.dir().join(array), 100);
     }
     let found = scrub(&store);
-    let places: Vec<_> = found.iter().map(|finding| (finding.severity, finding.place.as_str())).collect();
+    let mut places: Vec<_> = found.iter().map(|finding| (finding.severity, finding.place.as_str())).collect();
+    places.sort_unstable_by_key(|(_, place)| *place);
     let mended = [(Severity::Rebuildable, "history/leaves"), (Severity::Rebuildable, "history/nodes")];
     assert_eq!(places, mended);
     assert_eq!(scrub(&store), []);
@@ -419,7 +420,7 @@ fn an_index_without_its_journal_starts_no_new_log() {
 }
 
 #[tokio::test]
-async fn nothing_is_signed_over_tree_hashes_that_changed() {
+async fn tree_hashes_that_changed_are_made_again_before_anything_is_signed() {
     let dir = tempfile::tempdir().expect("temporary folder");
     let desk = Desk::start(dir.path());
     desk.register().await;
@@ -428,15 +429,12 @@ async fn nothing_is_signed_over_tree_hashes_that_changed() {
     let nodes = dir.path().join("history/nodes");
     let len = nodes.metadata().expect("metadata").len();
     (0..len).for_each(|at| flip(&nodes, at));
-    desk.send_bare(2).await.expect_err("the writer stopped");
+    desk.send_bare(2).await.expect("what is read of the tree is made again from the leaves");
+    assert!(desk.hub.size() > size);
     desk.stop().await;
-
-    // The clean stop left the hashes as they are; the next start looks at them.
-    let desk = Desk::start(dir.path());
-    assert_eq!(desk.hub.size(), size);
-    desk.stop().await;
-    assert!(dir.path().join("history.damaged-1").exists());
-    assert_eq!(folder::check(dir.path()).1, []);
+    assert!(!dir.path().join("history.damaged-1").exists());
+    let (_, found) = folder::check(dir.path());
+    assert!(found.iter().all(|finding| finding.place == "history/nodes"), "{found:?}");
 }
 
 #[test]

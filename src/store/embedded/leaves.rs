@@ -34,7 +34,7 @@ impl Embedded {
             .zip(found)
             .map(|(leaf, evidence)| {
                 let hash = merkle::leaf_hash(&evidence);
-                // Places come from an array without checksums: one may name another leaf.
+                // Whatever the arrays say, nobody is shown another leaf.
                 let at = usize::try_from(merkle::stored_index(0, leaf) - first_node).unwrap_or(usize::MAX);
                 match nodes.get(at) == Some(&hash) {
                     true => Ok((hash, evidence)),

@@ -1,5 +1,5 @@
-//! A record of the array of places that is not what was written: the array has no checksums, the journal has. The frame is
-//! looked for from a neighbour on, and the record is written again.
+//! A record of an array that is not what was written. A tree hash is made again from those below it. For a leaf's place the
+//! frame is looked for from a neighbour on. Both are written again.
 
 use std::io;
 
@@ -11,7 +11,10 @@ use super::{
     frame::{self, Layout},
     journal::FramePosition,
 };
-use crate::store::{Commit, StoreError};
+use crate::{
+    store::{Commit, Store, StoreError},
+    tlog::{Hash, merkle},
+};
 
 /// Neighbours that are asked before the search begins at the first frame.
 const NEIGHBOURS: u64 = 64;
@@ -19,6 +22,23 @@ const NEIGHBOURS: u64 = 64;
 const MAX_FRAMES: usize = 4_096;
 
 impl Embedded {
+    /// Makes a stored tree hash again.
+    pub(super) fn mend_node(&self, stored_index: u64) -> Result<Hash, StoreError> {
+        let nowhere = || StoreError::Damaged(format!("tree hash {stored_index} has no place"));
+        let hash = match merkle::stored_at(stored_index).ok_or_else(nowhere)? {
+            (0, leaf) => merkle::leaf_hash(&self.mending(leaf, || self.evidence_at_its_place(leaf))?),
+            (level, index) => {
+                let below = |index| self.node(merkle::stored_index(level - 1, index));
+                merkle::node_hash(&below(2 * index)?, &below(2 * index + 1)?)
+            }
+        };
+        match self.shared.nodes.append_at(stored_index, &[hash]) {
+            Ok(()) => tracing::warn!(stored_index, "a tree hash was not what the leaves give: mended"),
+            Err(error) => tracing::warn!(%error, stored_index, "a tree hash could not be mended"),
+        }
+        Ok(hash)
+    }
+
     /// Does a read, and once more when it found damage that could be mended.
     pub(super) fn mending<T>(
         &self,

@@ -165,8 +165,11 @@ impl Store for Embedded {
     }
 
     fn node(&self, stored_index: u64) -> Result<Hash, StoreError> {
-        let node = self.shared.nodes.get(stored_index)?;
-        node.ok_or_else(|| StoreError::Damaged(format!("tree hash {stored_index} is missing")))
+        let missing = || StoreError::Damaged(format!("tree hash {stored_index} is missing"));
+        match self.shared.nodes.get(stored_index) {
+            Err(StoreError::Damaged(_)) => self.mend_node(stored_index),
+            read => read?.ok_or_else(missing),
+        }
     }
 
     fn leaf(&self, index: u64) -> Result<Option<StoredLeaf>, StoreError> {
@@ -392,11 +395,21 @@ impl Embedded {
         let (frame, (at, len)) = (place.position(), place.leaf);
         let named = |error: StoreError| error.within(in_journal(frame));
         let leaf = frame::decode_leaf(&self.reader.read_part(frame, at, len)?).map_err(named)?;
-        // The place comes from an array without checksums: it may name another leaf.
+        // Whatever the arrays say, nobody is shown another leaf.
         if merkle::leaf_hash(&leaf.evidence) != self.node(merkle::stored_index(0, index))? {
             return Err(StoreError::Damaged(format!("leaf {index} is not the one that was hashed")));
         }
         Ok(Some(StoredLeaf { evidence: leaf.evidence, head: self.head_of(frame).map_err(named)? }))
+    }
+
+    /// Evidence of a leaf, known by its checksum alone: to make its tree hash again.
+    pub(super) fn evidence_at_its_place(&self, leaf: u64) -> Result<Bytes, StoreError> {
+        let missing = || StoreError::Damaged(format!("leaf {leaf} is missing"));
+        let place = self.place(leaf)?.ok_or_else(missing)?;
+        let (frame, (at, len)) = (place.position(), place.leaf);
+        let entry = self.reader.read_part(frame, at, len)?;
+        let leaf = frame::decode_leaf(&entry).map_err(|error| error.within(in_journal(frame)))?;
+        Ok(leaf.evidence)
     }
 
     /// Head of a frame's commit. Most are short.

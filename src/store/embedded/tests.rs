@@ -67,6 +67,9 @@ fn a_clean_start_replays_nothing() {
     }
 }
 
+/// Bytes of a leaf's place on the disk.
+const PLACE_STEP: usize = FixedArray::<{ apply::PLACE }>::STEP;
+
 /// How a folder is spoiled, and whether what was there is kept aside.
 type Spoil = (&'static str, fn(&Bench), bool);
 
@@ -264,7 +267,7 @@ fn longer_arrays_are_cut_to_what_the_index_has() {
     for engine in ENGINES {
         let bench = Bench::new(engine);
         let edge = bench.filled(3);
-        for (name, len) in [("leaves", apply::PLACE), ("nodes", 32)] {
+        for (name, len) in [("leaves", PLACE_STEP), ("nodes", FixedArray::<32>::STEP)] {
             let path = bench.0.path().join("history").join(name);
             let longer = [fs::read(&path).unwrap(), vec![7; 5 * len]].concat();
             fs::write(path, longer).unwrap();
@@ -345,11 +348,11 @@ fn a_wrong_place_is_mended_when_it_is_read() {
         let path = bench.0.path().join("history/leaves");
         let mut places = fs::read(&path).unwrap();
         // Leaves 0 and 3 are the acceptances of two documents, in frames of one shape.
-        places.copy_within(3 * apply::PLACE..4 * apply::PLACE, 0);
+        places.copy_within(3 * PLACE_STEP..4 * PLACE_STEP, 0);
         // All of one commit, and single bits of others: the frame, where in it, the record beside it.
-        places[300 * apply::PLACE..303 * apply::PLACE].fill(0xA5);
+        places[300 * PLACE_STEP..303 * PLACE_STEP].fill(0xA5);
         for (leaf, byte) in [(600, 3), (603, 7), (606, 11), (609, 15), (612, 17), (615, 23), (900, 0)] {
-            places[leaf * apply::PLACE + byte] ^= 0x40;
+            places[leaf * PLACE_STEP + byte] ^= 0x40;
         }
         fs::write(&path, places).unwrap();
         let store = bench.opened().unwrap().store;
@@ -360,6 +363,27 @@ fn a_wrong_place_is_mended_when_it_is_read() {
         }
         whole(&store, &edge, engine.name());
     }
+}
+
+#[test]
+fn a_wrong_tree_hash_is_mended_when_it_is_read() {
+    let bench = Bench::new(Engine::Fjall);
+    let edge = bench.filled(400);
+    let path = bench.0.path().join("history/nodes");
+    let mut hashes = fs::read(&path).unwrap();
+    let right = hashes.clone();
+    // Three of a leaf and of what is above it, and all between the hundredth and the two hundredth.
+    for at in [0, 2, 6] {
+        hashes[at * FixedArray::<32>::STEP + 5] ^= 1;
+    }
+    hashes[100 * FixedArray::<32>::STEP..200 * FixedArray::<32>::STEP].fill(0xA5);
+    fs::write(&path, hashes).unwrap();
+    let store = bench.opened().unwrap().store;
+    assert_eq!(store.evidence(0..3).unwrap().len(), 3);
+    whole(&store, &edge, "mended");
+    (0..merkle::stored_count(edge.size())).for_each(|at| drop(store.node(at).unwrap()));
+    drop(store);
+    assert!(fs::read(&path).unwrap() == right, "the same as before");
 }
 
 #[test]

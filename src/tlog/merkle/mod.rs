@@ -56,6 +56,22 @@ pub fn stored_index(level: u8, index: u64) -> u64 {
     }
 }
 
+/// Level and index of the complete subtree whose hash is stored here: the inverse of [`stored_index`]. `None` from 2^62 on,
+/// which no store can hold.
+#[must_use]
+pub fn stored_at(stored_index: u64) -> Option<(u8, u64)> {
+    if stored_index >= 1 << 62 {
+        return None;
+    }
+    // A leaf is followed by the subtrees that it completes; so many leaves need at most twice as many hashes.
+    let mut leaf = stored_index / 2;
+    while stored_count(leaf + 1) <= stored_index {
+        leaf += 1;
+    }
+    let level = stored_index - stored_count(leaf);
+    Some((u8::try_from(level).ok()?, leaf >> level))
+}
+
 /// How many hashes are stored for a tree of `size` leaves, up to 2^63.
 #[must_use]
 pub fn stored_count(size: u64) -> u64 {
@@ -234,6 +250,7 @@ pub(super) mod tests {
         let order = [(0, 0), (0, 1), (1, 0), (0, 2), (0, 3), (1, 1), (2, 0), (0, 4)];
         for (expected, (level, index)) in (0..).zip(order) {
             assert_eq!(stored_index(level, index), expected);
+            assert_eq!(stored_at(expected), Some((level, index)));
         }
         assert_eq!([0, 1, 2, 3, 4, 5].map(stored_count), [0, 1, 3, 4, 7, 8]);
         for size in 0..1000u64 {
@@ -246,6 +263,7 @@ pub(super) mod tests {
         assert_eq!(stored_index(0, u64::MAX), u64::MAX);
         assert_eq!(stored_index(64, 0), u64::MAX);
         assert_eq!(stored_index(63, 1), u64::MAX);
+        assert_eq!((stored_at(u64::MAX), stored_at(1 << 62)), (None, None));
         assert_eq!(stored_count(u64::MAX), u64::MAX);
     }
 

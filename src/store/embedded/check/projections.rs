@@ -266,7 +266,7 @@ impl<const N: usize> Array<N> {
         let path = dir.join(name);
         let records = FixedArray::open_to_read(&path).map_err(|error| error.to_string())?;
         let len = path.metadata().map_err(|error| error.to_string())?.len();
-        if !len.is_multiple_of(N as u64) {
+        if !len.is_multiple_of(FixedArray::<N>::STEP as u64) {
             return Err(format!("it has {len} bytes, which are no whole records"));
         }
         Ok(Self { name, records, differing: 0, first: None })
