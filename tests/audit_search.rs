@@ -231,7 +231,7 @@ async fn who_sees_a_district_sees_nothing_of_another_and_leaves_a_trace() {
 
 /// Who sees a part gets the evidence of that part, and of the rest hashes only.
 async fn exported_within_the_scope(scoped: &Client) {
-    let request = ExportRequest { filter: None, complete: true };
+    let request = ExportRequest { complete: true, ..ExportRequest::default() };
     let refused = soon(scoped.audit().export(request)).await.map(|_| ()).unwrap_err();
     assert_eq!(reason(&refused), ReasonCode::OutsideScope);
     let mut pages = soon(scoped.audit().export(ExportRequest::default())).await.unwrap().into_inner();

@@ -72,11 +72,19 @@ impl Hub {
         if let Some(follower) = self.search.get() {
             follower.reach(if filter.tree_size == 0 { newest } else { filter.tree_size }).await;
         }
-        let made = move || Export::begin(hub, &filter, root.as_ref(), request.complete);
+        let what = What { complete: request.complete, cosigned: request.cosigned };
+        let made = move || Export::begin(hub, &filter, root.as_ref(), what);
         let (mut export, rows) = blocking(made).await??;
         export.place = Some(place);
         Ok((export, rows))
     }
+}
+
+/// What an export is of, beside its filter.
+#[derive(Clone, Copy)]
+struct What {
+    complete: bool,
+    cosigned: bool,
 }
 
 /// What is left to be told.
@@ -111,7 +119,7 @@ impl Export {
         hub: Arc<Hub>,
         filter: &SearchFilter,
         root: Option<&crate::domain::id::AgencyId>,
-        complete: bool,
+        What { complete, cosigned }: What,
     ) -> Result<(Self, u64), Refused> {
         let directory = hub.directory();
         let scope = Scope::of(root, &directory);
@@ -122,7 +130,11 @@ impl Export {
         hub.is_known_inside(filter, &scope)?;
         // The head of the commit that wrote the last leaf asked for is the first one that has it.
         let head = match filter.tree_size {
-            0 => hub.store.head(),
+            0 => hub.head_for(cosigned)?,
+            _ if cosigned => {
+                let detail = "tree_size: must be 0 with cosigned";
+                return Err(Refused::because(ReasonCode::InvalidField, detail));
+            }
             size => hub.leaf(size - 1)?.head,
         };
         let from = filter.from_index.min(head.size);
@@ -173,11 +185,12 @@ impl Export {
         let filter =
             SearchFilter { from_index: self.next, tree_size: self.head.size, ..self.plain.filter.clone() };
         Ok(ExportHead {
-            verifier_key: self.hub.log.verifier().to_string(),
+            verifier_key: self.hub.keys.signer_of(&self.head.checkpoint),
             checkpoint: self.head.checkpoint.clone(),
             filter: Some(filter),
             within: self.plain.within.iter().map(set).collect(),
             complete: self.complete,
+            log_keys: self.hub.keys.proofs.clone(),
             left: edge.subtrees().iter().map(|hash| Bytes::copy_from_slice(hash)).collect(),
         })
     }

@@ -27,10 +27,11 @@ use crate::{
     tlog::{
         Hash,
         checkpoint::Checkpoint,
+        keys::LogKeys,
         merkle::{self, Edge},
         note::Verifier,
     },
-    verify::MAX_LEAF,
+    verify::{HeadFault, MAX_LEAF, Opened, Trusted},
 };
 
 /// Which part of a proof is wrong.
@@ -95,8 +96,10 @@ pub struct ExportError {
 /// What a proof proves about the rows that were made from it.
 #[derive(Clone, Debug)]
 pub struct Proven {
-    /// Key of the hub's log, one of the trusted ones.
+    /// Key of the hub's log that signed the head: trusted, or tied to a trusted one by proven changes.
     pub verifier: Verifier,
+    /// What the reader's policy asks of witnesses, and they did; `None` without a policy.
+    pub quorum: Option<String>,
     /// The head that everything is proven in.
     pub checkpoint: Checkpoint,
     /// What was asked.
@@ -126,6 +129,7 @@ impl Proven {
 /// Takes a proof item by item and gives the rows.
 pub struct Checker {
     proven: Proven,
+    keys: LogKeys,
     query: Query,
     complete: bool,
     edge: Edge,
@@ -135,13 +139,13 @@ pub struct Checker {
 }
 
 impl Checker {
-    /// Begins with the head, which has to be signed by a trusted key.
-    pub fn begin(head: ExportHead, trusted: &[Verifier]) -> Result<Self, ExportError> {
-        let verifier = trusted.iter().find(|key| key.to_string() == head.verifier_key).ok_or_else(|| {
-            Place::HubKey.problem(format!("it names {:?}, which is not a trusted key", head.verifier_key))
+    /// Begins with the head, which has to be signed by a trusted key, or one that proven changes tie to it.
+    pub fn begin(head: ExportHead, trusted: &Trusted) -> Result<Self, ExportError> {
+        let opened = trusted.head(&head.verifier_key, &head.log_keys, &head.checkpoint);
+        let Opened { verifier, keys, checkpoint, quorum } = opened.map_err(|fault| match fault {
+            HeadFault::Key(problem) => Place::HubKey.problem(problem),
+            HeadFault::Checkpoint(problem) => Place::Checkpoint.problem(problem),
         })?;
-        let checkpoint = Checkpoint::open(&head.checkpoint, verifier)
-            .map_err(|error| Place::Checkpoint.problem(error.to_string()))?;
         let wrong = |problem: &str| Place::Head.problem(problem);
         let filter = head.filter.unwrap_or_default();
         if filter.tree_size != checkpoint.size || filter.from_index > checkpoint.size {
@@ -159,7 +163,8 @@ impl Checker {
         let edge = left.and_then(|left| Edge::from_subtrees(filter.from_index, left));
         let edge = edge.ok_or_else(|| wrong("the hashes left of its range are not those of a tree"))?;
         let proven = Proven {
-            verifier: verifier.clone(),
+            verifier,
+            quorum,
             checkpoint,
             filter,
             sets: sets.len(),
@@ -171,6 +176,7 @@ impl Checker {
         };
         Ok(Self {
             proven,
+            keys,
             query,
             complete: head.complete,
             edge,
@@ -195,6 +201,12 @@ impl Checker {
     #[must_use]
     pub fn checkpoint(&self) -> &Checkpoint {
         &self.proven.checkpoint
+    }
+
+    /// All keys of the log, as far as they are known.
+    #[must_use]
+    pub fn keys(&self) -> &LogKeys {
+        &self.keys
     }
 
     /// Takes the next item; the row, if it is one.

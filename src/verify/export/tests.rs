@@ -7,7 +7,7 @@ use crate::{
 };
 
 fn check(head: &ExportHead, items: &[ExportItem]) -> Result<(Proven, Vec<EvidenceRow>), ExportError> {
-    let mut checker = Checker::begin(head.clone(), &trusted())?;
+    let mut checker = Checker::begin(head.clone(), &trusted()[..].into())?;
     let mut rows = Vec::new();
     for item in items {
         rows.extend(checker.take(item.clone())?);
@@ -156,7 +156,10 @@ fn a_document_is_bound_to_its_acceptance() {
 fn another_head_is_named() {
     let log = Log::story();
     let (head, items) = export(&log, &all(3), &[], false);
-    assert_eq!(Checker::begin(head.clone(), &[]).err().map(|error| error.place), Some(Place::HubKey));
+    assert_eq!(
+        Checker::begin(head.clone(), &Trusted::default()).err().map(|error| error.place),
+        Some(Place::HubKey)
+    );
     let with = |edit: fn(&mut ExportHead)| {
         let mut head = head.clone();
         edit(&mut head);

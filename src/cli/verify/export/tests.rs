@@ -26,7 +26,7 @@ fn exported(format: Format, name: &str) -> (TempDir, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join(name);
     let (head, items) = export(&Log::story(), &SearchFilter::default(), &[], false);
-    let mut checker = Checker::begin(head.clone(), &trusted()).unwrap();
+    let mut checker = Checker::begin(head.clone(), &trusted()[..].into()).unwrap();
     let mut sink = Sink::create(&path, format, &head.checkpoint).unwrap();
     fs::write(path.with_added_extension(CHECKPOINT), &head.checkpoint).unwrap();
     let mut proof = Writer::create(Vec::new()).unwrap();
@@ -43,7 +43,7 @@ fn exported(format: Format, name: &str) -> (TempDir, PathBuf) {
 }
 
 fn how(language: Language) -> How<'static> {
-    let trusted = Box::leak(Box::new(trusted()));
+    let trusted = Box::leak(Box::new(Trusted::from(&trusted()[..])));
     How { trusted, checkpoint: None, resaved: false, language }
 }
 
