@@ -247,6 +247,7 @@ async fn exported_within_the_scope(scoped: &Client) {
                     assert_eq!(Manifest::decode(document.manifest).unwrap().document_id, "flood");
                 }
                 export_item::Item::Head(head) => assert_eq!(head.within.len(), 1),
+                export_item::Item::Erased(_) => panic!("nothing was erased"),
                 export_item::Item::End(_) => panic!("only in files"),
             }
         }

@@ -12,7 +12,7 @@ use std::{collections::BTreeSet, fmt, sync::Arc};
 
 use prost::Message;
 
-use self::document::Known;
+use self::document::{Gone, Known};
 pub use self::file::{Items, MAGIC, Writer};
 use crate::{
     domain::{
@@ -21,8 +21,8 @@ use crate::{
         search::{self, Accepted, Query, Remembered},
     },
     proto::{
-        EventKind, Evidence, EvidenceRow, ExportDocument, ExportHashes, ExportHead, ExportItem, ExportLeaf,
-        SearchFilter, export_item::Item,
+        EventKind, Evidence, EvidenceRow, ExportDocument, ExportErased, ExportHashes, ExportHead, ExportItem,
+        ExportLeaf, SearchFilter, export_item::Item,
     },
     tlog::{
         Hash,
@@ -114,8 +114,10 @@ pub struct Proven {
     pub hidden: u64,
     /// Leaves whose evidence is here, but not what the filter asks about.
     pub undecided: u64,
-    /// Rows about an accepted document whose manifest is not here: what it says is empty in them.
+    /// Rows about an accepted document whose manifest is not here, and nothing says why: what it says is empty in them.
     pub without_document: u64,
+    /// Rows about a document whose contents were erased: they name the leaf that says so.
+    pub erased: u64,
 }
 
 impl Proven {
@@ -134,6 +136,7 @@ pub struct Checker {
     complete: bool,
     edge: Edge,
     documents: Remembered<Arc<Known>>,
+    gone: Remembered<Arc<Gone>>,
     /// A document whose acceptance is the next leaf.
     expected: Option<Known>,
 }
@@ -173,6 +176,7 @@ impl Checker {
             hidden: 0,
             undecided: 0,
             without_document: 0,
+            erased: 0,
         };
         Ok(Self {
             proven,
@@ -181,6 +185,7 @@ impl Checker {
             complete: head.complete,
             edge,
             documents: Remembered::default(),
+            gone: Remembered::default(),
             expected: None,
         })
     }
@@ -215,6 +220,7 @@ impl Checker {
             Some(Item::Leaf(leaf)) => self.leaf(leaf),
             Some(Item::Hashes(hashes)) => self.hashes(&hashes).map(|()| None),
             Some(Item::Document(document)) => self.document(&document).map(|()| None),
+            Some(Item::Erased(erased)) => self.erased(&erased).map(|()| None),
             Some(Item::Head(_)) => Err(Place::File.problem("has two heads")),
             Some(Item::End(_)) => Err(Place::File.problem("goes on behind its end")),
             None => Err(Place::File.problem("an item is of no kind that is known")),
@@ -281,6 +287,16 @@ impl Checker {
         Ok(())
     }
 
+    fn erased(&mut self, told: &ExportErased) -> Result<(), ExportError> {
+        let wrong = |problem: String| Place::Leaf(told.index).problem(problem);
+        if self.expected.is_some() {
+            return Err(wrong("stands where an acceptance has to follow its document".into()));
+        }
+        let gone = Gone::prove(told, &self.proven.checkpoint).map_err(wrong)?;
+        self.gone.put(gone.digest, Arc::new(gone));
+        Ok(())
+    }
+
     fn leaf(&mut self, told: ExportLeaf) -> Result<Option<EvidenceRow>, ExportError> {
         self.expect(told.index)?;
         let wrong = |problem: &str| Place::Leaf(told.index).problem(problem);
@@ -304,14 +320,25 @@ impl Checker {
             return Ok(None);
         }
         self.proven.rows += 1;
-        self.proven.without_document += u64::from(accepted.is_none() && document::is_needed(&evidence));
-        Ok(Some(search::row(told.index, &hash, &evidence, accepted)))
+        let erased = self.erasure_of(&evidence);
+        let is_missing = accepted.is_none() && erased.is_none() && document::is_needed(&evidence);
+        self.proven.without_document += u64::from(is_missing);
+        self.proven.erased += u64::from(erased.is_some());
+        Ok(Some(search::row(told.index, &hash, &evidence, accepted, erased)))
     }
 
     /// The accepted document that evidence is about, as far as it was told.
     fn about(&self, evidence: &Evidence) -> Option<Arc<Known>> {
         let digest = Digest::from_slice(&evidence.manifest_sha256)?;
         self.documents.get(&digest).filter(|known| known.is_named_by(evidence)).map(Arc::clone)
+    }
+
+    /// The leaf that says that the contents of the document were erased, as far as it was told. What was refused is about
+    /// no document, whatever name it claims.
+    fn erasure_of(&self, evidence: &Evidence) -> Option<u64> {
+        let digest =
+            Digest::from_slice(&evidence.manifest_sha256).filter(|_| document::is_needed(evidence))?;
+        self.gone.get(&digest).filter(|gone| gone.is_named_by(evidence)).map(|gone| gone.leaf)
     }
 
     /// A row answers the filter; what is no row does not.

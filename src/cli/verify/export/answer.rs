@@ -82,6 +82,7 @@ struct Facts {
     leaves_by_hash_alone: u64,
     leaves_undecided: u64,
     rows_without_document: u64,
+    rows_of_erased_documents: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -161,6 +162,7 @@ impl Facts {
             leaves_by_hash_alone: proven.hidden,
             leaves_undecided: proven.undecided,
             rows_without_document: proven.without_document,
+            rows_of_erased_documents: proven.erased,
         }
     }
 }

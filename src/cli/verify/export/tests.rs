@@ -79,6 +79,42 @@ fn an_untouched_export_is_proven_in_both_languages() {
 }
 
 #[test]
+fn rows_of_a_workbook_that_are_dropped_added_or_altered_are_named() {
+    let log = Log::story();
+    let (head, items) = export(&log, &SearchFilter::default(), &[], false);
+    let with = |edit: &dyn Fn(&mut Vec<Row>)| {
+        let (_dir, path) = exported(Format::Xlsx, "rows.xlsx");
+        let mut checker = Checker::begin(head.clone(), &trusted()[..].into()).unwrap();
+        let rows = items.iter().filter_map(|item| checker.take(item.clone()).unwrap());
+        let mut rows: Vec<Row> = rows.map(Row::from).collect();
+        edit(&mut rows);
+        let mut sink = Sink::create(&path, Format::Xlsx, &head.checkpoint).unwrap();
+        rows.iter().for_each(|row| sink.put(row).unwrap());
+        sink.finish(&path).unwrap();
+        kinds(&path)
+    };
+    assert_eq!(with(&|rows| drop(rows.remove(7))), [(Kind::RowLeftOut, None, Some(7), None)]);
+    let twice = with(&|rows| rows.insert(3, rows[3].clone()));
+    assert_eq!(twice, [(Kind::RowAdded, Some(5), Some(3), None)]);
+    let altered = with(&|rows| rows[2].sender = "H99".into());
+    assert_eq!(altered, [(Kind::RowAltered, Some(3), Some(2), Some("sender"))]);
+}
+
+#[test]
+fn an_export_from_before_the_last_column_is_read() {
+    let without_last = |line: &str| line.rsplit_once(',').map(|(kept, _)| format!("{kept}\n"));
+    let (_dir, path) = exported(Format::Csv, "rows.csv");
+    let text = fs::read_to_string(&path).unwrap();
+    let former: String = text.lines().filter_map(without_last).collect();
+    assert!(!former.contains("erased_leaf") && former.lines().count() == text.lines().count());
+    fs::write(&path, former).unwrap();
+    assert_eq!(kinds(&path), [(Kind::OtherForm, None, None, None)], "its rows are right");
+    fs::write(&path, text.replacen("erased_leaf", "erased", 1)).unwrap();
+    let proof = path.with_added_extension(PROOF);
+    assert!(check(&path, &proof, &how(Language::En), &row_bar(0)).is_err(), "no such column");
+}
+
+#[test]
 fn rows_that_are_dropped_added_moved_or_altered_are_named() {
     for (format, name, first) in [(Format::Csv, "rows.csv", 1), (Format::Jsonl, "rows.jsonl", 0)] {
         let (_dir, path) = exported(format, name);
