@@ -16,6 +16,7 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
+pub use super::embedded::index::Pass;
 pub use bits::BLOCK;
 use bits::Bits;
 use block::{Sealed, Span, Tail};
@@ -23,6 +24,7 @@ use block::{Sealed, Span, Tail};
 use super::{
     StoreError,
     embedded::{
+        check::{Finding, Severity, What},
         index::{self, Applied, Damage, Engine, Index},
         journal::FramePosition,
     },
@@ -139,6 +141,30 @@ impl SearchIndex {
     #[must_use]
     pub fn waits(&self) -> bool {
         self.history.join(AGAIN).exists()
+    }
+
+    /// Begins to read its files again.
+    pub fn pass(&self) -> Result<Pass, StoreError> {
+        Ok(Pass::begin(&*self.index)?)
+    }
+
+    /// Reads on for about so many bytes, and tells of files that are not what was written; how many bytes it were. A pass
+    /// that another index began tells of nothing.
+    pub fn read_on(
+        &self,
+        pass: &mut Pass,
+        bytes: u64,
+        report: &mut dyn FnMut(Finding),
+    ) -> Result<u64, StoreError> {
+        let read = pass.read(&*self.index, bytes, &mut |wrong| {
+            report(Finding {
+                severity: Severity::Rebuildable,
+                what: What::Search,
+                place: wrong.path.display().to_string(),
+                detail: format!("{}; the search index is made again from the log", wrong.detail),
+            });
+        });
+        Ok(read?)
     }
 
     /// Leaves that are indexed: all below this one.

@@ -197,6 +197,37 @@ fn words_go_from_the_disk_while_questions_are_answered() {
 }
 
 #[test]
+fn a_file_that_is_not_what_was_written_is_told() {
+    let temp = tempfile::tempdir().unwrap();
+    drop(with_secrets(&temp));
+    // Nothing is written or merged after an opening.
+    let index = SearchIndex::open(temp.path(), |leaf| Ok(Some(hash(leaf)))).unwrap();
+    let read = |index: &SearchIndex| {
+        let (mut pass, mut found) = (index.pass().unwrap(), Vec::new());
+        while !pass.is_over() {
+            index.read_on(&mut pass, 100, &mut |finding| found.push(finding)).unwrap();
+        }
+        found
+    };
+    assert_eq!(read(&index), []);
+    let mut pass = index.pass().unwrap();
+    let tables = temp.path().join("search/fjall/tables");
+    let file = std::fs::read_dir(tables).unwrap().next().unwrap().unwrap().path();
+    let mut bytes = std::fs::read(&file).unwrap();
+    bytes[20] ^= 1;
+    std::fs::write(&file, bytes).unwrap();
+    let found = read(&index);
+    assert!(found.len() == 1 && found[0].place == file.display().to_string(), "{found:?}");
+    assert!(!found[0].stands(), "it is made again");
+    // Of files of an index that is gone nothing is told.
+    let new = index.beside().unwrap();
+    index.retire().unwrap();
+    while !pass.is_over() {
+        new.read_on(&mut pass, u64::MAX, &mut |finding| panic!("{finding:?}")).unwrap();
+    }
+}
+
+#[test]
 fn a_new_index_that_was_not_finished_leaves_no_words_behind() {
     let temp = tempfile::tempdir().unwrap();
     let (_, clean, old) = with_secrets(&temp);
