@@ -179,6 +179,26 @@ mod tests {
     }
 
     #[test]
+    fn every_flipped_bit_of_a_file_or_its_older_checkpoint_is_noticed() {
+        let (new, old) = (log(21, 99), log(13, 99).1);
+        let asked = AddCheckpoint { old: 13, proof: path(13, &new), note: new.1.sign(&signer()) };
+        let (text, note) = (asked.encode(), old.sign(&signer()));
+        let is_noticed = |text: &str, note: &str| {
+            !file(text, note, &key(), &key()).is_ok_and(|judged| judged.history == History::Same)
+        };
+        assert!(!is_noticed(&text, &note));
+        for at in 0..text.len().max(note.len()) {
+            let bent = |text: &str| {
+                let mut bytes = text.as_bytes().to_vec();
+                *bytes.get_mut(at)? ^= 1 << (at % 7);
+                String::from_utf8(bytes).ok()
+            };
+            assert!(bent(&text).is_none_or(|bent| is_noticed(&bent, &note)), "byte {at} of the proof");
+            assert!(bent(&note).is_none_or(|bent| is_noticed(&text, &bent)), "byte {at} of the checkpoint");
+        }
+    }
+
+    #[test]
     fn a_file_proves_itself_by_trusted_keys_alone() {
         let (new, old) = (log(21, 99), log(13, 99).1);
         let asked = AddCheckpoint { old: 13, proof: path(13, &new), note: new.1.sign(&signer()) };

@@ -74,11 +74,11 @@ impl Hub {
         command.env("TRUC_AS", "auditor").output().unwrap()
     }
 
-    /// `truc audit mirror` by a policy alone, each time to a folder of its own.
-    fn mirror(&self, policy: &str) -> (Option<i32>, String) {
-        let dir = tempfile::tempdir_in(self.rig.dir.path()).unwrap();
+    /// `truc audit mirror` by a policy alone, to this folder beside the hub's.
+    fn mirror(&self, dir: &str, policy: &str) -> (Option<i32>, String) {
+        let dir = self.path(dir);
         let (url, ca) = (format!("https://localhost:{}", self.log), self.rig.certs().join("ca.pem"));
-        let mirror = ["audit", "mirror", dir.path().to_str().unwrap(), "--once", "--url", &url, "--json"];
+        let mirror = ["audit", "mirror", dir.to_str().unwrap(), "--once", "--url", &url, "--json"];
         let output = self.audit(&[&mirror[..], &["--ca", ca.to_str().unwrap(), "--policy", policy]].concat());
         (output.status.code(), said(&output))
     }
@@ -175,10 +175,10 @@ async fn two_hubs_cosign_each_other_and_a_policy_holds() {
         let told = one.good(&["verify", file, "--policy", policy, "--json", "--lang", "vi"]);
         assert!(told["proven"].to_string().contains("theo chính sách của bạn: other"), "{told}");
     }
-    assert_eq!(one.mirror(policy).0, Some(0));
+    assert_eq!(one.mirror("copy", policy).0, Some(0));
     assert_eq!(one.python(policy).0, Some(0));
     write(&one.witness);
-    let (code, told) = one.mirror(policy);
+    let (code, told) = one.mirror("other", policy);
     assert_eq!((code, told.contains("not cosigned as the policy asks (other)")), (Some(1), true), "{told}");
     assert!(!told.contains("fault"), "nobody forked: {told}");
     let (code, told) = one.python(policy);
@@ -217,7 +217,13 @@ async fn a_log_that_forks_gets_no_cosignature() {
     one.rig.hub.restart().await.unwrap();
     one.rig.serves().await;
     one.caught_up().await;
-    let cosigned = one.heads().await.cosigned;
+    let heads = one.heads().await;
+    let policy = one.path("policy");
+    let (key, witness) = (&heads.verifier_key, &two.witness);
+    std::fs::write(&policy, format!("log {key}\nwitness other {witness}\nquorum other\n")).unwrap();
+    let policy = policy.to_str().unwrap();
+    assert_eq!(one.mirror("copy", policy).0, Some(0));
+    let cosigned = heads.cosigned;
 
     // An old copy of the whole folder: the witness remembers what the hub forgot.
     one.rig.hub.kill().await.unwrap();
@@ -232,6 +238,8 @@ async fn a_log_that_forks_gets_no_cosignature() {
     let forked =
         one.until("a fork", |state| state["problem"].as_str().unwrap_or("").contains("forked")).await;
     assert_eq!(forked["alarm"], true);
+    let (code, told) = one.mirror("copy", policy);
+    assert_eq!((code, told.contains("FORKED")), (Some(1), true), "a fork, not a wait for witnesses: {told}");
     let kept = one.heads().await.cosigned;
     let size = |note: &str| Checkpoint::unverified(note).map_or(0, |head| head.size);
     assert!(size(&kept) < size(&cosigned), "nothing new was cosigned");

@@ -1,15 +1,28 @@
 //! The log goes on with another key: receipts of both, the proof of the change, and a kill at every moment of it.
 
 use std::{
+    collections::BTreeMap,
     path::PathBuf,
     process::{Command, Output, Stdio},
+    sync::Arc,
     time::Instant,
 };
 
 use serde_json::Value;
-use truc::proto::{GetCheckpointRequest, GetCheckpointResponse};
+use truc::{
+    cli::demo::world::{COMMUNE, DISTRICT},
+    client::{
+        Patience,
+        receive::Desk,
+        send,
+        session::{self, Event, Until},
+        stream::Answer,
+    },
+    domain::id::AgencyId,
+    proto::{GetCheckpointRequest, GetCheckpointResponse, Outcome},
+};
 
-use super::rig::Rig;
+use super::rig::{Rig, letter, submit};
 
 struct Stage {
     rig: Rig,
@@ -168,6 +181,50 @@ async fn exports_and_answers_about_days_hold_across_changes_of_the_key() {
     let stranger = truc::tlog::note::Signer::from_seed(old.split('+').next().unwrap(), &[9; 32]).unwrap();
     let stranger = stranger.verifier().to_string();
     assert!(stage.bad(&["verify", &answer, "--vkey", &stranger, "--json"], 1).contains("hub_key"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_that_stay_connected_follow_the_log_to_its_next_key() {
+    let mut stage = Stage::start().await;
+    let (sender, recipient) = (stage.rig.connect("tavan").await, stage.rig.connect("sapa").await);
+    let (terms, theirs) = (sender.terms().await.unwrap(), recipient.terms().await.unwrap());
+    let district = AgencyId::parse(DISTRICT).unwrap();
+    let desk = Arc::new(Desk {
+        client: recipient,
+        terms: theirs,
+        keys: BTreeMap::from([(district, stage.rig.world.load_seal(DISTRICT).unwrap())]),
+        folder: stage.path("inbox"),
+        refuse: None,
+        patience: Patience::default(),
+    });
+    stage.rotate().await;
+    // From the next leaf on it is the new key, which none of these clients was told of.
+    let request = |id: &str| submit(&letter(id, &[DISTRICT]), stage.rig.seal(COMMUNE), &[]);
+    let sent = send::submit(&sender, &terms, &request("unary"), &Patience::default()).await.unwrap();
+    assert!(terms.check(&sent.receipt).is_err(), "it is under the new key");
+
+    let (requests, mut answers) = sender.submit_stream(1).await.unwrap();
+    assert!(requests.send(7, request("streamed")).await);
+    let Some((7, Answer::Accepted(receipt))) = answers.next().await.unwrap() else { panic!("refused") };
+    terms.check_following(&sender, &receipt).await.unwrap();
+
+    let mut taken = Vec::new();
+    session::receive(desk, 4, Until::Empty, |event| match event {
+        Event::Taken(one) => taken.push(*one),
+        Event::Failed { error, .. } => panic!("{error}"),
+        _ => {}
+    })
+    .await
+    .unwrap();
+    assert_eq!(taken.len(), 2);
+    for one in taken {
+        assert_eq!((one.outcome, &one.reason[..]), (Outcome::Accepted, ""), "not refused for its receipt");
+        let folder = one.folder.unwrap();
+        let folder = folder.to_str().unwrap();
+        for key in [&terms.verifier.to_string(), &stage.heads().await.verifier_key] {
+            assert_eq!(stage.good(&["verify", folder, "--vkey", key, "--json"])["ok"], true, "{folder}");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -104,16 +104,19 @@ impl<'a> Look<'a> {
         let note = self.fetch_head().await?;
         self.judge_head()?;
         self.expect_handovers()?;
-        self.ask_policy(&note)?;
         let from = complete.unwrap_or(0);
         if complete != Some(self.head.size) {
             self.fetch_edge().await?;
             self.check_history().await?;
+            // Behind the look at history: witnesses don't cosign a fork, and it has to be told.
+            self.ask_policy(&note)?;
             self.keep_handovers()?;
             self.folder.begin(&note)?;
             self.copy(from, told).await?;
             self.folder.complete(&note)?;
             self.tidy(from)?;
+        } else {
+            self.ask_policy(&note)?;
         }
         let Checkpoint { origin, size, root } = self.head.clone();
         Ok(Step { origin, from, size, root, fetched: self.fetched })
@@ -180,7 +183,7 @@ impl<'a> Look<'a> {
         Ok(head)
     }
 
-    /// Asked after what two checkpoints alone can show: a fork is told, cosigned or not.
+    /// Whether enough witnesses cosigned the head.
     fn ask_policy(&self, note: &str) -> Result<(), Stop> {
         let Some(policy) = &self.believed.policy else { return Ok(()) };
         match policy.judge(note).map_err(Fault::NotSigned)?.enough {
