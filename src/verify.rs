@@ -4,6 +4,7 @@
 //! one thing, the hub's verifier key, and says of everything else which check it passed or failed.
 
 pub mod completeness;
+pub mod consistency;
 pub mod docproof;
 mod document;
 pub mod export;
@@ -11,9 +12,11 @@ mod facts;
 pub mod log_keys;
 #[cfg(test)]
 pub(crate) mod testing;
+mod trusted;
 
 pub use document::{FoundPart, document, handover, manifest, parts};
 pub use facts::Facts;
+pub use trusted::{HeadFault, Opened, Trusted};
 
 use crate::{
     domain::{envelope, id::Digest, reason::ReasonCode, signature::PublicKey},

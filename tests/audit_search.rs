@@ -231,7 +231,7 @@ async fn who_sees_a_district_sees_nothing_of_another_and_leaves_a_trace() {
 
 /// Who sees a part gets the evidence of that part, and of the rest hashes only.
 async fn exported_within_the_scope(scoped: &Client) {
-    let request = ExportRequest { filter: None, complete: true };
+    let request = ExportRequest { complete: true, ..ExportRequest::default() };
     let refused = soon(scoped.audit().export(request)).await.map(|_| ()).unwrap_err();
     assert_eq!(reason(&refused), ReasonCode::OutsideScope);
     let mut pages = soon(scoped.audit().export(ExportRequest::default())).await.unwrap().into_inner();
@@ -247,6 +247,7 @@ async fn exported_within_the_scope(scoped: &Client) {
                     assert_eq!(Manifest::decode(document.manifest).unwrap().document_id, "flood");
                 }
                 export_item::Item::Head(head) => assert_eq!(head.within.len(), 1),
+                export_item::Item::Erased(_) => panic!("nothing was erased"),
                 export_item::Item::End(_) => panic!("only in files"),
             }
         }

@@ -52,6 +52,7 @@ async fn contents_go_and_everything_still_verifies() {
     fs::write(rig.path("trusted.keys"), key["verifier_key"].as_str().unwrap()).unwrap();
     tokio::time::sleep(Duration::from_millis(1_100)).await;
 
+    let before = export(&rig, "before.csv", &[]);
     a_hold_keeps(&rig);
     let dry = rig.truc(&["retention", "run", "--dry-run"], Some("operator"), 0);
     assert_eq!((&dry["erased"], &dry["documents"][0]["leaf"]), (&3.into(), &Value::Null));
@@ -75,8 +76,74 @@ async fn contents_go_and_everything_still_verifies() {
 
     everyone_gets_the_word(&rig, &sent).await;
     the_proofs_hold(&rig, &sent).await;
+    rows_say_why_they_are_empty(&rig, before);
     the_folder_is_sound(&mut rig).await;
     everyone_gets_the_word(&rig, &sent).await;
+    rows_say_why_they_are_empty(&rig, before);
+    what_comes_back_is_named(&mut rig, &sent[0]).await;
+    for mark in ["MARK-AAAA", "MARK-BBBB", "MARK-CCCC-P"] {
+        assert!(!rig.holds(mark), "{mark}");
+    }
+}
+
+/// Writes an export beside others, in any form; the size of its tree.
+fn export(rig: &Rig, name: &str, more: &[&str]) -> u64 {
+    let format = name.rsplit_once('.').unwrap().1;
+    for old in [name.to_owned(), format!("{name}.proof"), format!("{name}.checkpoint")] {
+        let _ = fs::remove_file(rig.path(&old));
+    }
+    let export = ["audit", "export", "--format", format, "--output", name];
+    rig.truc(&[&export, more].concat(), Some("auditor"), 0)["tree_size"].as_u64().unwrap()
+}
+
+/// Rows about erased documents name the leaf that says so, and exports verify with it and without.
+fn rows_say_why_they_are_empty(rig: &Rig, before: u64) {
+    let verified = |name: &str| rig.truc(&["verify", name, "--trust", "trusted.keys"], None, 0);
+    let erased = |told: &Value| told["facts"]["rows_of_erased_documents"].as_u64().unwrap();
+    assert_eq!(verified("before.csv")["verdict"], "PROVEN", "rows from before with their subjects");
+    for name in ["after.csv", "after.jsonl", "after.xlsx"] {
+        export(rig, name, &[]);
+        let told = verified(name);
+        assert_eq!(told["verdict"], "PROVEN", "{told}");
+        assert!(erased(&told) > 5, "{told}");
+    }
+    // That tree does not have the erasure yet.
+    export(rig, "older.csv", &["--tree-size", &before.to_string()]);
+    let told = verified("older.csv");
+    assert_eq!((&told["verdict"], erased(&told)), (&"PROVEN".into(), 0), "{told}");
+    let lines = fs::read_to_string(rig.path("after.jsonl")).unwrap();
+    let rows: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let ids = ["invite-1", "invite-2", "report-3", "kept-4"];
+    let is = |row: &Value, id: &str| row["event"] == "SUBMISSION_ACCEPTANCE" && row["document_id"] == id;
+    let said = ids.map(|id| rows.iter().find(|row| is(row, id)).unwrap());
+    let is_flagged = said.map(|row| row.get("erased_leaf").is_some());
+    assert_eq!(is_flagged, [true, true, false, false]);
+    let leaf = usize::try_from(said[0]["erased_leaf"].as_u64().unwrap()).unwrap();
+    assert_eq!((&rows[leaf]["event"], &said[0]["subject"]), (&"PAYLOAD_ERASED".into(), &"".into()));
+    let asked = ["audit", "search", "--event", "submission-acceptance", "--oldest"];
+    let found = rig.truc(&asked, Some("auditor"), 0);
+    let found = |id: &str| found["rows"].as_array().unwrap().iter().find(|row| is(row, id)).unwrap().clone();
+    assert_eq!(found("invite-1")["erased_leaf"], leaf);
+    assert_eq!(found("kept-4")["erased_leaf"], Value::Null);
+}
+
+/// An erased attachment is put back, as when a copy of the bodies is.
+async fn what_comes_back_is_named(rig: &mut Rig, sent: &Sent) {
+    rig.hub.kill().await.unwrap();
+    let payload = &sent.request.envelope.as_ref().unwrap().payload;
+    let manifest = Manifest::decode(payload.clone()).unwrap();
+    let digest = hex::encode(&manifest.parts[1].sha256);
+    let file = rig.path(&format!("hub/bodies/files/{}/{digest}", &digest[..2]));
+    fs::create_dir_all(file.parent().unwrap()).unwrap();
+    fs::write(&file, "MARK-AAAA-P").unwrap();
+    let told = rig.truc(&["fsck", "--config", "truc.toml"], None, 1);
+    let finding = &told["findings"][0];
+    assert_eq!((&finding["severity"], &finding["what"]), (&"left".into(), &"erased".into()), "{told}");
+    assert!(finding["where"].as_str().unwrap().contains(&digest), "{told}");
+    assert_eq!(told["findings"].as_array().unwrap().len(), 1, "{told}");
+    rig.truc(&["fsck", "--remove-erased", "--config", "truc.toml"], None, 0);
+    assert!(!file.exists());
+    rig.hub.restart().await.unwrap();
 }
 
 async fn send(rig: &Rig, id: &'static str, type_name: &str, mark: &'static str) -> Sent {
@@ -270,7 +337,9 @@ impl Rig {
 
     async fn removed(&self) {
         let end = tokio::time::Instant::now() + Duration::from_secs(60);
-        while self.truc(&["retention", "status"], Some("operator"), 0)["removing"] != 0 {
+        // The words of subjects go while the hub runs.
+        let is_over = |told: Value| told["removing"] == 0 && told["search_index_waits"] == false;
+        while !is_over(self.truc(&["retention", "status"], Some("operator"), 0)) {
             assert!(tokio::time::Instant::now() < end, "not removed");
             tokio::time::sleep(Duration::from_millis(100)).await;
         }

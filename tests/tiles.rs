@@ -6,6 +6,8 @@
 
 #[path = "tiles/changes.rs"]
 mod changes;
+#[path = "tiles/consistency.rs"]
+mod consistency;
 #[path = "tiles/keys.rs"]
 mod keys;
 #[path = "tiles/mirror.rs"]

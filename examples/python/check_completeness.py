@@ -13,7 +13,7 @@ import sys
 from datetime import date, timedelta
 from pathlib import Path
 
-from verify_docproof import Key, Message, open_checkpoint, several_root, sha256, varint
+from verify_docproof import Key, Message, open_checkpoint, several_root, sha256, trusted_key, varint
 
 MAGIC = b"truc completeness v1\n"
 ACCEPTANCE, REJECTED, CONSIGNMENT, HANDOVER, EXPIRED, REFUSED, DIGEST, CANCELLED = 1, 2, 3, 5, 6, 8, 74, 79
@@ -159,14 +159,25 @@ class Day:
             side["pending"] = max(0, side["pending"] - 1)
 
 
+def without_witnesses(note, key):
+    """The note with the log's own signature alone: witnesses may stand below it, and are not asked for here."""
+    text, separator, lines = note.rpartition("\n\n")
+    own = [line for line in lines.splitlines(keepends=True) if line.startswith(f"\u2014 {key.name} ")]
+    return text + separator + "".join(own)
+
+
 class Check:
     def __init__(self, head, trusted):
         key, note, self.agency = head.text(1), head.text(2), head.text(3)
         self.first, self.last = head.int(4), head.int(5)
-        if key not in trusted:
-            raise NotProven("hub_key", "the file names a key that is not trusted")
         try:
-            self.origin, self.size, self.root = open_checkpoint(note, Key(key))
+            signer, first, last = trusted_key(key, head.text(6), trusted)
+        except Exception as error:
+            raise NotProven("hub_key", str(error)) from None
+        try:
+            self.origin, self.size, self.root = open_checkpoint(without_witnesses(note, signer), signer)
+            if self.size < first or (last is not None and self.size > last):
+                raise ValueError("signed by a key of the log that signs heads of other sizes")
         except Exception as error:
             raise NotProven("checkpoint", str(error)) from None
         if not self.agency or self.first > self.last:
@@ -350,7 +361,7 @@ NEIGHBOUR = {1: bytes, 2: bytes, 3: int, 4: "many"}
 AGENCY = {1: bytes, 2: int, 3: "many", 4: "many", 5: "many"}
 LEAF = {1: int, 2: bytes, 3: bytes}
 SHAPES = {
-    1: {1: bytes, 2: bytes, 3: bytes, 4: int, 5: int},
+    1: {1: bytes, 2: bytes, 3: bytes, 4: int, 5: int, 6: bytes},
     2: {1: int, 2: bytes, 3: "many", 4: "choice"},
     3: {1: "many"},
     4: {1: "many"},

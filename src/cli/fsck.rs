@@ -30,7 +30,8 @@ const MAX_KEY_FILE: u64 = 4 * 1024;
 /// Checks journal, bodies, signatures of the log and index of a hub that does not run.
 ///
 /// Every damage is named: segment and frame, leaf, document and sender, body. `loss` means that something
-/// acknowledged is damaged; `rebuildable` means that the next start, or `truc rebuild`, makes it good.
+/// acknowledged is damaged; `rebuildable` means that the next start, or `truc rebuild`, makes it good; `left` means that contents which the log
+/// says are erased are still there.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
@@ -39,6 +40,9 @@ pub struct Args {
     /// checkpoints are compared with the tree, but their signatures are not checked.
     #[arg(long, value_name = "VKEY")]
     log_key: Option<String>,
+    /// First remove contents that the log says are erased, where they are there again, as after a copy was put back.
+    #[arg(long)]
+    remove_erased: bool,
 }
 
 /// Which data folder a command works on.
@@ -62,6 +66,8 @@ struct Checked {
     bodies: u64,
     /// Documents whose contents a retention rule erased: nobody looks for them.
     erased: u64,
+    /// Erasures among them whose bytes the next start of the hub goes on removing.
+    removing: u64,
     /// False when no key was given.
     signatures_checked: bool,
     findings: Vec<Listed>,
@@ -83,9 +89,19 @@ impl Args {
         let config = self.folder.load()?;
         let verifier = self.verifier(config.as_ref())?;
         let (options, payload) = self.folder.open(config.as_ref())?;
+        if self.remove_erased {
+            check::remove_erased(&options, &payload).map_err(|error| unusable(&options.dir, &error))?;
+        }
         let bar = bar();
-        let mut findings =
-            Findings { json: output.json(), bar: &bar, output, listed: Vec::new(), more: 0, losses: 0 };
+        let mut findings = Findings {
+            json: output.json(),
+            bar: &bar,
+            output,
+            listed: Vec::new(),
+            more: 0,
+            losses: 0,
+            left: 0,
+        };
         let counts = check::check(
             &options,
             &payload,
@@ -171,11 +187,13 @@ struct Findings<'a> {
     listed: Vec<Listed>,
     more: u64,
     losses: u64,
+    left: u64,
 }
 
 impl Findings<'_> {
     fn take(&mut self, finding: Finding) {
         self.losses += u64::from(finding.severity == Severity::Loss);
+        self.left += u64::from(finding.severity == Severity::Left);
         let Finding { severity, what, place, detail } = finding;
         if !self.json {
             let line = format!("{}: {} {place}: {detail}", severity.as_str(), what.as_str());
@@ -190,7 +208,7 @@ impl Findings<'_> {
     }
 
     fn answer(self, counts: Counts, signatures_checked: bool) -> Result<(), Failure> {
-        let Counts { frames, leaves, documents, bodies, erased } = counts;
+        let Counts { frames, leaves, documents, bodies, erased, removing } = counts;
         let found = self.listed.len() as u64 + self.more;
         let checked = Checked {
             ok: found == 0,
@@ -199,6 +217,7 @@ impl Findings<'_> {
             documents,
             bodies,
             erased,
+            removing,
             signatures_checked,
             findings: self.listed,
             more_findings: self.more,
@@ -213,6 +232,9 @@ impl Findings<'_> {
         let failure =
             Failure::new(Exit::Refused, format!("{found} findings, {} of them a loss", self.losses));
         Err(match self.losses {
+            0 if self.left > 0 => failure.with_help(
+                "Contents that were erased are still here, as after a copy was put back: `truc fsck --remove-erased` removes them.",
+            ),
             0 => failure.with_help("Nothing acknowledged is touched: start the hub, or run `truc rebuild`."),
             _ => failure.with_help("Keep this folder as it is, and bring back what is named from a copy."),
         })

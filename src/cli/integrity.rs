@@ -49,7 +49,13 @@ impl Args {
             return Ok(());
         }
         let count = integrity.damage.len();
-        Err(Failure::new(Exit::Refused, format!("{count} damaged places")).with_help(
+        let failure = Failure::new(Exit::Refused, format!("{count} damaged places"));
+        if integrity.damage.iter().all(|place| place.what == "index") {
+            return Err(failure.with_help(
+                "Nothing acknowledged is touched: stop the hub when that is possible, run `truc rebuild`, and start it again.",
+            ));
+        }
+        Err(failure.with_help(
             "The hub serves on; what is named can't be read. Stop it when that is possible, run `truc fsck`, and bring the \
              named files back from a copy.",
         ))

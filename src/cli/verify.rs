@@ -11,6 +11,7 @@ macro_rules! say {
 }
 
 pub mod completeness;
+pub mod consistency;
 pub mod docproof;
 mod export;
 mod facts;
@@ -23,8 +24,8 @@ mod trusted;
 use std::path::{Path, PathBuf};
 
 pub use report::{Check, KeySource, Report};
-pub use trusted::Given;
-use trusted::trusted;
+pub use trusted::{Given, not_proven, read_policy};
+use trusted::{tell, trusted};
 
 use super::{
     Exit, Failure, Output,
@@ -41,7 +42,8 @@ const PROOF_MARK: &[u8] = b"c2sp.org/tlog-proof@";
 ///
 /// Takes NAME.evidence or NAME.tlog-proof (its twin is looked for beside it), a .receipt file, the folder of a
 /// document made by `truc receive`, a folder of proofs made by `truc receipt`, a .docproof file made by `truc audit
-/// bundle`, a file made by `truc audit export` with its proof beside it, or an answer saved by `truc audit complete -o`.
+/// bundle`, a file made by `truc audit export` with its proof beside it, an answer saved by `truc audit complete -o`, or a
+/// proof of `truc audit consistency -o` with the older checkpoint beside it.
 /// Ends with 1 if a check fails.
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -59,19 +61,20 @@ pub struct Args {
     #[arg(long, value_name = "KEYS")]
     trust: Option<PathBuf>,
     /// Proofs of the changes of the log's key, as `truc log keys` writes them; else hub.keys beside the file. They lead from
-    /// a key that you trust to the others, and need no trust of their own. A .docproof file holds them.
+    /// a key that you trust to the others, and need no trust of their own. A .docproof file, an export's proof and an answer
+    /// of `truc audit complete` hold them.
     #[arg(long, value_name = "FILE")]
     log_keys: Option<PathBuf>,
     /// Which witnesses have to have cosigned, and how many (C2SP tlog-policy). Its logs are trusted too.
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
-    /// Language of the verdict, for a .docproof or completeness file, an export, and for what a policy proves.
+    /// Language of the verdict, for a .docproof or completeness file, an export, a proof of consistency, and for what a policy proves.
     #[arg(long, value_enum, default_value_t)]
     lang: docproof::Language,
     /// For a .docproof file: prints a certificate on A4 as well, to this file.
     #[arg(long, value_name = "OUT.pdf")]
     pdf: Option<PathBuf>,
-    /// For an export: a checkpoint that you hold, which the export has to be of.
+    /// A checkpoint that you hold: which an export has to be of, or which a proof of consistency has to begin with.
     #[arg(long, value_name = "NOTE")]
     checkpoint: Option<PathBuf>,
     /// For an export: another program may have saved the file again, as long as every row is right.
@@ -84,18 +87,18 @@ impl Args {
     pub async fn run(self, output: &Output) -> Result<(), Failure> {
         let given = Given::read(&self)?;
         if completeness::is_one(&self.path)? {
-            return completeness::run(&self.path, &given.keys, self.lang, output);
+            return completeness::run(&self.path, given, self.lang, output);
+        }
+        if consistency::is_one(&self.path)? {
+            return consistency::run(&self.path, self.checkpoint.as_deref(), given, self.lang, output);
         }
         if docproof::is_one(&self.path)? {
             let (keys, policy) = (&given.keys, given.policy.as_ref());
             return docproof::run(&self.path, keys, policy, self.lang, self.pdf.as_deref(), output);
         }
-        if completeness::is_one(&self.path)? {
-            return completeness::run(&self.path, &given.keys, self.lang, output);
-        }
         if let Some(file) = export::recognise(&self.path)? {
             let how = export::How {
-                trusted: &given.keys,
+                trusted: &given.trusted()?,
                 checkpoint: self.checkpoint.as_deref(),
                 resaved: self.resaved,
                 language: self.lang,
@@ -138,7 +141,7 @@ pub fn verify_by(
         Target::Document(dir) => folder::document(dir, &trusted, &mut report),
     }
     report.check_keys(keys);
-    trusted.tell(language, &mut report);
+    tell(&trusted, language, &mut report);
     Ok(report.conclude())
 }
 

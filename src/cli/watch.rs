@@ -87,7 +87,7 @@ impl Watch {
             WatchRequest { agency: self.agency.clone(), cursor: self.cursor.clone(), once, from_now: false };
         let mut entries = self.client.status().watch(request).await?.into_inner();
         while let Some(entry) = self.next(&mut entries).await? {
-            self.print(entry, output)?;
+            self.print(entry, output).await?;
             if self.unsaved >= PAGE {
                 self.save().await?;
             }
@@ -107,9 +107,9 @@ impl Watch {
         Ok(entries.message().await?)
     }
 
-    fn print(&mut self, entry: WatchResponse, output: &Output) -> Result<(), ClientError> {
+    async fn print(&mut self, entry: WatchResponse, output: &Output) -> Result<(), ClientError> {
         let receipt = entry.receipt.ok_or_else(|| ClientError::answer("a watch entry has no receipt"))?;
-        let evidence = self.terms.check(&receipt)?;
+        let evidence = self.terms.check_following(&self.client, &receipt).await?;
         let line = Line { cursor: entry.cursor, event: EventLine::new(&Event { receipt, evidence }) };
         output.print(&line, shown);
         self.cursor = line.cursor;

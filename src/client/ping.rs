@@ -172,7 +172,7 @@ impl Way<'_> {
             let left = self.route.within.saturating_sub(self.began.elapsed());
             tokio::select! {
                 told = watch.message() => match told? {
-                    Some(told) if self.is_the_end(&told)? => {
+                    Some(told) if self.is_the_end(&told).await? => {
                         self.watched = Some(self.began.elapsed());
                         return self.story().await;
                     }
@@ -188,9 +188,9 @@ impl Way<'_> {
         }
     }
 
-    fn is_the_end(&self, told: &WatchResponse) -> Result<bool, ClientError> {
+    async fn is_the_end(&self, told: &WatchResponse) -> Result<bool, ClientError> {
         let Some(receipt) = &told.receipt else { return Ok(false) };
-        let evidence = self.terms.check(receipt)?;
+        let evidence = self.terms.check_following(self.client, receipt).await?;
         Ok(is_about(&evidence, &self.sent.name, Some(&self.sent.manifest_sha256)) && ends(&evidence))
     }
 

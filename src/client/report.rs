@@ -34,6 +34,8 @@ pub async fn report(
     let answer =
         patience.call(client.status(), request, |mut hub, request| async move { hub.report(request).await });
     let receipt = answer.await?.into_inner().receipt;
+    let newer = terms.newer_for(client, receipt.as_ref()).await;
+    let terms = newer.as_deref().unwrap_or(terms);
     let evidence = terms.check_about(receipt.as_ref(), &name, None)?;
     Ok((receipt.unwrap_or_default(), evidence))
 }

@@ -103,7 +103,7 @@ pub async fn submit(
     let answer = patience.call(client.submission(), request.clone(), |mut hub, request| async move {
         hub.submit(request).await
     });
-    accepted(terms, name, sha256, answer.await?)
+    answered(client, terms, name, sha256, answer.await?).await
 }
 
 /// All of the hub's checks of a submission but for the attachments; nothing is sent.
@@ -138,7 +138,7 @@ pub async fn address(
     let answer = patience.call(client.submission(), request, |mut hub, request| async move {
         hub.add_recipients(request).await
     });
-    accepted(terms, name, sha256, answer.await?)
+    answered(client, terms, name, sha256, answer.await?).await
 }
 
 /// The manifest that a request carries, and its digest. Signatures are not judged.
@@ -170,6 +170,18 @@ pub(super) fn signed(
         return Err(Reason::invalid("signatures", "needs a key to sign with"));
     }
     Ok(sign(payload_type, payload, &keys.iter().collect::<Vec<_>>()))
+}
+
+/// Verifies the answer, by a later key of the log where it was handed over meanwhile.
+async fn answered(
+    client: &Client,
+    terms: &Terms,
+    name: DocumentName,
+    manifest_sha256: Digest,
+    response: Response<SubmitResponse>,
+) -> Result<Sent, ClientError> {
+    let newer = terms.newer_for(client, response.get_ref().receipt.as_ref()).await;
+    accepted(newer.as_deref().unwrap_or(terms), name, manifest_sha256, response)
 }
 
 fn accepted(

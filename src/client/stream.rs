@@ -20,7 +20,7 @@ pub struct Answers(Streaming<SubmitStreamResponse>);
 /// What the hub says to one request.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Answer {
-    /// It is durable; the receipt is not verified yet.
+    /// It is durable; the receipt is not verified yet: [`Terms::check_following`](super::Terms::check_following).
     Accepted(Receipt),
     /// It is not taken; the stream goes on.
     Refused(StreamRefusal),

@@ -1,5 +1,7 @@
 //! What a client has to know about its hub, and how it checks the hub's receipts.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use prost::Message;
 
 use super::{Client, ClientError};
@@ -9,7 +11,12 @@ use crate::{
         reason::Reason,
     },
     proto::{Evidence, GetCapabilitiesRequest, GetCapabilitiesResponse, Receipt},
-    tlog::{keys::LogKeys, merkle::MAX_PATH, note::Verifier, proof::TlogProof},
+    tlog::{
+        keys::{LogKeys, Trust},
+        merkle::MAX_PATH,
+        note::{NoteError, Verifier},
+        proof::TlogProof,
+    },
     verify::log_keys,
 };
 
@@ -22,6 +29,28 @@ pub struct Terms {
     pub verifier: Verifier,
     /// All keys of the hub's log: with them its receipts verify, old ones too.
     pub keys: LogKeys,
+    learned: Learned,
+}
+
+/// What was learned since: the log goes on with another key, and the hub has proven it. Shared by all copies.
+#[derive(Clone, Debug, Default)]
+struct Learned(Arc<Mutex<Option<Arc<Terms>>>>);
+
+/// Terms are what was asked for at the start.
+impl PartialEq for Learned {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Learned {
+    fn get(&self) -> Option<Arc<Terms>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn put(&self, terms: &Arc<Terms>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(terms));
+    }
 }
 
 impl Client {
@@ -41,12 +70,52 @@ impl Terms {
             .map_err(|error| ClientError::answer(error.to_string()))?;
         let keys = keys.into_iter().find(|keys| keys.contains(trusted));
         let keys = keys.unwrap_or_else(|| trusted.clone().into());
-        Ok(Self { announced, verifier: keys.newest().clone(), keys })
+        Ok(Self { announced, verifier: keys.newest().clone(), keys, learned: Learned::default() })
     }
 
     /// The same for somebody who trusts this key instead of what the hub says.
     pub fn trusting(self, trusted: &Verifier) -> Result<Self, ClientError> {
         Self::new(self.announced, trusted)
+    }
+
+    /// Newer terms, where a receipt is under a head of a key that these do not know and the hub proves that a key known here
+    /// was handed over to it: for clients that stay connected while the log's key is changed. `None` where these terms do,
+    /// or nothing is proven; then the check says what is wrong.
+    pub async fn newer_for(&self, client: &Client, receipt: Option<&Receipt>) -> Option<Arc<Self>> {
+        let note = &receipt?.checkpoint;
+        if self.keys.open(note) != Err(NoteError::NotSigned) {
+            return None;
+        }
+        if let Some(learned) = self.learned.get().filter(|learned| learned.keys.open(note).is_ok()) {
+            return Some(learned);
+        }
+        let asked = client.submission().get_capabilities(GetCapabilitiesRequest {}).await;
+        let newer = Arc::new(self.continued_by(asked.ok()?.into_inner())?);
+        self.learned.put(&newer);
+        Some(newer)
+    }
+
+    /// Terms that the hub announces now, if their keys begin with those that are known here.
+    fn continued_by(&self, announced: GetCapabilitiesResponse) -> Option<Self> {
+        let newer = Self::new(announced, &self.verifier).ok()?;
+        let continues =
+            newer.keys.contains(&self.verifier) && newer.keys.handovers().starts_with(self.keys.handovers());
+        (continues && newer.origin() == self.origin()).then_some(newer)
+    }
+
+    /// As [`Terms::check`], and follows the log to a key that it was handed over to meanwhile.
+    pub async fn check_following(&self, client: &Client, receipt: &Receipt) -> Result<Evidence, ClientError> {
+        match self.newer_for(client, Some(receipt)).await {
+            Some(newer) => newer.check(receipt),
+            None => self.check(receipt),
+        }
+    }
+
+    /// Proofs of all changes of the log's key that are known, in the form of a `hub.keys` file; empty where there was none.
+    #[must_use]
+    pub fn log_keys(&self) -> String {
+        let learned = self.learned.get();
+        learned.map_or_else(|| self.announced.log_keys.clone(), |terms| terms.announced.log_keys.clone())
     }
 
     /// Origin of the hub: stands in everything that is signed for it.
@@ -149,7 +218,7 @@ pub(crate) mod testing {
 #[cfg(test)]
 mod tests {
     use super::{testing::*, *};
-    use crate::{proto::Party, tlog::note::Signer};
+    use crate::{proto::Party, tlog::note::Signer, verify::log_keys::testing::KeyLog};
 
     fn evidence() -> Evidence {
         Evidence {
@@ -182,6 +251,45 @@ mod tests {
             assert!(matches!(terms.check(&receipt), Err(ClientError::Answer(_))));
         }
         assert!(terms.check(&testing::receipt(&evidence(), &forger)).is_err());
+    }
+
+    #[test]
+    fn only_terms_that_continue_the_known_keys_are_followed() {
+        let (terms, signer) = terms();
+        let next = Signer::from_seed("hub.test/log", &[8; 32]).expect("a name");
+        let other = Signer::from_seed("hub.test/log", &[9; 32]).expect("a name");
+        let announced = |newest: &Signer, changes: &[(&Signer, &Signer)]| {
+            let mut log = KeyLog::new("hub.test/log");
+            log.push(b"one");
+            changes.iter().for_each(|(old, new)| {
+                log.push(b"between");
+                log.change(old, new);
+            });
+            let verifier_key = newest.verifier().to_string();
+            GetCapabilitiesResponse { verifier_key, log_keys: log.text, ..terms.announced.clone() }
+        };
+        let newer = terms.continued_by(announced(&next, &[(&signer, &next)])).expect("proven");
+        assert_eq!((newer.verifier.clone(), newer.keys.handovers().len()), (next.verifier(), 1));
+        let receipt = receipt(&evidence(), &next);
+        assert!(terms.check(&receipt).is_err(), "by a key that is not known");
+        // Three leaves: the old key's last head. The new one signs larger ones only.
+        assert!(newer.check(&receipt).is_err());
+        assert!(newer.check(&testing::receipt(&evidence(), &signer)).is_ok());
+
+        let unproven = terms.continued_by(announced(&next, &[]));
+        assert!(unproven.is_none_or(|terms| !terms.keys.contains(&next.verifier())), "nothing is proven");
+        assert!(
+            terms
+                .continued_by(announced(&next, &[(&other, &next)]))
+                .is_none_or(|t| t.verifier == terms.verifier)
+        );
+        let last = newer.continued_by(announced(&other, &[(&signer, &next), (&next, &other)]));
+        assert_eq!(last.expect("goes on").verifier, other.verifier());
+        let rewritten = newer.continued_by(announced(&other, &[(&signer, &other)]));
+        assert!(rewritten.is_none_or(|terms| terms.verifier != other.verifier()), "another history of keys");
+        let elsewhere =
+            GetCapabilitiesResponse { origin: "x".into(), ..announced(&next, &[(&signer, &next)]) };
+        assert!(terms.continued_by(elsewhere).is_none());
     }
 
     #[test]

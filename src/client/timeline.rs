@@ -37,7 +37,7 @@ pub async fn read(
         });
         let mut page = answer.await?.into_inner();
         for receipt in std::mem::take(&mut page.events) {
-            let evidence = terms.check(&receipt)?;
+            let evidence = terms.check_following(client, &receipt).await?;
             if !look(Event { receipt, evidence }) {
                 return Ok(first.unwrap_or(page));
             }

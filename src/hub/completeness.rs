@@ -85,7 +85,7 @@ impl Hub {
         request: &GetCompletenessRequest,
     ) -> Result<(Complete, OwnedSemaphorePermit), Refused> {
         let agency = self.may_ask(asker, &request.agency)?;
-        let (from, to) = (request.from_day, request.to_day);
+        let (from, to, cosigned) = (request.from_day, request.to_day, request.cosigned);
         if from > to || (to - from) as usize >= MAX_DAYS {
             let detail = format!("from_day, to_day: need 1 to {MAX_DAYS} days");
             return Err(Refused::because(ReasonCode::InvalidField, detail));
@@ -96,7 +96,7 @@ impl Hub {
         };
         let place = place(places)?;
         let hub = Arc::clone(self);
-        let answer = blocking(move || Complete::begin(hub, agency, from..to + 1)).await??;
+        let answer = blocking(move || Complete::begin(hub, agency, from..to + 1, cosigned)).await??;
         self.reach_index(answer.digests.back().map_or(0, |last| last.end)).await?;
         Ok((answer, place))
     }
@@ -155,10 +155,10 @@ impl pages::Pages for Complete {
 }
 
 impl Complete {
-    fn begin(hub: Arc<Hub>, agency: AgencyId, days: Range<u32>) -> Result<Self, Refused> {
+    fn begin(hub: Arc<Hub>, agency: AgencyId, days: Range<u32>, cosigned: bool) -> Result<Self, Refused> {
         let mut digests: VecDeque<_> = hub.store.digests(days.start, MAX_DAYS + 1)?.into();
         // Read after the digests: all that are told are in it.
-        let head = hub.store.head();
+        let head = hub.head_for(cosigned)?;
         digests.retain(|digest| digest.leaf < head.size);
         let last = digests.iter().position(|digest| digest.day + 1 >= days.end);
         digests.truncate(last.map_or(digests.len(), |last| last + 1));
@@ -183,6 +183,7 @@ impl Complete {
             agency: self.agency.to_string(),
             from_day: self.days.start,
             to_day: self.days.end - 1,
+            log_keys: self.hub.keys.proofs.clone(),
         })
     }
 

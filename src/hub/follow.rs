@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Leaves taken over between two looks at what else there is to do.
-const STEP: u64 = 256;
+pub const STEP: u64 = 256;
 /// See nice(1). Not more: it holds locks for moments that traffic waits for.
 const NICE: i32 = 5;
 /// How often the log's end is looked at when nobody asks.
@@ -32,6 +32,11 @@ pub trait Work: Send + 'static {
 
     /// Takes over leaves below the head, right behind those before. An error ends the thread until the next start.
     fn take(&mut self, leaves: Range<u64>) -> Result<(), StoreError>;
+
+    /// Does a bounded part of what else there is to do; true if there is more of it at once.
+    fn aside(&mut self) -> bool {
+        false
+    }
 }
 
 /// A leaf as it was read.
@@ -125,8 +130,9 @@ impl Shared {
                 next = end;
             }
             moved.send_replace(next);
+            let is_busy = work.aside();
             // Traffic goes first: who follows a long way rests as long as it works.
-            let rest = if next >= head { LOOK } else { began.elapsed() };
+            let rest = if next >= head && !is_busy { LOOK } else { began.elapsed() };
             if self.rest(next, rest) {
                 return Ok(());
             }

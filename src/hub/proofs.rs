@@ -308,7 +308,7 @@ fn keys_of(envelope: &SignedEnvelope) -> impl Iterator<Item = Bytes> + '_ {
 }
 
 /// A cosigned head, with its note in the form that is asked for.
-fn head(cosigned: &CosignedHead, checkpoint: String) -> Result<Head, Refused> {
+pub(super) fn head(cosigned: &CosignedHead, checkpoint: String) -> Result<Head, Refused> {
     let opened = Checkpoint::unverified(&cosigned.checkpoint).map_err(|_| damaged(cosigned.size))?;
     let root = Bytes::copy_from_slice(&opened.root);
     Ok(Head { size: opened.size, root, checkpoint, documents: 0 })

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     proto::{DamageFound, GetIntegrityResponse},
-    store::{Finding, ScrubStep, Severity},
+    store::{Finding, ScrubStep, Severity, StoreError, search::Pass},
 };
 
 /// Bytes of one step; bodies come on top of it, those of one commit at a time.
@@ -31,6 +31,8 @@ const MAX_FOUND: usize = 1_000;
 #[derive(Default)]
 pub struct Integrity {
     state: Mutex<State>,
+    /// The search index's files, which are read last in each round.
+    search: Mutex<Option<Pass>>,
 }
 
 #[derive(Default)]
@@ -70,7 +72,7 @@ impl State {
     fn standing(&self) -> Vec<&Finding> {
         let known = |finding: &&Finding| !self.now.findings.iter().any(|now| now.place == finding.place);
         let before = self.before.findings.iter().filter(known);
-        self.now.findings.iter().chain(before).filter(|finding| finding.severity == Severity::Loss).collect()
+        self.now.findings.iter().chain(before).filter(|finding| finding.stands()).collect()
     }
 
     /// The first damage that stands, in one sentence, and how many places there are.
@@ -113,7 +115,7 @@ impl Hub {
         let hub = Arc::clone(self);
         let (step, found) = blocking(move || {
             let mut found = Vec::new();
-            let step = hub.store.scrub(Some(&hub.keys.ring), STEP, &mut |finding| found.push(finding));
+            let step = hub.scrub_part(&mut |finding| found.push(finding));
             (step, found)
         })
         .await?;
@@ -121,11 +123,40 @@ impl Hub {
         Ok(step?)
     }
 
+    /// A part of the store, or behind it of the search index.
+    fn scrub_part(&self, report: &mut dyn FnMut(Finding)) -> Result<ScrubStep, StoreError> {
+        let mut search = self.integrity.search.lock().unwrap_or_else(PoisonError::into_inner);
+        if let (Some(mut pass), Some(follower)) = (search.take(), self.search.get()) {
+            let mut is_damaged = false;
+            let mut told = |finding| {
+                is_damaged = true;
+                report(finding);
+            };
+            let bytes = follower.index().read_on(&mut pass, STEP, &mut told)?;
+            if is_damaged {
+                follower.make_again()?;
+            }
+            let ended = pass.is_over();
+            *search = Some(pass).filter(|_| !ended);
+            let frames = self.integrity.state().of_frames;
+            return Ok(ScrubStep { ended, bytes, frames, of_frames: frames });
+        }
+        let step = self.store.scrub(Some(&self.keys.ring), STEP, report)?;
+        if let Some(follower) = self.search.get().filter(|_| step.ended) {
+            let pass = follower.index().pass()?;
+            let ended = pass.is_over();
+            *search = Some(pass).filter(|_| !ended);
+            return Ok(ScrubStep { ended, ..step });
+        }
+        Ok(step)
+    }
+
     fn take_findings(&self, found: Vec<Finding>, step: Option<&ScrubStep>) {
         let mut state = self.integrity.state();
         for finding in found {
             let (what, place, detail) = (finding.what.as_str(), &finding.place, &finding.detail);
             match finding.severity {
+                Severity::Left => tracing::error!(what, place, detail, "erased bytes are still there"),
                 Severity::Loss => tracing::error!(what, place, detail, "stored bytes are damaged"),
                 Severity::Rebuildable => tracing::warn!(what, place, detail, "stored bytes were not right"),
             }
@@ -154,7 +185,7 @@ impl Hub {
         let state = self.integrity.state();
         let damage: Vec<DamageFound> = state.standing().into_iter().map(told).collect();
         let mended = state.now.findings.iter().chain(&state.before.findings);
-        let mended = mended.filter(|finding| finding.severity == Severity::Rebuildable);
+        let mended = mended.filter(|finding| !finding.stands());
         GetIntegrityResponse {
             mended: mended.map(told).collect(),
             damage,

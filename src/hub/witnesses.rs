@@ -28,7 +28,7 @@ use super::{
 use crate::{
     domain::{reason::ReasonCode, time::Timestamp},
     proto,
-    store::{Store, witnessed::Witnessed},
+    store::{Store, records::Head, witnessed::Witnessed},
     tlog::{
         checkpoint::Checkpoint,
         cosignature::WitnessKey,
@@ -241,6 +241,19 @@ impl Hub {
             let detail = format!("leaf {leaf}; the newest cosigned checkpoint has {size} leaves");
             Refused::because(ReasonCode::NotCosigned, detail)
         })
+    }
+
+    /// The head for an answer about many leaves: the newest one, or the newest that enough witnesses cosigned, with their
+    /// lines.
+    pub(super) fn head_for(&self, cosigned: bool) -> Result<Head, Refused> {
+        if !cosigned {
+            return Ok(self.store.head());
+        }
+        let head = self.cosigned().ok_or_else(|| {
+            let detail = "no checkpoint is cosigned yet: ask again, or without it";
+            Refused::because(ReasonCode::NotCosigned, detail)
+        })?;
+        super::proofs::head(&head, head.note())
     }
 
     /// What everyone is shown: the newest head, or one that is a moment older and cosigned. Sizes never go back.

@@ -59,6 +59,17 @@ pub struct Cosignature {
     pub line: String,
 }
 
+/// Names and times of the cosignatures on a note. **Nothing is verified**: anybody can write such a line.
+pub fn unverified(signed_note: &str) -> Result<Vec<(String, u64)>, NoteError> {
+    let (_, lines) = note::split(signed_note)?;
+    // 8 bytes of time before the 64 of Ed25519 tell a cosignature/v1 from a log's own signature.
+    let stamped = lines.iter().filter(|line| line.signature.len() == 72);
+    let read = |line: &note::SignatureLine<'_>| {
+        Some((line.name.to_owned(), u64::from_be_bytes(*line.signature.first_chunk::<8>()?)))
+    };
+    Ok(stamped.filter_map(read).collect())
+}
+
 impl WitnessKey {
     /// Reads `name+hex8+base64(0x04 || key)`. The hash must be right, and the key must not be weak.
     pub fn parse(text: &str) -> Result<Self, NoteError> {
@@ -125,6 +136,17 @@ mod tests {
     const KEY: &str = "w.example/one+209c42bd+BAOhB7/zzhC+HXDdGOdLwJln5NYwm6UNXx3chmQSVTG4";
     const TEXT: &str = "hub.example/log\n3\nWqx3HImawpLnS/Gv4ubjAvi1WIOy0b8Ze0amvqbavKk=\n";
     const LINE: &str = "— w.example/one IJxCvQAAAABkGFDLQnPntVdOxcVioaTXJIDvukNQZdR5BxngYv1b6nmxs/WmnAzEtBEI3r8hofcC5t9AjZ2rDpolV0U0hhdirDHsDg==\n";
+
+    #[test]
+    fn lines_of_witnesses_are_told_apart_from_the_log_s_own() {
+        let signer = Signer::from_seed("hub.example/log", &[1; 32]).unwrap();
+        let note = note::sign(TEXT, &signer);
+        assert_eq!(unverified(&note), Ok(Vec::new()));
+        let time =
+            cosigner("w.example/one").verifier().find(&format!("{TEXT}\n{LINE}")).unwrap().unwrap().time;
+        assert_eq!(unverified(&(note + LINE)), Ok(vec![("w.example/one".into(), time)]));
+        assert!(unverified("no note").is_err());
+    }
 
     fn cosigner(name: &str) -> Cosigner {
         Cosigner::from_seed(name, &std::array::from_fn(|at| u8::try_from(at).unwrap())).unwrap()

@@ -54,9 +54,9 @@ async fn fetch(world: &World, asker: &Asker, request: GetCompletenessRequest) ->
 }
 
 async fn asked(world: &World, agency: &str, from_day: u32, to_day: u32) -> Answer {
-    let request = GetCompletenessRequest { agency: agency.into(), from_day, to_day };
+    let request = GetCompletenessRequest { agency: agency.into(), from_day, to_day, cosigned: false };
     let file = fetch(world, &reader(None), request).await.unwrap();
-    completeness::completeness(&file, &[log().verifier()]).unwrap()
+    completeness::completeness(&file, &[log().verifier()][..].into()).unwrap()
 }
 
 /// Waits until the last of these days is closed.
@@ -170,8 +170,12 @@ async fn a_clock_that_goes_back_moves_nothing(world: World) {
 async fn only_who_may_ask_is_answered(world: World) {
     let folder = tempfile::tempdir().unwrap();
     keep(&world, &folder);
-    let request =
-        |agency: &str, to_day| GetCompletenessRequest { agency: agency.into(), from_day: today(), to_day };
+    let request = |agency: &str, to_day| GetCompletenessRequest {
+        agency: agency.into(),
+        from_day: today(),
+        to_day,
+        cosigned: false,
+    };
     let code = async |asker: &Asker, agency: &str| {
         fetch(&world, asker, request(agency, today())).await.err().map(|refused| refused.code())
     };

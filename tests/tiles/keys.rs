@@ -48,6 +48,12 @@ async fn a_mirror_follows_a_proven_change_of_the_key_alone() {
         mirror(&dir, &web.url, &stage.trust(), &[]).await.fault("NOT_SIGNED");
         assert!(!dir.join("checkpoint").exists());
     }
+    // With the proofs at hand the site need not have them.
+    let web = Web::serve(&stage.path("copy"), Arc::new(changes[0])).await;
+    let given = stage.path("copy/hub.keys");
+    let more = ["--log-keys", given.to_str().unwrap()];
+    mirror(&stage.path("by-given"), &web.url, &stage.trust(), &more).await.good();
+    assert_eq!(fs::read_to_string(stage.path("by-given/hub.keys")).unwrap(), proofs);
     let web = Web::serve(&stage.path("copy"), Arc::new(|_: &str, bytes| Some(bytes))).await;
     mirror(&stage.path("of-the-copy"), &web.url, &stage.trust(), &[]).await.good();
 }

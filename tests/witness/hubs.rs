@@ -74,6 +74,27 @@ impl Hub {
         command.env("TRUC_AS", "auditor").output().unwrap()
     }
 
+    /// `truc audit mirror` by a policy alone, to this folder beside the hub's.
+    fn mirror(&self, dir: &str, policy: &str) -> (Option<i32>, String) {
+        let dir = self.path(dir);
+        let (url, ca) = (format!("https://localhost:{}", self.log), self.rig.certs().join("ca.pem"));
+        let mirror = ["audit", "mirror", dir.to_str().unwrap(), "--once", "--url", &url, "--json"];
+        let output = self.audit(&[&mirror[..], &["--ca", ca.to_str().unwrap(), "--policy", policy]].concat());
+        (output.status.code(), said(&output))
+    }
+
+    /// `check_log.py --policy`.
+    fn python(&self, policy: &str) -> (Option<i32>, String) {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/python/check_log.py");
+        let (url, ca) = (format!("https://localhost:{}", self.log), self.rig.certs().join("ca.pem"));
+        let text = std::fs::read_to_string(policy).unwrap();
+        let key = text.lines().next().unwrap().strip_prefix("log ").unwrap();
+        let mut command = Command::new("python3");
+        command.args([script, "--url", &url, "--vkey", key, "--policy", policy, "--ca"]).arg(ca);
+        let output = command.env("PYTHONDONTWRITEBYTECODE", "1").output().unwrap();
+        (output.status.code(), said(&output))
+    }
+
     fn good(&self, args: &[&str]) -> Value {
         let output = self.audit(args);
         assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
@@ -100,6 +121,10 @@ impl Hub {
     async fn caught_up(&self) -> Value {
         self.until("caught up", |state| state["behind"] == 0 && state["size"] != 0).await
     }
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 
 /// Two hubs that witness each other.
@@ -140,14 +165,24 @@ async fn two_hubs_cosign_each_other_and_a_policy_holds() {
     one.good(&["receipt", "good-0", "--cosigned", "--json", "--out", one.path("receipts").to_str().unwrap()]);
     let policy = policy.to_str().unwrap();
     let receipts = one.path("receipts");
-    let files = [&format!("{proof_text}.tlog-proof")[..], &bundle_text, receipts.to_str().unwrap()];
+    let rows = one.path("rows.csv");
+    let rows = rows.to_str().unwrap();
+    one.good(&["audit", "export", "--cosigned", "--format", "csv", "--output", rows, "--json"]);
+    let files = [&format!("{proof_text}.tlog-proof")[..], &bundle_text, receipts.to_str().unwrap(), rows];
     for file in files {
         let told = one.good(&["verify", file, "--policy", policy, "--json"]);
         assert!(told["proven"].to_string().contains("cosigned as your policy asks: other"), "{told}");
         let told = one.good(&["verify", file, "--policy", policy, "--json", "--lang", "vi"]);
         assert!(told["proven"].to_string().contains("theo chính sách của bạn: other"), "{told}");
     }
+    assert_eq!(one.mirror("copy", policy).0, Some(0));
+    assert_eq!(one.python(policy).0, Some(0));
     write(&one.witness);
+    let (code, told) = one.mirror("other", policy);
+    assert_eq!((code, told.contains("not cosigned as the policy asks (other)")), (Some(1), true), "{told}");
+    assert!(!told.contains("fault"), "nobody forked: {told}");
+    let (code, told) = one.python(policy);
+    assert_eq!((code, told.contains("not cosigned as the policy asks")), (Some(1), true), "{told}");
     for file in files {
         let refused = one.audit(&["verify", file, "--policy", policy, "--json"]);
         assert_eq!(refused.status.code(), Some(1), "{file}");
@@ -182,7 +217,13 @@ async fn a_log_that_forks_gets_no_cosignature() {
     one.rig.hub.restart().await.unwrap();
     one.rig.serves().await;
     one.caught_up().await;
-    let cosigned = one.heads().await.cosigned;
+    let heads = one.heads().await;
+    let policy = one.path("policy");
+    let (key, witness) = (&heads.verifier_key, &two.witness);
+    std::fs::write(&policy, format!("log {key}\nwitness other {witness}\nquorum other\n")).unwrap();
+    let policy = policy.to_str().unwrap();
+    assert_eq!(one.mirror("copy", policy).0, Some(0));
+    let cosigned = heads.cosigned;
 
     // An old copy of the whole folder: the witness remembers what the hub forgot.
     one.rig.hub.kill().await.unwrap();
@@ -197,6 +238,8 @@ async fn a_log_that_forks_gets_no_cosignature() {
     let forked =
         one.until("a fork", |state| state["problem"].as_str().unwrap_or("").contains("forked")).await;
     assert_eq!(forked["alarm"], true);
+    let (code, told) = one.mirror("copy", policy);
+    assert_eq!((code, told.contains("FORKED")), (Some(1), true), "a fork, not a wait for witnesses: {told}");
     let kept = one.heads().await.cosigned;
     let size = |note: &str| Checkpoint::unverified(note).map_or(0, |head| head.size);
     assert!(size(&kept) < size(&cosigned), "nothing new was cosigned");

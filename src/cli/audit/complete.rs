@@ -34,6 +34,9 @@ pub struct Args {
     /// The hub's verifier key, a file or its text, if you know it already; else the hub is asked.
     #[arg(long, value_name = "FILE|TEXT")]
     vkey: Option<String>,
+    /// In the newest checkpoint that witnesses cosigned, with their lines, for `truc verify --policy`.
+    #[arg(long)]
+    cosigned: bool,
     /// Language of the verdict.
     #[arg(long, value_enum, default_value_t)]
     lang: Language,
@@ -50,14 +53,19 @@ impl Args {
         if self.from > to_day {
             return Err(Failure::new(Exit::Usage, "--from is after --to"));
         }
-        let request = GetCompletenessRequest { agency: self.agency, from_day: self.from, to_day };
+        let request = GetCompletenessRequest {
+            agency: self.agency,
+            from_day: self.from,
+            to_day,
+            cosigned: self.cosigned,
+        };
         let file = bytes::Bytes::from(fetching::fetch(client, request).await?);
         let inbox = self.inbox.as_deref().map(|dir| Inbox::read(dir, &terms.keys)).transpose()?;
         // Saved whatever the verdict: a gap is proven by the file too.
         if let Some(out) = &self.out {
             files::replace(out, &file)?;
         }
-        completeness::judge(&file, std::slice::from_ref(&terms.verifier), inbox.as_ref(), self.lang, output)
+        completeness::judge(&file, &terms.keys.into(), inbox.as_ref(), self.lang, output)
     }
 }
 

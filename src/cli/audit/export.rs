@@ -10,6 +10,7 @@ use indicatif::ProgressBar;
 use serde::Serialize;
 
 use super::{
+    checkpoint,
     filter::Filter,
     row::Row,
     sink::{Format, Sink},
@@ -26,7 +27,7 @@ use crate::{
         CountRequest, ExportHead, ExportItem, ExportRequest, GetCheckpointRequest, SearchFilter,
         export_item::Item,
     },
-    tlog::{checkpoint::Checkpoint, note::Verifier},
+    tlog::keys::LogKeys,
     verify::export::{Checker, Writer},
 };
 
@@ -56,6 +57,9 @@ pub struct Args {
     /// answer the filter.
     #[arg(long)]
     complete: bool,
+    /// Of the newest checkpoint that witnesses cosigned, with their lines, for `truc verify --policy`.
+    #[arg(long, conflicts_with = "tree_size")]
+    cosigned: bool,
     /// Form of the file.
     #[arg(long)]
     format: Format,
@@ -88,17 +92,19 @@ impl Args {
         paths.are_free()?;
         let filter = SearchFilter { from_index: self.from_index, ..self.filter.to_proto()? };
         let client = self.connection.client().await?;
-        let verifier = match &self.vkey {
-            Some(known) => receipt_files::read_vkey(known)?,
-            None => client.terms().await?.verifier,
-        };
-        let newest = newest(&client, &verifier).await?;
+        let mut terms = client.terms().await?;
+        if let Some(known) = &self.vkey {
+            terms = terms.trusting(&receipt_files::read_vkey(known)?)?;
+        }
+        let newest = newest(&client, &terms.keys, self.cosigned).await?;
         let tree_size = if self.tree_size == 0 { newest } else { self.tree_size };
         let filter = SearchFilter { tree_size, ..filter };
         caught_up(&client, &filter).await?;
-        let request = ExportRequest { filter: Some(filter), complete: self.complete };
+        let filter = SearchFilter { tree_size: if self.cosigned { 0 } else { tree_size }, ..filter };
+        let request =
+            ExportRequest { filter: Some(filter), complete: self.complete, cosigned: self.cosigned };
         let bar = row_bar(0);
-        let written = write(&client, request, &verifier, self.format, &paths, &bar).await;
+        let written = write(&client, request, terms.keys, self.format, &paths, &bar).await;
         bar.finish_and_clear();
         if written.is_err() {
             // Half a file looks like a whole one.
@@ -170,13 +176,11 @@ fn not_proven(error: impl std::fmt::Display) -> Failure {
     Failure::new(Exit::Refused, format!("what the hub sent does not prove the export: {error}"))
 }
 
-/// Size of the newest checkpoint, which has to be signed by this key.
-async fn newest(client: &Client, verifier: &Verifier) -> Result<u64, Failure> {
+/// Size of the newest checkpoint, or of the newest that witnesses cosigned; it has to be signed by a key of this log.
+async fn newest(client: &Client, keys: &LogKeys, cosigned: bool) -> Result<u64, Failure> {
     let answer = client.audit().get_checkpoint(GetCheckpointRequest {}).await?.into_inner();
-    let opened = Checkpoint::open(&answer.checkpoint, verifier);
-    let opened =
-        opened.map_err(|error| Failure::new(Exit::Refused, format!("the hub's checkpoint: {error}")))?;
-    Ok(opened.size)
+    let note = if cosigned { checkpoint::cosigned(answer)? } else { answer.checkpoint };
+    Ok(checkpoint::opened(&note, keys)?.size)
 }
 
 /// Waits until the hub can search up to the tree's end.
@@ -194,13 +198,13 @@ async fn caught_up(client: &Client, filter: &SearchFilter) -> Result<(), Failure
 async fn write(
     client: &Client,
     request: ExportRequest,
-    verifier: &Verifier,
+    keys: LogKeys,
     format: Format,
     paths: &Paths,
     bar: &ProgressBar,
 ) -> Result<Exported, Failure> {
     let (head, mut items) = export::read(client, request).await?;
-    let mut making = Making::begin(head, verifier, format, paths)?;
+    let mut making = Making::begin(head, keys, format, paths)?;
     bar.set_length(making.checker.leaves());
     let from_index = making.checker.next();
     while let Some(item) = items.next().await? {
@@ -220,9 +224,9 @@ struct Making {
 }
 
 impl Making {
-    fn begin(head: ExportHead, verifier: &Verifier, format: Format, paths: &Paths) -> Result<Self, Failure> {
+    fn begin(head: ExportHead, keys: LogKeys, format: Format, paths: &Paths) -> Result<Self, Failure> {
         let note = head.checkpoint.clone();
-        let checker = Checker::begin(head.clone(), std::slice::from_ref(verifier)).map_err(not_proven)?;
+        let checker = Checker::begin(head.clone(), &keys.into()).map_err(not_proven)?;
         let (file_path, proof_path) = (part(&paths.file), part(&paths.proof));
         let file = File::create(&proof_path).map_err(|error| failed(&proof_path, error))?;
         let writing = |error| failed(&proof_path, error);

@@ -6,14 +6,19 @@ use serde::Serialize;
 
 use super::trust;
 use crate::{
-    cli::{Exit, Failure, Output},
+    cli::{
+        Exit, Failure, Output, files,
+        verify::{not_proven, read_policy},
+    },
     client::{
         ClientError,
         calendar::now,
-        mirror::{Keep, Mirror, MirrorError, Step},
+        mirror::{Believed, Keep, Mirror, MirrorError, Step},
         site::{Site, SiteError},
     },
     config::human::parse_duration,
+    tlog::policy::Policy,
+    verify::{Trusted, log_keys::MAX_LOG_KEYS},
 };
 
 /// A long copy says how far it is after so many files.
@@ -23,7 +28,8 @@ const TELL_EVERY: u64 = 256;
 ///
 /// Ends with 1 when history forks or goes back, or when a byte is not what was signed: DIR/fork-TIME then holds both
 /// checkpoints and what else proves it. DIR itself stays at the last good checkpoint. It may be stopped at any moment
-/// and goes on where it was.
+/// and goes on where it was. With --policy a head counts once enough witnesses cosigned it: until then it waits, and with
+/// --once it ends with 1.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Folder of the copy.
@@ -33,8 +39,14 @@ pub struct Args {
     #[arg(long, env = "TRUC_LOG", default_value = "https://localhost:7444", value_name = "URL")]
     url: String,
     /// Verifier keys that are believed: a file with one on each line, or the key itself.
-    #[arg(long, value_name = "FILE|TEXT")]
-    trust: String,
+    #[arg(long, value_name = "FILE|TEXT", required_unless_present = "policy")]
+    trust: Option<String>,
+    /// Proofs of the changes of the log's key, as `truc log keys` writes them; else the site is asked for them.
+    #[arg(long, value_name = "FILE")]
+    log_keys: Option<PathBuf>,
+    /// Which witnesses have to have cosigned, and how many (C2SP tlog-policy). Its logs are believed too.
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
     /// CAs of the site's certificate (PEM); for a public one the system's bundle, such as
     /// /etc/ssl/certs/ca-certificates.crt.
     #[arg(long, env = "TRUC_CA", value_name = "FILE")]
@@ -58,6 +70,7 @@ enum Line<'a> {
     Grown { origin: &'a str, from: u64, size: u64, root: String, fetched: u64 },
     Unchanged { origin: &'a str, size: u64, root: String },
     Unreachable { problem: String },
+    Waiting { problem: String },
     Fault { code: &'static str, fault: String, evidence: PathBuf },
 }
 
@@ -66,7 +79,7 @@ impl Args {
     pub async fn run(self, output: &Output) -> Result<(), Failure> {
         let site = Site::new(&self.url, self.ca.as_deref())?;
         let keep = if self.hashes_only { Keep::Hashes } else { Keep::Everything };
-        let mut mirror = Mirror::open(site, &self.dir, trust::read(&self.trust)?, keep)?;
+        let mut mirror = Mirror::open(site, &self.dir, self.believed()?, keep)?;
         let (mut first, mut reachable) = (true, true);
         loop {
             match look(&mut mirror, output).await {
@@ -81,6 +94,11 @@ impl Args {
                         tell(output, &Line::Unreachable { problem: error.to_string() });
                     }
                 }
+                Err(error @ MirrorError::NotCosigned { .. }) if !self.once => {
+                    if std::mem::take(&mut reachable) {
+                        tell(output, &Line::Waiting { problem: error.to_string() });
+                    }
+                }
                 Err(error) => return Err(failed(error, output)),
             }
             if self.once {
@@ -88,6 +106,18 @@ impl Args {
             }
             tokio::time::sleep(self.interval).await;
         }
+    }
+}
+
+impl Args {
+    fn believed(&self) -> Result<Believed, Failure> {
+        let policy = self.policy.as_deref().map(read_policy).transpose()?;
+        let mut keys = self.trust.as_deref().map(trust::read).transpose()?.unwrap_or_default();
+        keys.extend(policy.iter().flat_map(Policy::logs).cloned());
+        let text = self.log_keys.as_deref().map(|path| files::read_text(path, MAX_LOG_KEYS as u64));
+        let log_keys = text.transpose()?.unwrap_or_default();
+        Trusted::new(&keys, &log_keys, None).map_err(not_proven)?;
+        Ok(Believed { keys, log_keys, policy })
     }
 }
 
@@ -117,7 +147,7 @@ fn tell(output: &Output, line: &Line<'_>) {
         Line::Unchanged { origin, size, root } => {
             format!("{origin}: {size} leaves, nothing new, root {root}")
         }
-        Line::Unreachable { problem } => format!("{problem}; trying again"),
+        Line::Unreachable { problem } | Line::Waiting { problem } => format!("{problem}; trying again"),
         Line::Fault { code, fault, evidence } => {
             format!("{code}: {fault}; evidence in {}", evidence.display())
         }
@@ -136,6 +166,9 @@ fn failed(error: MirrorError, output: &Output) -> Failure {
                 evidence.display()
             ))
         }
+        MirrorError::NotCosigned { .. } => Failure::new(Exit::Refused, error).with_help(
+            "look again later; if it stays so, ask the log's operator about its witnesses: truc witnesses",
+        ),
         MirrorError::Site(error) => error.into(),
         MirrorError::Folder(error) => match error {
             ClientError::File { .. } => Failure::new(Exit::File, error),

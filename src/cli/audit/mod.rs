@@ -1,7 +1,9 @@
 //! `truc audit`: what auditors ask the hub for, keep, and check without it.
 
 mod bundle;
+mod checkpoint;
 mod complete;
+mod consistency;
 pub mod export;
 mod filter;
 mod mirror;
@@ -36,6 +38,8 @@ enum Command {
     /// Reads the hub's daily digests and the agency's evidence, verifies them here, and says "complete, proven" (exit code 0)
     /// or what is missing (1). Days are those of Vietnam (UTC+7). A node may ask for its own agencies.
     Complete(Asked<complete::Args>),
+    Checkpoint(Asked<checkpoint::Args>),
+    Consistency(Asked<consistency::Args>),
     Mirror(mirror::Args),
     Search(Box<search::Args>),
     Export(Box<export::Args>),
@@ -58,6 +62,12 @@ impl Args {
                 what.run(&connection.client().await?, output).await
             }
             Command::Complete(Asked { connection, what }) => {
+                what.run(&connection.client().await?, output).await
+            }
+            Command::Checkpoint(Asked { connection, what }) => {
+                what.run(&connection.client().await?, output).await
+            }
+            Command::Consistency(Asked { connection, what }) => {
                 what.run(&connection.client().await?, output).await
             }
             Command::Mirror(args) => args.run(output).await,

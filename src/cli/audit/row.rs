@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Names of the columns in files, in the order of [`Row::cells`].
-pub const COLUMNS: [&str; 20] = [
+pub const COLUMNS: [&str; 21] = [
     "index",
     "leaf_hash",
     "event",
@@ -34,7 +34,11 @@ pub const COLUMNS: [&str; 20] = [
     "reasons",
     "urgency",
     "legal_value",
+    "erased_leaf",
 ];
+
+/// Columns of exports from before there was the last one.
+pub const FORMER: usize = 20;
 
 /// One row.
 #[derive(Clone, Debug, Serialize)]
@@ -59,6 +63,9 @@ pub struct Row {
     pub reasons: Vec<Word>,
     pub urgency: u32,
     pub legal_value: &'static str,
+    /// Leaf that says that the document's contents were erased: why the subject is empty.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub erased_leaf: Option<u64>,
     #[serde(skip)]
     at: Timestamp,
 }
@@ -94,6 +101,7 @@ impl From<EvidenceRow> for Row {
             recipient_count: row.recipient_count,
             status_code: row.status_code,
             urgency: row.urgency,
+            erased_leaf: Some(row.erased_leaf).filter(|leaf| *leaf > 0),
             at,
         }
     }
@@ -123,6 +131,7 @@ impl Row {
             self.why(),
             self.urgency.to_string(),
             self.legal_value.to_owned(),
+            self.erased_leaf.map(|leaf| leaf.to_string()).unwrap_or_default(),
         ]
     }
 
@@ -137,6 +146,14 @@ impl Row {
             self.document_id.clone()
         } else {
             format!("{}/{}", self.number, self.notation)
+        }
+    }
+
+    /// The subject, or why there is none.
+    pub fn about(&self) -> String {
+        match self.erased_leaf {
+            Some(leaf) => format!("(erased, leaf {leaf})"),
+            None => self.subject.clone(),
         }
     }
 

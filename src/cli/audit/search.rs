@@ -82,7 +82,7 @@ fn shown(found: &Found) -> String {
     let mut rows =
         table(["index", "Vietnam time", "event", "document", "subject", "sender", "recipient", "reasons"]);
     for row in &found.rows {
-        let (index, subject) = (row.index.to_string(), row.subject.clone());
+        let (index, subject) = (row.index.to_string(), row.about());
         let (sender, recipient) = (row.sender.clone(), row.recipient.clone());
         rows.add_row([index, row.when(), row.what(), row.document(), subject, sender, recipient, row.why()]);
     }

@@ -9,13 +9,18 @@ use serde::Serialize;
 
 pub use self::inbox::Inbox;
 use self::{inbox::Compared, words::Words};
-use super::docproof::Language;
+use super::{
+    docproof::Language,
+    trusted::{Given, tell_quorum},
+};
 use crate::{
     cli::{Exit, Failure, Output, files::FileError, receipt_files, table::table},
     daily,
     proto::{AgencyDay, Deliveries},
-    tlog::note::Verifier,
-    verify::completeness::{self, Answer, CompletenessError, Gap, MAGIC, MAX_FILE},
+    verify::{
+        Trusted,
+        completeness::{self, Answer, CompletenessError, Gap, MAGIC, MAX_FILE},
+    },
 };
 
 /// Gaps that are told one by one.
@@ -126,20 +131,20 @@ pub fn is_one(path: &Path) -> Result<bool, FileError> {
 }
 
 /// Verifies the file and prints the verdict.
-pub fn run(path: &Path, trusted: &[Verifier], language: Language, output: &Output) -> Result<(), Failure> {
+pub fn run(path: &Path, given: Given, language: Language, output: &Output) -> Result<(), Failure> {
     let file = bytes::Bytes::from(receipt_files::read_bytes(path, MAX_FILE)?);
-    if trusted.is_empty() {
+    if given.keys.is_empty() {
         return Err(Failure::new(Exit::Usage, "no trusted key of a hub").with_help(
             "give a file with the keys that the hub published, one a line, with --trust, or one key with --vkey",
         ));
     }
-    judge(&file, trusted, None, language, output)
+    judge(&file, &given.trusted()?, None, language, output)
 }
 
 /// Checks the bytes of a file, and an own folder against it, and prints the verdict.
 pub fn judge(
     file: &bytes::Bytes,
-    trusted: &[Verifier],
+    trusted: &Trusted,
     inbox: Option<&Inbox>,
     language: Language,
     output: &Output,
@@ -164,6 +169,9 @@ pub fn judge(
 impl Told {
     fn of(answer: &Answer, inbox: Option<Compared>, words: &Words) -> Self {
         let verdict = if answer.is_complete() { Verdict::Complete } else { Verdict::Incomplete };
+        let mut proven = if answer.is_complete() { words.proven(answer) } else { Vec::new() };
+        let mut not_proven = words.not_proven(answer);
+        tell_quorum(answer.quorum.as_deref(), words.0, &mut proven, &mut not_proven);
         Self {
             verdict,
             ok: answer.is_complete() && inbox.as_ref().is_none_or(Compared::agrees),
@@ -178,8 +186,8 @@ impl Told {
             tree_size: answer.checkpoint.size,
             days: answer.closed.iter().map(|day| ToldDay::of(day.day, day.digest, &day.said)).collect(),
             inbox: inbox.map(|inbox| Compared { heading: words.inbox().to_owned(), ..inbox }),
-            proven: if answer.is_complete() { words.proven(answer) } else { Vec::new() },
-            not_proven: words.not_proven(answer),
+            proven,
+            not_proven,
             headings: words.headings(),
         }
     }

@@ -9,7 +9,7 @@ use std::{
 
 use prost::Message;
 
-use super::{report::Report, trusted::Trusted};
+use super::report::Report;
 use crate::{
     cli::{
         Failure,
@@ -23,7 +23,7 @@ use crate::{
     domain::id::Digest,
     proto::{Manifest, Outcome, Receipt, SignedEnvelope},
     tlog::proof::MAX_PROOF,
-    verify::{self, Facts, FoundPart, VerifyError},
+    verify::{self, Facts, FoundPart, Trusted, VerifyError},
 };
 
 /// Largest file with a receipt: leaf, checkpoint, path.

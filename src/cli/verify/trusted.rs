@@ -14,13 +14,18 @@ use crate::{
         receipt_files::{HUB_KEYS, HUB_VKEY, read_bytes, read_vkey, read_vkey_file},
     },
     tlog::{
-        checkpoint::Checkpoint,
-        keys::{LogKeys, Trust},
-        note::{NoteError, Verifier},
+        keys::LogKeys,
+        note::Verifier,
         policy::{MAX_POLICY, Policy},
     },
-    verify::log_keys::{self, MAX_LOG_KEYS},
+    verify::{
+        Trusted,
+        log_keys::{LogKeysError, MAX_LOG_KEYS},
+    },
 };
+
+/// The rule of a policy that asks for no witness.
+const NO_RULE: &str = "none";
 
 /// What the reader gives.
 #[derive(Clone, Debug, Default)]
@@ -43,44 +48,45 @@ impl Given {
         let log_keys = args.log_keys.as_deref().map(|path| files::read_text(path, MAX_LOG_KEYS as u64));
         Ok(Self { keys, log_keys: log_keys.transpose()?, policy })
     }
+
+    /// What is trusted of it where nothing lies beside the file.
+    pub fn trusted(self) -> Result<Trusted, Failure> {
+        let trusted = Trusted::new(&self.keys, self.log_keys.as_deref().unwrap_or_default(), self.policy);
+        trusted.map_err(not_proven)
+    }
 }
 
-fn read_policy(path: &Path) -> Result<Policy, FileError> {
+/// Proofs of changes of a log's key that prove none.
+pub fn not_proven(error: LogKeysError) -> Failure {
+    Failure::new(Exit::Refused, format!("the proofs of the log's keys: {error}"))
+        .with_help("fetch them again: truc log keys -o hub.keys")
+}
+
+/// Reads a policy.
+pub fn read_policy(path: &Path) -> Result<Policy, FileError> {
     let text = read_bytes(path, MAX_POLICY)?;
     Policy::parse(&text).map_err(|error| FileError::content(path, error))
 }
 
-/// Opens checkpoints of trusted logs, as far as witnesses cosigned them as the policy asks.
-pub struct Trusted {
-    keys: Vec<LogKeys>,
-    policy: Option<Policy>,
+/// Says what the policy proves and what it does not.
+pub fn tell(trusted: &Trusted, language: Language, report: &mut Report) {
+    let Some(rule) = trusted.policy().map(Policy::rule).filter(|rule| rule != NO_RULE) else { return };
+    if report.checks.iter().all(|check| check.ok) {
+        report.proven(quorum_words(language, &rule));
+    }
+    report.not_proven(independence_words(language));
 }
 
-impl Trust for Trusted {
-    fn open(&self, note: &str) -> Result<Checkpoint, NoteError> {
-        let head = self.keys[..].open(note)?;
-        if let Some(policy) = &self.policy
-            && !policy.judge(note)?.enough
-        {
-            return Err(NoteError::TooFewWitnesses(policy.rule()));
-        }
-        Ok(head)
-    }
-}
-
-impl Trusted {
-    /// Says what the policy proves and what it does not.
-    pub fn tell(&self, language: Language, report: &mut Report) {
-        let Some(policy) = &self.policy else { return };
-        let rule = policy.rule();
-        if rule == "none" {
-            return;
-        }
-        if report.checks.iter().all(|check| check.ok) {
-            report.proven(quorum_words(language, &rule));
-        }
-        report.not_proven(independence_words(language));
-    }
+/// Adds the same to the sentences of a verdict.
+pub fn tell_quorum(
+    quorum: Option<&str>,
+    language: Language,
+    proven: &mut Vec<String>,
+    not_proven: &mut Vec<String>,
+) {
+    let Some(rule) = quorum.filter(|rule| *rule != NO_RULE) else { return };
+    proven.push(quorum_words(language, rule));
+    not_proven.push(independence_words(language));
 }
 
 /// What a fulfilled quorum proves.
@@ -121,18 +127,18 @@ pub fn trusted(dir: &Path, given: Given, report: &mut Report) -> Result<Option<T
     };
     let Some(keys) = keys(dir, given.keys.clone(), report)? else { return Ok(None) };
     let proofs = proofs.unwrap_or_default();
-    let outcome = log_keys::trusted(&proofs, &keys);
-    let Some(keys) = (match proofs.is_empty() {
+    let outcome = Trusted::new(&keys, &proofs, given.policy);
+    let Some(trusted) = (match proofs.is_empty() {
         true => outcome.ok(),
-        false => report.check(HUB_KEYS, outcome, |keys| told(keys)),
+        false => report.check(HUB_KEYS, outcome, |trusted| told(trusted.logs())),
     }) else {
         return Ok(None);
     };
     // With several keys the one beside the files says nothing: the proofs are of any of those logs.
     if let [only] = &given.keys[..] {
-        check_beside(dir, only, &keys, report);
+        check_beside(dir, only, trusted.logs(), report);
     }
-    Ok(Some(Trusted { keys, policy: given.policy }))
+    Ok(Some(trusted))
 }
 
 fn told(keys: &[LogKeys]) -> String {

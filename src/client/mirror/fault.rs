@@ -102,6 +102,12 @@ pub enum MirrorError {
         /// Where the evidence lies.
         evidence: PathBuf,
     },
+    /// The head is signed, and too few witnesses cosigned it: it does not count yet, and nothing was copied.
+    #[error("the newest checkpoint is not cosigned as the policy asks ({rule})")]
+    NotCosigned {
+        /// What the policy asks for.
+        rule: String,
+    },
     /// The site can't be asked now.
     #[error(transparent)]
     Site(#[from] SiteError),

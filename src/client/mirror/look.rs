@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, convert::Infallible, time::Duration};
 
 use super::{
-    Fault, Keep, Step,
+    Believed, Fault, Keep, Step,
     folder::{Folder, wrong},
 };
 use crate::{
@@ -16,7 +16,7 @@ use crate::{
         checkpoint::Checkpoint,
         keys::{LogKeys, Trust},
         merkle::{empty_root, leaf_hash},
-        note::{MAX_NOTE, NoteError, Verifier},
+        note::{MAX_NOTE, NoteError},
         tile::{self, MAX_BUNDLE, MAX_TILE, Row, Tile},
     },
     verify::log_keys::{self, MAX_LOG_KEYS},
@@ -31,6 +31,8 @@ pub enum Stop {
     Fault(Fault),
     Site(SiteError),
     Folder(ClientError),
+    /// Too few witnesses; what the policy asks for.
+    NotCosigned(String),
 }
 
 impl From<Fault> for Stop {
@@ -55,7 +57,7 @@ impl From<ClientError> for Stop {
 pub struct Look<'a> {
     site: &'a mut Site,
     folder: &'a Folder,
-    trust: &'a [Verifier],
+    believed: &'a Believed,
     /// All keys that are believed: the trusted ones, and what they were handed over to.
     keys: Vec<LogKeys>,
     /// Proofs of the hand-overs.
@@ -76,18 +78,15 @@ impl<'a> Look<'a> {
     pub fn new(
         site: &'a mut Site,
         folder: &'a Folder,
-        trust: &'a [Verifier],
+        believed: &'a Believed,
         keep: Keep,
     ) -> Result<Self, ClientError> {
         let head = Checkpoint { origin: String::new(), size: 0, root: empty_root() };
-        let proofs = folder.log_keys()?;
-        // What lies in the folder may have been changed: then it proves nothing, and heads of later keys do not open.
-        let keys = log_keys::trusted(&proofs, trust);
-        let keys = keys.unwrap_or_else(|_| trust.iter().cloned().map(LogKeys::from).collect());
+        let (keys, proofs) = known_keys(believed, folder.log_keys()?);
         Ok(Self {
             site,
             folder,
-            trust,
+            believed,
             keys,
             proofs,
             keep,
@@ -109,11 +108,15 @@ impl<'a> Look<'a> {
         if complete != Some(self.head.size) {
             self.fetch_edge().await?;
             self.check_history().await?;
+            // Behind the look at history: witnesses don't cosign a fork, and it has to be told.
+            self.ask_policy(&note)?;
             self.keep_handovers()?;
             self.folder.begin(&note)?;
             self.copy(from, told).await?;
             self.folder.complete(&note)?;
             self.tidy(from)?;
+        } else {
+            self.ask_policy(&note)?;
         }
         let Checkpoint { origin, size, root } = self.head.clone();
         Ok(Step { origin, from, size, root, fetched: self.fetched })
@@ -169,11 +172,24 @@ impl<'a> Look<'a> {
         let not_signed = || Stop::from(Fault::NotSigned(NoteError::NotSigned));
         let proofs = self.site.get("hub.keys", MAX_LOG_KEYS).await?.ok_or_else(not_signed)?;
         let proofs = String::from_utf8(proofs.to_vec()).map_err(|_| not_signed())?;
-        let keys = log_keys::trusted(&proofs, self.trust)
+        if !proofs.starts_with(&self.believed.log_keys) {
+            let problem = "the site's changes of the key do not begin with those that were given".into();
+            return Err(Fault::Handover { problem }.into());
+        }
+        let keys = log_keys::trusted(&proofs, &self.believed.keys)
             .map_err(|error| Fault::Handover { problem: error.to_string() })?;
         let head = keys[..].open(note).map_err(Fault::NotSigned)?;
         (self.keys, self.proofs) = (keys, proofs);
         Ok(head)
+    }
+
+    /// Whether enough witnesses cosigned the head.
+    fn ask_policy(&self, note: &str) -> Result<(), Stop> {
+        let Some(policy) = &self.believed.policy else { return Ok(()) };
+        match policy.judge(note).map_err(Fault::NotSigned)?.enough {
+            true => Ok(()),
+            false => Err(Stop::NotCosigned(policy.rule())),
+        }
     }
 
     /// The last head of each key that ended belongs to the history that the new tree has to contain.
@@ -383,6 +399,16 @@ impl<'a> Look<'a> {
         }
         Err(Fault::Missing { path }.into())
     }
+}
+
+/// All keys that are believed, with what proves them: the changes that the reader gave, or a longer row of them that the
+/// folder kept. What lies in the folder may have been changed: then it proves nothing, and heads of later keys do not open.
+fn known_keys(believed: &Believed, kept: String) -> (Vec<LogKeys>, String) {
+    let trusted = |proofs: &str| log_keys::trusted(proofs, &believed.keys).ok();
+    let given = &believed.log_keys;
+    let kept = if kept.starts_with(given) { kept } else { given.clone() };
+    let keys = trusted(&kept).or_else(|| trusted(given));
+    (keys.unwrap_or_else(|| believed.keys.iter().cloned().map(LogKeys::from).collect()), kept)
 }
 
 /// Each entry hashes to its leaf.

@@ -125,7 +125,8 @@ impl Desk {
         if self.refuse.is_some() {
             return Ok(self.refuse.clone());
         }
-        if let Err(problem) = opened.check(&self.terms) {
+        let newer = self.terms.newer_for(&self.client, opened.acceptance.as_ref()).await;
+        if let Err(problem) = opened.check(newer.as_deref().unwrap_or(&self.terms)) {
             return Ok(Some(problem));
         }
         if opened.names_us() {
@@ -162,7 +163,7 @@ impl Desk {
         let envelope = opened.envelope.encode_to_vec();
         let acceptance = opened.acceptance.as_ref().map(Message::encode_to_vec).unwrap_or_default();
         let verifier = format!("{}\n", self.terms.verifier);
-        let log_keys = self.terms.announced.log_keys.clone();
+        let log_keys = self.terms.log_keys();
         blocking(move || {
             let folder = Folder::open(&root, &name, &sha256)?;
             let mut files: Vec<(&str, &[u8])> = vec![

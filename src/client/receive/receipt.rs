@@ -93,8 +93,12 @@ impl Desk {
         let mut taken = opened.taken(Outcome::Accepted, String::new(), receipt);
         taken.repeat = folder.is_complete();
         taken.folder = Some(folder.path().to_owned());
-        let bytes = taken.receipt.encode_to_vec();
+        let (bytes, log_keys) = (taken.receipt.encode_to_vec(), self.terms.log_keys());
         blocking(move || {
+            // The log's key may have changed since the document came.
+            if !log_keys.is_empty() {
+                folder.put(&[(folder::LOG_KEYS, log_keys.as_bytes())])?;
+            }
             folder.put(&[(folder::HANDOVER, &bytes)])?;
             // The proof holds our signed receipt too: no second, unproven copy stays behind.
             folder.remove(folder::RECEIPT)
@@ -137,7 +141,9 @@ impl Desk {
         });
         let receipt = answer.await?.into_inner().receipt;
         let (name, sha256) = (&opened.name, &opened.manifest_sha256);
-        let evidence = self.terms.check_about(receipt.as_ref(), name, Some(sha256))?;
+        let newer = self.terms.newer_for(&self.client, receipt.as_ref()).await;
+        let terms = newer.as_deref().unwrap_or(&self.terms);
+        let evidence = terms.check_about(receipt.as_ref(), name, Some(sha256))?;
         let expected = match outcome {
             Outcome::Accepted => EventKind::ContentHandover,
             _ => EventKind::ConsignmentRejection,

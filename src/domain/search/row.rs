@@ -5,13 +5,15 @@ use bytes::Bytes;
 use super::Accepted;
 use crate::proto::{Evidence, EvidenceRow};
 
-/// The row of a leaf: what the evidence says, and what the accepted document that it is about says.
+/// The row of a leaf: what the evidence says, and what the accepted document that it is about says, or the leaf that says
+/// that its contents were erased.
 #[must_use]
 pub fn row(
     index: u64,
     leaf_hash: &[u8; 32],
     evidence: &Evidence,
     accepted: Option<&Accepted>,
+    erased_leaf: Option<u64>,
 ) -> EvidenceRow {
     let sender = evidence.sender.clone().unwrap_or_default();
     let row = EvidenceRow {
@@ -28,6 +30,7 @@ pub fn row(
         recipient_count: evidence.recipient_count,
         status_code: evidence.status_code,
         reasons: evidence.reasons.clone(),
+        erased_leaf: erased_leaf.unwrap_or(0),
         ..EvidenceRow::default()
     };
     let Some(document) = accepted else { return row };

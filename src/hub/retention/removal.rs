@@ -80,7 +80,7 @@ impl Hub {
         if round.iter().any(ErasureRecord::is_whole)
             && let Some(search) = self.search.get()
         {
-            search.index().make_again()?;
+            search.make_again()?;
         }
         let count = round.len();
         let mut rest = round;

@@ -20,7 +20,7 @@ use crate::{
         refused::{Refused, blocking},
     },
     proto::{
-        AgencySet, AuditCall, ExportDocument, ExportHashes, ExportHead, ExportItem, ExportLeaf,
+        AgencySet, AuditCall, ExportDocument, ExportErased, ExportHashes, ExportHead, ExportItem, ExportLeaf,
         ExportRequest, ExportResponse, SearchFilter, SignedEnvelope, export_item::Item,
     },
     store::{StoreError, records::Head, search::Order},
@@ -72,11 +72,19 @@ impl Hub {
         if let Some(follower) = self.search.get() {
             follower.reach(if filter.tree_size == 0 { newest } else { filter.tree_size }).await;
         }
-        let made = move || Export::begin(hub, &filter, root.as_ref(), request.complete);
+        let what = What { complete: request.complete, cosigned: request.cosigned };
+        let made = move || Export::begin(hub, &filter, root.as_ref(), what);
         let (mut export, rows) = blocking(made).await??;
         export.place = Some(place);
         Ok((export, rows))
     }
+}
+
+/// What an export is of, beside its filter.
+#[derive(Clone, Copy)]
+struct What {
+    complete: bool,
+    cosigned: bool,
 }
 
 /// What is left to be told.
@@ -94,6 +102,7 @@ struct Export {
     found: VecDeque<u64>,
     looked: u64,
     documents: Remembered<()>,
+    erased: Remembered<()>,
 }
 
 impl pages::Pages for Export {
@@ -111,7 +120,7 @@ impl Export {
         hub: Arc<Hub>,
         filter: &SearchFilter,
         root: Option<&crate::domain::id::AgencyId>,
-        complete: bool,
+        What { complete, cosigned }: What,
     ) -> Result<(Self, u64), Refused> {
         let directory = hub.directory();
         let scope = Scope::of(root, &directory);
@@ -122,7 +131,11 @@ impl Export {
         hub.is_known_inside(filter, &scope)?;
         // The head of the commit that wrote the last leaf asked for is the first one that has it.
         let head = match filter.tree_size {
-            0 => hub.store.head(),
+            0 => hub.head_for(cosigned)?,
+            _ if cosigned => {
+                let detail = "tree_size: must be 0 with cosigned";
+                return Err(Refused::because(ReasonCode::InvalidField, detail));
+            }
             size => hub.leaf(size - 1)?.head,
         };
         let from = filter.from_index.min(head.size);
@@ -147,6 +160,7 @@ impl Export {
             found: VecDeque::new(),
             looked: from,
             documents: Remembered::default(),
+            erased: Remembered::default(),
             hub,
         };
         Ok((export, rows))
@@ -173,11 +187,12 @@ impl Export {
         let filter =
             SearchFilter { from_index: self.next, tree_size: self.head.size, ..self.plain.filter.clone() };
         Ok(ExportHead {
-            verifier_key: self.hub.log.verifier().to_string(),
+            verifier_key: self.hub.keys.signer_of(&self.head.checkpoint),
             checkpoint: self.head.checkpoint.clone(),
             filter: Some(filter),
             within: self.plain.within.iter().map(set).collect(),
             complete: self.complete,
+            log_keys: self.hub.keys.proofs.clone(),
             left: edge.subtrees().iter().map(|hash| Bytes::copy_from_slice(hash)).collect(),
         })
     }
@@ -196,9 +211,11 @@ impl Export {
             self.found.pop_front();
         }
         let facts = self.reader.facts(self.next)?;
-        items.extend(
-            self.document(&facts)?.map(|document| ExportItem { item: Some(Item::Document(document)) }),
-        );
+        let about = match self.document(&facts)? {
+            Some(document) => Some(Item::Document(document)),
+            None => self.erasure(&facts)?.map(Item::Erased),
+        };
+        items.extend(about.map(|about| ExportItem { item: Some(about) }));
         items.push(ExportItem { item: Some(Item::Leaf(self.leaf(facts, is_row))) });
         self.next += 1;
         Ok(())
@@ -235,6 +252,27 @@ impl Export {
         ExportLeaf { index: facts.index, evidence: facts.bytes, leaf_hash, row, named }
     }
 
+    /// Why nothing is told of what the leaf's document says: its erasure, as far as this tree has it, unless it was told
+    /// lately.
+    fn erasure(&mut self, facts: &Facts) -> Result<Option<ExportErased>, Refused> {
+        let Some(index) = facts.erased().filter(|leaf| *leaf < self.head.size) else { return Ok(None) };
+        let Some(digest) = Digest::from_slice(facts.manifest_sha256()) else { return Ok(None) };
+        if self.documents.get(&digest).is_some() || self.erased.get(&digest).is_some() {
+            return Ok(None);
+        }
+        self.erased.put(digest, ());
+        let (evidence, path) = self.proven(index)?;
+        Ok(Some(ExportErased { index, evidence, path }))
+    }
+
+    /// A leaf with its audit path.
+    fn proven(&self, index: u64) -> Result<(Bytes, Vec<Bytes>), Refused> {
+        let evidence = self.hub.leaf(index)?.evidence;
+        let path = merkle::inclusion_path(index, self.head.size, &Nodes(&*self.hub.store))?;
+        let path = path.ok_or_else(|| damaged(index))?;
+        Ok((evidence, path.iter().map(|hash| Bytes::copy_from_slice(hash)).collect()))
+    }
+
     /// What the leaf's document says, unless it was told lately.
     fn document(&mut self, facts: &Facts) -> Result<Option<ExportDocument>, Refused> {
         let Some(index) = facts.document() else { return Ok(None) };
@@ -250,10 +288,7 @@ impl Export {
         if index == facts.index {
             return Ok(Some(ExportDocument { manifest, index, ..ExportDocument::default() }));
         }
-        let acceptance = self.hub.leaf(index)?.evidence;
-        let path = merkle::inclusion_path(index, self.head.size, &Nodes(&*self.hub.store))?;
-        let path = path.ok_or_else(|| damaged(index))?;
-        let path = path.iter().map(|hash| Bytes::copy_from_slice(hash)).collect();
+        let (acceptance, path) = self.proven(index)?;
         Ok(Some(ExportDocument { manifest, index, acceptance, path }))
     }
 

@@ -12,7 +12,11 @@ use crate::{
     },
     hub::{follow, recent::Recent},
     proto::{DocumentInfo, EventKind, Evidence, EvidenceRow, LegalValue, Manifest, SignedEnvelope},
-    store::{Store, StoreError, payload::Payload, records::DocumentRecord},
+    store::{
+        Store, StoreError,
+        payload::Payload,
+        records::{DocumentRecord, ErasureRecord},
+    },
     tlog::{Hash, merkle},
 };
 
@@ -24,6 +28,8 @@ struct Known {
     index: u64,
     manifest_sha256: Bytes,
     accepted: Accepted,
+    /// Leaf that says that all contents were erased.
+    erased: Option<u64>,
 }
 
 /// One leaf.
@@ -94,7 +100,7 @@ impl Reader {
         acceptance: Option<&Evidence>,
     ) -> Result<Option<Arc<Known>>, StoreError> {
         if let Some(known) = self.known.get(&document) {
-            if known.accepted.subject.is_empty() || !self.is_erased(document)? {
+            if known.erased.is_some() || self.erased(document)?.is_none() {
                 return Ok(Some(Arc::clone(known)));
             }
             self.known.remove(&document);
@@ -112,7 +118,8 @@ impl Reader {
             urgency: record.urgency,
             ..Accepted::of(info, legal_value)
         };
-        let known = Arc::new(Known { index: document, manifest_sha256: record.manifest_sha256, accepted });
+        let (manifest_sha256, erased) = (record.manifest_sha256, self.erased(document)?);
+        let known = Arc::new(Known { index: document, manifest_sha256, accepted, erased });
         if self.known.len() >= REMEMBERED {
             self.known.clear();
         }
@@ -120,8 +127,9 @@ impl Reader {
         Ok(Some(known))
     }
 
-    fn is_erased(&self, document: u64) -> Result<bool, StoreError> {
-        Ok(self.store.erasure(document)?.is_some_and(|erasure| erasure.is_whole()))
+    fn erased(&self, document: u64) -> Result<Option<u64>, StoreError> {
+        let erasure = self.store.erasure(document)?.filter(ErasureRecord::is_whole);
+        Ok(erasure.map(|erasure| erasure.leaf))
     }
 
     fn acceptance(&self, document: u64) -> Result<Option<Evidence>, StoreError> {
@@ -133,7 +141,7 @@ impl Reader {
             return Ok(Some((document.record.clone(), info(&document.envelope))));
         }
         let Some(record) = self.store.document(index)? else { return Ok(None) };
-        if self.is_erased(index)? {
+        if self.erased(index)?.is_some() {
             return Ok(Some((record, DocumentInfo::default())));
         }
         let body = self.store.envelope(&record)?;
@@ -164,6 +172,11 @@ impl Facts {
         self.document.as_ref().map(|known| known.index)
     }
 
+    /// Leaf that says that the contents of its document were erased, subject and all.
+    pub fn erased(&self) -> Option<u64> {
+        self.document.as_ref().and_then(|known| known.erased)
+    }
+
     /// Digest of the manifest that it names.
     pub fn manifest_sha256(&self) -> &[u8] {
         &self.evidence.manifest_sha256
@@ -176,7 +189,7 @@ impl Facts {
 
     /// For people.
     pub fn row(&self) -> EvidenceRow {
-        search::row(self.index, &self.hash, &self.evidence, self.accepted())
+        search::row(self.index, &self.hash, &self.evidence, self.accepted(), self.erased())
     }
 
     fn accepted(&self) -> Option<&Accepted> {

@@ -6,6 +6,7 @@ mod export;
 mod facts;
 mod filter;
 mod follower;
+mod renewal;
 mod scope;
 pub(super) mod trace;
 

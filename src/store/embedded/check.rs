@@ -31,6 +31,8 @@ pub enum Severity {
     Loss,
     /// Nothing that was acknowledged is touched: the next start, or `truc rebuild`, makes it good.
     Rebuildable,
+    /// What was to be gone is still there: remove it.
+    Left,
 }
 
 /// What is damaged. The names are stable.
@@ -56,10 +58,14 @@ pub enum What {
     Record,
     /// A body: an envelope or an attachment.
     Body,
+    /// Contents that were erased.
+    Erased,
     /// A body is whole, but is not the envelope or attachment that the document names.
     Envelope,
     /// The history index.
     Index,
+    /// The auditors' search index.
+    Search,
     /// Leaf places or tree hashes.
     Array,
 }
@@ -77,6 +83,14 @@ pub struct Finding {
     pub detail: String,
 }
 
+impl Finding {
+    /// False for what is made good as soon as it is found.
+    #[must_use]
+    pub fn stands(&self) -> bool {
+        self.severity != Severity::Rebuildable || self.what == What::Index
+    }
+}
+
 /// What was checked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
@@ -90,6 +104,8 @@ pub struct Counts {
     pub bodies: u64,
     /// Documents whose contents were erased, as the log says.
     pub erased: u64,
+    /// Erasures among them whose bytes the next start goes on removing.
+    pub removing: u64,
 }
 
 /// What a check is at.
@@ -140,11 +156,20 @@ pub fn check(
     if let Err(error) = read {
         report.loss(What::JournalFrame, "journal", format!("reading it ended early: {error}"));
     }
+    commits.tell_left(&mut report);
     let (counts, end) = commits.finish(&mut report);
     if let Some(projections) = projections {
         projections.finish(&journal, &end, &mut report, &mut || progress(Stage::Index, &counts));
     }
     Ok(counts)
+}
+
+/// Removes contents of a data folder that no hub uses which its log says are gone, and which are there again, as after a
+/// copy was put back.
+pub fn remove_erased(options: &EmbeddedOptions, payload: &Payload) -> Result<(), StoreError> {
+    let _lock = lock(&options.dir)?;
+    let journal = options.journal_dir();
+    Erased::read(&journal)?.remove_left(&journal, payload)
 }
 
 /// Where findings go.
@@ -168,6 +193,10 @@ impl<'a> Report<'a> {
         self.tell(Severity::Rebuildable, what, place, detail);
     }
 
+    fn left(&mut self, place: impl ToString, detail: impl ToString) {
+        self.tell(Severity::Left, What::Erased, place, detail);
+    }
+
     fn tell(&mut self, severity: Severity, what: What, place: impl ToString, detail: impl ToString) {
         (self.sink)(Finding { severity, what, place: place.to_string(), detail: detail.to_string() });
     }
@@ -180,6 +209,7 @@ impl Severity {
         match self {
             Self::Loss => "loss",
             Self::Rebuildable => "rebuildable",
+            Self::Left => "left",
         }
     }
 }
@@ -199,8 +229,10 @@ impl What {
             Self::Evidence => "evidence",
             Self::Record => "record",
             Self::Body => "body",
+            Self::Erased => "erased",
             Self::Envelope => "envelope",
             Self::Index => "index",
+            Self::Search => "search",
             Self::Array => "array",
         }
     }

@@ -18,6 +18,7 @@ use super::{
     apply::{PLACE, Place},
     check::{Commits, Erased, Finding, Keys, Known, Report, Severity, What, salvage::Names},
     frame,
+    index::Pass,
     journal::{self, FramePosition, Kind, Next},
     keys,
     open::Nodes,
@@ -58,8 +59,11 @@ struct Mark {
 /// The scrub of one store.
 pub struct Scrubber {
     path: PathBuf,
-    /// `None`: it begins anew.
+    /// `None`: it begins anew, with the index's files: a reader that stumbles over damage in one stops the store, so it
+    /// should be named before. Sequence 0: with the journal.
     at: Mutex<Option<Mark>>,
+    /// The index's files, while it is at them.
+    pass: Mutex<Option<Pass>>,
 }
 
 impl Scrubber {
@@ -67,7 +71,7 @@ impl Scrubber {
     pub fn open(dir: &Path) -> Self {
         let path = dir.join(FILE);
         let at = fs::read(&path).ok().and_then(|bytes| decode(&bytes));
-        Self { path, at: Mutex::new(at) }
+        Self { path, at: Mutex::new(at), pass: Mutex::new(None) }
     }
 
     fn save(&self, at: Option<&Mark>) -> io::Result<()> {
@@ -94,7 +98,10 @@ impl Embedded {
         let mut at = self.scrubber.at.lock().unwrap_or_else(PoisonError::into_inner);
         // Frames up to this one are whole; a later one may be half written.
         let last = self.writer.lock().map_err(|_| super::stopped())?.next_seq() - 1;
-        let from = at.clone();
+        if at.is_none() {
+            return self.scrub_files(&mut at, last, bytes, report);
+        }
+        let from = at.clone().filter(|at| at.seq > 0);
         let next = from.as_ref().map(|at| Next {
             position: FramePosition { segment: at.segment, offset: at.offset },
             seq: at.seq,
@@ -127,6 +134,33 @@ impl Embedded {
         self.scrubber.save(at.as_ref()).map_err(failed("noting how far the scrub is"))?;
         let done = at.as_ref().map_or(last, |at| at.seq - 1);
         Ok(ScrubStep { ended: at.is_none(), bytes: part.bytes, frames: done, of_frames: last })
+    }
+
+    /// A part of the index's files, before the journal. Damage in them touches nothing that was acknowledged, and stands
+    /// until the index is made again or the file is merged away.
+    fn scrub_files(
+        &self,
+        at: &mut Option<Mark>,
+        last: u64,
+        bytes: u64,
+        report: &mut dyn FnMut(Finding),
+    ) -> Result<ScrubStep, StoreError> {
+        let index = &*self.shared.index;
+        let mut held = self.scrubber.pass.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut pass = held.take().map_or_else(|| Pass::begin(index), Ok)?;
+        let read = pass.read(index, bytes, &mut |wrong| {
+            report(Finding {
+                severity: Severity::Rebuildable,
+                what: What::Index,
+                place: wrong.path.display().to_string(),
+                detail: format!("{}: stop the hub and run `truc rebuild`", wrong.detail),
+            });
+        })?;
+        match pass.is_over() {
+            true => *at = Some(Mark::default()),
+            false => *held = Some(pass),
+        }
+        Ok(ScrubStep { ended: false, bytes: read, frames: 0, of_frames: last })
     }
 
     /// One frame with its bodies. What is erased meanwhile is no damage: such a frame is looked at again.

@@ -126,6 +126,46 @@ impl Payload {
         Ok(true)
     }
 
+    /// The file of a body, if it is there.
+    #[must_use]
+    pub fn file_of(&self, digest: &Digest) -> Option<std::path::PathBuf> {
+        Some(self.body(digest)).filter(|path| path.exists())
+    }
+
+    /// True if nothing but zeros stands where the record of a packed body says, header included.
+    pub fn is_wiped(&self, body: &BodyRecord) -> io::Result<bool> {
+        let start = body.offset.checked_sub(BLOCK as u64);
+        let (Some(pack), Some(start)) = (body.pack_plus_one.checked_sub(1), start) else { return Ok(true) };
+        let file = match File::open(self.packs.path(pack)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
+            other => other?,
+        };
+        let end = (body.offset + body.size).min(file.metadata()?.len());
+        Ok(start >= end || is_zero(&file, start, end))
+    }
+
+    /// Tells of each whole entry of a condemned body that begins before its place. Reads the packs and changes nothing.
+    pub fn find_copies(
+        &self,
+        condemned: &Condemned,
+        found: &mut dyn FnMut(&Digest, PackPlace),
+    ) -> io::Result<()> {
+        let Some(end) = condemned.values().max().copied() else { return Ok(()) };
+        let mut next = self.packs.at_or_behind(0)?;
+        while let Some(pack) = next.filter(|pack| *pack <= end.pack) {
+            let upto = if pack == end.pack { end.offset } else { u64::MAX };
+            let mut walk = Walk::new(std::sync::Arc::new(File::open(self.packs.path(pack))?), 0, upto)?;
+            while let Some((offset, _, stretch)) = walk.step()? {
+                let (place, Stretch::Entry(digest)) = (PackPlace { pack, offset }, stretch) else { continue };
+                if condemned.get(&digest).is_some_and(|before| place < *before) {
+                    found(&digest, place);
+                }
+            }
+            next = self.packs.at_or_behind(pack.saturating_add(1))?;
+        }
+        Ok(())
+    }
+
     fn writable(&self, pack: u32) -> io::Result<Option<File>> {
         match fs::File::options().read(true).write(true).open(self.packs.path(pack)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -222,6 +262,33 @@ mod tests {
         let mut so_far = PackRemoval::default();
         while payload.remove_copies(condemned, &mut so_far, step).unwrap() {}
         so_far.entries
+    }
+
+    #[test]
+    fn what_is_left_is_found_and_nothing_else() {
+        let (_dir, payload) = store();
+        let (doomed, other) = (body("SECRET-16", 3_000), body("other", 3_000));
+        payload.put_small(&other).unwrap();
+        let records = [(); 3].map(|()| payload.put_small(&doomed).unwrap());
+        payload.sync().unwrap();
+        let condemned = condemn(&payload, &[&doomed]);
+        payload.put_small(&doomed).unwrap();
+        payload.sync().unwrap();
+        let left = || {
+            let mut left = Vec::new();
+            payload.find_copies(&condemned, &mut |_, place| left.push(place.offset + BLOCK as u64)).unwrap();
+            left
+        };
+        assert_eq!(left(), records.clone().map(|record| record.offset), "the fourth came later");
+        payload.remove_packed(&records[1..2]).unwrap();
+        assert_eq!(left(), [records[0].offset, records[2].offset]);
+        assert_eq!(records.clone().map(|record| payload.is_wiped(&record).unwrap()), [false, true, false]);
+        remove_all(&payload, &condemned, u64::MAX);
+        assert!(left().is_empty() && records.iter().all(|record| payload.is_wiped(record).unwrap()));
+        // One byte of a body, without its header.
+        let file = payload.writable(records[0].pack_plus_one - 1).unwrap().unwrap();
+        file.write_all_at(b"S", records[0].offset + 2_999).unwrap();
+        assert!(left().is_empty() && !payload.is_wiped(&records[0]).unwrap());
     }
 
     #[test]

@@ -27,7 +27,7 @@ use bytes::Bytes;
 
 pub use self::{
     erase::{Condemned, PackRemoval},
-    pack::MAX_PACKED,
+    pack::{HEADER, MAX_PACKED},
     reader::BodyReader,
     sweep::Swept,
     upload::Upload,

@@ -30,6 +30,8 @@ pub const MAX_PACKED: usize = 16 << 20;
 const EXTENSION: &str = "pack";
 /// Entries begin at multiples of it, and so long is a header.
 pub(super) const BLOCK: usize = 64;
+/// Bytes of an entry before its body.
+pub const HEADER: u64 = BLOCK as u64;
 const MAGIC: [u8; 4] = *b"TRP1";
 const CRC_AT: usize = BLOCK - 4;
 /// Packs that stay open for reading.

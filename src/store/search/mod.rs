@@ -16,6 +16,7 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
+pub use super::embedded::index::Pass;
 pub use bits::BLOCK;
 use bits::Bits;
 use block::{Sealed, Span, Tail};
@@ -23,6 +24,7 @@ use block::{Sealed, Span, Tail};
 use super::{
     StoreError,
     embedded::{
+        check::{Finding, Severity, What},
         index::{self, Applied, Damage, Engine, Index},
         journal::FramePosition,
     },
@@ -39,49 +41,71 @@ pub enum Order {
     Newest,
 }
 
-/// A file that says that the index is to be made again at the next start.
+/// A file that says that the index is to be made again: beside the one that answers, or at the next start.
 const AGAIN: &str = "search-again";
+/// Folders of the index. A new one is made in the folder that is free.
+const FOLDERS: [&str; 2] = ["search", "search-2"];
 
 /// The index. One follower adds; anyone may ask at any time.
 pub struct SearchIndex {
-    again: PathBuf,
+    history: PathBuf,
+    folder: &'static str,
     index: Box<dyn Index>,
     spans: RwLock<Vec<Span>>,
     tail: RwLock<Tail>,
 }
 
 impl SearchIndex {
-    /// Opens or makes the index in the folder `search` of the folder `history`. `leaf_hash` gives the log's own hash
-    /// of a leaf, `None` beyond its end: an index of another log is thrown away.
+    /// Opens or makes the index in the folder `history`. `leaf_hash` gives the log's own hash of a leaf, `None` beyond
+    /// its end: an index of another log is thrown away.
     pub fn open(
         history: &Path,
         leaf_hash: impl Fn(u64) -> Result<Option<[u8; 32]>, StoreError>,
     ) -> Result<Self, StoreError> {
-        let dir = history.join("search");
-        let again = history.join(AGAIN);
-        if again.exists() {
-            // Words of documents whose contents were erased stand in it.
-            index::discard(&dir).map_err(failed("removing the old search index"))?;
-            files::remove_if_there(&again).map_err(failed("removing the old search index"))?;
+        if history.join(AGAIN).exists() {
+            // Words of documents whose contents were erased stand in it. If we crash here, it is done again.
+            FOLDERS.iter().try_for_each(|folder| remove(history, folder))?;
+            note_made(history)?;
         }
-        files::make_dir(&dir).map_err(failed("making the folder of the search index"))?;
-        if let Some(opened) = Self::open_good(&dir, &again, &leaf_hash)? {
+        let [first, second] = FOLDERS;
+        let folder = if history.join(first).exists() { first } else { second };
+        let folder = if history.join(folder).exists() { folder } else { first };
+        files::make_dir(&history.join(folder)).map_err(failed("making the folder of the search index"))?;
+        if let Some(opened) = Self::open_good(history, folder, &leaf_hash)? {
             return Ok(opened);
         }
         tracing::warn!("making the search index again from the log");
-        index::discard(&dir).map_err(failed("removing the old search index"))?;
-        files::make_dir(&dir).map_err(failed("making the folder of the search index"))?;
-        let opened = Self::open_good(&dir, &again, &leaf_hash)?;
+        Self::empty(history, folder)
+    }
+
+    /// An empty index in the folder that this one does not use. It takes this one's place once that is
+    /// [retired](Self::retire); until then [`make_again`](Self::make_again) has to stand.
+    pub fn beside(&self) -> Result<Self, StoreError> {
+        let [first, second] = FOLDERS;
+        Self::empty(&self.history, if self.folder == first { second } else { first })
+    }
+
+    /// Removes this index from the disk, once nobody asks it any more.
+    pub fn retire(self) -> Result<(), StoreError> {
+        let Self { history, folder, index, .. } = self;
+        drop(index);
+        remove(&history, folder)
+    }
+
+    fn empty(history: &Path, folder: &'static str) -> Result<Self, StoreError> {
+        remove(history, folder)?;
+        files::make_dir(&history.join(folder)).map_err(failed("making the folder of the search index"))?;
+        let opened = Self::open_good(history, folder, &|_| Ok(None))?;
         opened.ok_or_else(|| Damage("a new search index can't be used".into()).into())
     }
 
     /// `None` if what is there can't be trusted.
     fn open_good(
-        dir: &Path,
-        again: &Path,
+        history: &Path,
+        folder: &'static str,
         leaf_hash: &impl Fn(u64) -> Result<Option<[u8; 32]>, StoreError>,
     ) -> Result<Option<Self>, StoreError> {
-        let index = match Engine::Fjall.open(dir, 0, Arc::new(|| Ok(()))) {
+        let index = match Engine::Fjall.open(&history.join(folder), 0, Arc::new(|| Ok(()))) {
             Ok(index) => index,
             Err(why) => {
                 tracing::warn!(%why, "the search index can't be used");
@@ -98,20 +122,49 @@ impl SearchIndex {
         let spans: Result<Vec<_>, _> = (0..sealed).map(|block| block::span(&*index, block)).collect();
         let Ok(spans) = spans else { return Ok(None) };
         let (spans, tail) = (RwLock::new(spans), RwLock::new(Tail::new(sealed)));
-        Ok(Some(Self { again: again.to_owned(), index, spans, tail }))
+        Ok(Some(Self { history: history.to_owned(), folder, index, spans, tail }))
     }
 
-    /// Has the index made again at the next start: a full block never changes, and files of the engine keep what was
-    /// overwritten. For words that must not stand on the disk any more.
+    /// Notes durably that the index has to be made again: a full block never changes, and files of the engine keep what
+    /// was overwritten. For words that must not stand on the disk any more.
     pub fn make_again(&self) -> Result<(), StoreError> {
-        files::replace_file(&self.again, b"")
+        files::replace_file(&self.history.join(AGAIN), b"")
             .map_err(failed("noting that the search index is to be made again"))
     }
 
-    /// True after [`make_again`](Self::make_again), until the next start.
+    /// Notes durably that it was made again, and that nothing is left of the one before.
+    pub fn made_again(&self) -> Result<(), StoreError> {
+        note_made(&self.history)
+    }
+
+    /// True from [`make_again`](Self::make_again) to [`made_again`](Self::made_again), across starts.
     #[must_use]
     pub fn waits(&self) -> bool {
-        self.again.exists()
+        self.history.join(AGAIN).exists()
+    }
+
+    /// Begins to read its files again.
+    pub fn pass(&self) -> Result<Pass, StoreError> {
+        Ok(Pass::begin(&*self.index)?)
+    }
+
+    /// Reads on for about so many bytes, and tells of files that are not what was written; how many bytes it were. A pass
+    /// that another index began tells of nothing.
+    pub fn read_on(
+        &self,
+        pass: &mut Pass,
+        bytes: u64,
+        report: &mut dyn FnMut(Finding),
+    ) -> Result<u64, StoreError> {
+        let read = pass.read(&*self.index, bytes, &mut |wrong| {
+            report(Finding {
+                severity: Severity::Rebuildable,
+                what: What::Search,
+                place: wrong.path.display().to_string(),
+                detail: format!("{}; the search index is made again from the log", wrong.detail),
+            });
+        });
+        Ok(read?)
     }
 
     /// Leaves that are indexed: all below this one.
@@ -183,6 +236,17 @@ impl SearchIndex {
         let span = span.ok_or_else(|| Damage(format!("search: block {block} has no times")))?;
         Ok(block::matching(&Sealed { index: &*self.index, block, span }, query, Bits::of(wanted))?)
     }
+}
+
+/// Removes a folder of an index, durably.
+fn remove(history: &Path, folder: &str) -> Result<(), StoreError> {
+    let removed = index::discard(&history.join(folder)).and_then(|()| files::sync_dir(history));
+    removed.map_err(failed("removing the old search index"))
+}
+
+fn note_made(history: &Path) -> Result<(), StoreError> {
+    let removed = files::remove_if_there(&history.join(AGAIN)).and_then(|()| files::sync_dir(history));
+    removed.map_err(failed("noting that the search index was made again"))
 }
 
 fn first_leaf(block: u32) -> u64 {

@@ -137,6 +137,111 @@ fn reopened(temp: &tempfile::TempDir, at_least: u64) -> SearchIndex {
     panic!("full blocks do not reach the disk");
 }
 
+/// True if a text stands in any file below a folder.
+fn holds(folder: &std::path::Path, text: &str) -> bool {
+    std::fs::read_dir(folder).unwrap().any(|entry| {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            return holds(&path, text);
+        }
+        // The engine renames its files while we look.
+        let bytes = std::fs::read(path).unwrap_or_default();
+        bytes.windows(text.len()).any(|part| part == text.as_bytes())
+    })
+}
+
+const SECRET: &str = "quite-a-secret";
+
+/// Leaves of which every tenth has a word that must go, and an index with it on the disk.
+fn with_secrets(temp: &tempfile::TempDir) -> (Vec<Plain>, Vec<Plain>, SearchIndex) {
+    let clean = plain(8 * BLOCK as u64 + 10);
+    let mut secret = clean.clone();
+    secret.iter_mut().step_by(10).for_each(|leaf| _ = leaf.words.insert(SECRET.into()));
+    let index = SearchIndex::open(temp.path(), |leaf| Ok(Some(hash(leaf)))).unwrap();
+    fill(&index, &secret);
+    for _ in 0..500 {
+        if holds(temp.path(), SECRET) {
+            return (secret, clean, index);
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    panic!("the words do not reach the disk");
+}
+
+fn secrets(index: &SearchIndex) -> u64 {
+    let query = Query { clauses: vec![Clause::Any(vec![term(b'w', SECRET)])], times: None };
+    index.count(&query, 0..u64::MAX).unwrap()
+}
+
+#[test]
+fn words_go_from_the_disk_while_questions_are_answered() {
+    let temp = tempfile::tempdir().unwrap();
+    let (secret, clean, mut old) = with_secrets(&temp);
+    // Two times: each folder takes its turn.
+    for _ in 0..2 {
+        old.make_again().unwrap();
+        let new = old.beside().unwrap();
+        fill(&new, &clean);
+        assert_eq!(old.covers(), secret.len() as u64, "the old one answers still");
+        assert!(old.waits() && new.waits());
+        old.retire().unwrap();
+        new.made_again().unwrap();
+        assert!(!new.waits() && !holds(temp.path(), SECRET));
+        assert_eq!((secrets(&new), new.covers()), (0, clean.len() as u64));
+        old = new;
+    }
+    drop(old);
+    let reopened = reopened(&temp, BLOCK as u64);
+    fill(&reopened, &clean);
+    assert_eq!(secrets(&reopened), 0);
+}
+
+#[test]
+fn a_file_that_is_not_what_was_written_is_told() {
+    let temp = tempfile::tempdir().unwrap();
+    drop(with_secrets(&temp));
+    // Nothing is written or merged after an opening.
+    let index = SearchIndex::open(temp.path(), |leaf| Ok(Some(hash(leaf)))).unwrap();
+    let read = |index: &SearchIndex| {
+        let (mut pass, mut found) = (index.pass().unwrap(), Vec::new());
+        while !pass.is_over() {
+            index.read_on(&mut pass, 100, &mut |finding| found.push(finding)).unwrap();
+        }
+        found
+    };
+    assert_eq!(read(&index), []);
+    let mut pass = index.pass().unwrap();
+    let tables = temp.path().join("search/fjall/tables");
+    let file = std::fs::read_dir(tables).unwrap().next().unwrap().unwrap().path();
+    let mut bytes = std::fs::read(&file).unwrap();
+    bytes[20] ^= 1;
+    std::fs::write(&file, bytes).unwrap();
+    let found = read(&index);
+    assert!(found.len() == 1 && found[0].place == file.display().to_string(), "{found:?}");
+    assert!(!found[0].stands(), "it is made again");
+    // Of files of an index that is gone nothing is told.
+    let new = index.beside().unwrap();
+    index.retire().unwrap();
+    while !pass.is_over() {
+        new.read_on(&mut pass, u64::MAX, &mut |finding| panic!("{finding:?}")).unwrap();
+    }
+}
+
+#[test]
+fn a_new_index_that_was_not_finished_leaves_no_words_behind() {
+    let temp = tempfile::tempdir().unwrap();
+    let (_, clean, old) = with_secrets(&temp);
+    old.make_again().unwrap();
+    let new = old.beside().unwrap();
+    fill(&new, &clean);
+    // As after a kill: both folders stand there, and the note.
+    drop((old, new));
+    assert!(holds(temp.path(), SECRET));
+    let again = SearchIndex::open(temp.path(), |leaf| Ok(Some(hash(leaf)))).unwrap();
+    assert_eq!((again.covers(), again.waits()), (0, false));
+    assert!(!holds(temp.path(), SECRET));
+}
+
 #[test]
 fn full_blocks_are_kept_and_the_rest_is_read_again() {
     let temp = tempfile::tempdir().unwrap();

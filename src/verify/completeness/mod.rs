@@ -30,7 +30,7 @@ use crate::{
         get_completeness_response::Page,
     },
     tlog::{Hash, checkpoint::Checkpoint, note::Verifier},
-    verify::{self, Facts},
+    verify::{self, Facts, HeadFault, Opened, Trusted},
 };
 
 /// Which part of a file is wrong, so that nothing in it counts.
@@ -103,8 +103,10 @@ pub struct Consigned {
 /// What was found out.
 #[derive(Clone, Debug)]
 pub struct Answer {
-    /// Key of the hub's log, one of the trusted ones.
+    /// Key of the hub's log that signed the head: trusted, or tied to a trusted one by proven changes.
     pub verifier: Verifier,
+    /// What the reader's policy asks of witnesses, and they did; `None` without a policy.
+    pub quorum: Option<String>,
     /// The head that everything is proven in.
     pub checkpoint: Checkpoint,
     /// Whose evidence.
@@ -133,8 +135,8 @@ impl Answer {
     }
 }
 
-/// Checks a file with nothing but the keys of hubs that the reader trusts.
-pub fn completeness(file: &Bytes, trusted: &[Verifier]) -> Result<Answer, CompletenessError> {
+/// Checks a file with nothing but what the reader trusts.
+pub fn completeness(file: &Bytes, trusted: &Trusted) -> Result<Answer, CompletenessError> {
     let mut pages = file::Pages::open(file)?;
     let Some(Page::Head(head)) = pages.next().transpose()? else {
         return Err(wrong(Place::File, "does not begin with a head"));
@@ -168,18 +170,18 @@ struct Check {
 }
 
 impl Check {
-    fn begin(head: CompletenessHead, trusted: &[Verifier]) -> Result<Self, CompletenessError> {
-        let key = trusted.iter().find(|key| key.to_string() == head.verifier_key).ok_or_else(|| {
-            let named = &head.verifier_key;
-            wrong(Place::HubKey, format!("the file names {named:?}, which is not a trusted key"))
+    fn begin(head: CompletenessHead, trusted: &Trusted) -> Result<Self, CompletenessError> {
+        let opened = trusted.head(&head.verifier_key, &head.log_keys, &head.checkpoint);
+        let Opened { verifier, checkpoint, quorum, .. } = opened.map_err(|fault| match fault {
+            HeadFault::Key(problem) => wrong(Place::HubKey, problem),
+            HeadFault::Checkpoint(problem) => wrong(Place::Checkpoint, problem),
         })?;
-        let checkpoint = Checkpoint::open(&head.checkpoint, key);
-        let checkpoint = checkpoint.map_err(|error| wrong(Place::Checkpoint, error.to_string()))?;
         if head.agency.is_empty() || head.from_day > head.to_day {
             return Err(wrong(Place::File, "names no agency, or no days"));
         }
         let answer = Answer {
-            verifier: key.clone(),
+            verifier,
+            quorum,
             checkpoint,
             agency: head.agency,
             days: (head.from_day, head.to_day),

@@ -172,6 +172,7 @@ impl Log {
         let nodes = Nodes(self.growth.nodes());
         let head = Checkpoint { origin: ORIGIN.into(), size, root: self.growth.root() };
         let mut pages = vec![Page::Head(CompletenessHead {
+            log_keys: String::new(),
             verifier_key: self.hub.verifier().to_string(),
             checkpoint: head.sign(&self.hub),
             agency: agency.into(),

@@ -7,7 +7,14 @@ use super::{
     testing::{HOUR, Log, NOON, day, file},
     *,
 };
-use crate::{proto::*, verify::testing::hub};
+use crate::{
+    proto::*,
+    tlog::note::Signer,
+    verify::{
+        log_keys::testing::KeyLog,
+        testing::{ORIGIN, hub},
+    },
+};
 
 const A: &str = "000.00.31.H53";
 const B: &str = "000.21.31.H53";
@@ -32,7 +39,7 @@ fn town() -> Log {
 }
 
 fn judged(pages: &[Page]) -> Answer {
-    completeness(&file(pages), &[hub().verifier()]).unwrap()
+    completeness(&file(pages), &[hub().verifier()][..].into()).unwrap()
 }
 
 fn codes(answer: &Answer) -> Vec<&'static str> {
@@ -55,6 +62,22 @@ fn edit(pages: &mut [Page], mut change: impl FnMut(u64, Evidence) -> Option<Evid
             true
         });
     }
+}
+
+#[test]
+fn a_head_may_tell_the_changes_of_the_log_s_key() {
+    let (old, mut log) = (Signer::from_seed(ORIGIN, &[41; 32]).unwrap(), KeyLog::new(ORIGIN));
+    log.change(&old, &hub());
+    let mut pages = town().answer(A, day(NOON), day(NOON) + 3);
+    let Page::Head(head) = &mut pages[0] else { panic!("a head") };
+    head.log_keys = log.text;
+    let by = |pages: &[Page], key: Verifier| completeness(&file(pages), &[key][..].into());
+    for key in [old.verifier(), hub().verifier()] {
+        assert!(by(&pages, key).unwrap().is_complete());
+    }
+    let Page::Head(head) = &mut pages[0] else { panic!("a head") };
+    head.log_keys.clear();
+    assert_eq!(by(&pages, old.verifier()).unwrap_err().place, Place::HubKey);
 }
 
 #[test]
@@ -267,7 +290,7 @@ fn strangers_and_other_forms_prove_nothing() {
     let log = town();
     let pages = log.answer(B, day(NOON), day(NOON));
     let good = file(&pages);
-    let place = |bytes: Bytes, keys: &[Verifier]| completeness(&bytes, keys).unwrap_err().place;
+    let place = |bytes: Bytes, keys: &[Verifier]| completeness(&bytes, &keys.into()).unwrap_err().place;
     let keys = [hub().verifier()];
     assert_eq!(place(good.clone(), &[]), Place::HubKey);
     assert_eq!(place(Bytes::from_static(b"truc"), &keys), Place::File);
@@ -290,11 +313,11 @@ fn no_flipped_bit_stays_complete() {
     let log = town();
     let good = file(&log.answer(B, day(NOON), day(NOON) + 1));
     let keys = [hub().verifier()];
-    let honest = completeness(&good, &keys).unwrap();
+    let honest = completeness(&good, &keys[..].into()).unwrap();
     for at in (0..good.len()).step_by(5) {
         let mut bent = good.to_vec();
         bent[at] ^= 1 << (at % 8);
-        match completeness(&bent.into(), &keys) {
+        match completeness(&bent.into(), &keys[..].into()) {
             Err(_) => {}
             Ok(answer) => {
                 // The question itself is not signed: another one that is complete too may be read.

@@ -12,7 +12,7 @@ use std::{collections::BTreeSet, fmt, sync::Arc};
 
 use prost::Message;
 
-use self::document::Known;
+use self::document::{Gone, Known};
 pub use self::file::{Items, MAGIC, Writer};
 use crate::{
     domain::{
@@ -21,16 +21,17 @@ use crate::{
         search::{self, Accepted, Query, Remembered},
     },
     proto::{
-        EventKind, Evidence, EvidenceRow, ExportDocument, ExportHashes, ExportHead, ExportItem, ExportLeaf,
-        SearchFilter, export_item::Item,
+        EventKind, Evidence, EvidenceRow, ExportDocument, ExportErased, ExportHashes, ExportHead, ExportItem,
+        ExportLeaf, SearchFilter, export_item::Item,
     },
     tlog::{
         Hash,
         checkpoint::Checkpoint,
+        keys::LogKeys,
         merkle::{self, Edge},
         note::Verifier,
     },
-    verify::MAX_LEAF,
+    verify::{HeadFault, MAX_LEAF, Opened, Trusted},
 };
 
 /// Which part of a proof is wrong.
@@ -95,8 +96,10 @@ pub struct ExportError {
 /// What a proof proves about the rows that were made from it.
 #[derive(Clone, Debug)]
 pub struct Proven {
-    /// Key of the hub's log, one of the trusted ones.
+    /// Key of the hub's log that signed the head: trusted, or tied to a trusted one by proven changes.
     pub verifier: Verifier,
+    /// What the reader's policy asks of witnesses, and they did; `None` without a policy.
+    pub quorum: Option<String>,
     /// The head that everything is proven in.
     pub checkpoint: Checkpoint,
     /// What was asked.
@@ -111,8 +114,10 @@ pub struct Proven {
     pub hidden: u64,
     /// Leaves whose evidence is here, but not what the filter asks about.
     pub undecided: u64,
-    /// Rows about an accepted document whose manifest is not here: what it says is empty in them.
+    /// Rows about an accepted document whose manifest is not here, and nothing says why: what it says is empty in them.
     pub without_document: u64,
+    /// Rows about a document whose contents were erased: they name the leaf that says so.
+    pub erased: u64,
 }
 
 impl Proven {
@@ -126,22 +131,24 @@ impl Proven {
 /// Takes a proof item by item and gives the rows.
 pub struct Checker {
     proven: Proven,
+    keys: LogKeys,
     query: Query,
     complete: bool,
     edge: Edge,
     documents: Remembered<Arc<Known>>,
+    gone: Remembered<Arc<Gone>>,
     /// A document whose acceptance is the next leaf.
     expected: Option<Known>,
 }
 
 impl Checker {
-    /// Begins with the head, which has to be signed by a trusted key.
-    pub fn begin(head: ExportHead, trusted: &[Verifier]) -> Result<Self, ExportError> {
-        let verifier = trusted.iter().find(|key| key.to_string() == head.verifier_key).ok_or_else(|| {
-            Place::HubKey.problem(format!("it names {:?}, which is not a trusted key", head.verifier_key))
+    /// Begins with the head, which has to be signed by a trusted key, or one that proven changes tie to it.
+    pub fn begin(head: ExportHead, trusted: &Trusted) -> Result<Self, ExportError> {
+        let opened = trusted.head(&head.verifier_key, &head.log_keys, &head.checkpoint);
+        let Opened { verifier, keys, checkpoint, quorum } = opened.map_err(|fault| match fault {
+            HeadFault::Key(problem) => Place::HubKey.problem(problem),
+            HeadFault::Checkpoint(problem) => Place::Checkpoint.problem(problem),
         })?;
-        let checkpoint = Checkpoint::open(&head.checkpoint, verifier)
-            .map_err(|error| Place::Checkpoint.problem(error.to_string()))?;
         let wrong = |problem: &str| Place::Head.problem(problem);
         let filter = head.filter.unwrap_or_default();
         if filter.tree_size != checkpoint.size || filter.from_index > checkpoint.size {
@@ -159,7 +166,8 @@ impl Checker {
         let edge = left.and_then(|left| Edge::from_subtrees(filter.from_index, left));
         let edge = edge.ok_or_else(|| wrong("the hashes left of its range are not those of a tree"))?;
         let proven = Proven {
-            verifier: verifier.clone(),
+            verifier,
+            quorum,
             checkpoint,
             filter,
             sets: sets.len(),
@@ -168,13 +176,16 @@ impl Checker {
             hidden: 0,
             undecided: 0,
             without_document: 0,
+            erased: 0,
         };
         Ok(Self {
             proven,
+            keys,
             query,
             complete: head.complete,
             edge,
             documents: Remembered::default(),
+            gone: Remembered::default(),
             expected: None,
         })
     }
@@ -197,12 +208,19 @@ impl Checker {
         &self.proven.checkpoint
     }
 
+    /// All keys of the log, as far as they are known.
+    #[must_use]
+    pub fn keys(&self) -> &LogKeys {
+        &self.keys
+    }
+
     /// Takes the next item; the row, if it is one.
     pub fn take(&mut self, item: ExportItem) -> Result<Option<EvidenceRow>, ExportError> {
         match item.item {
             Some(Item::Leaf(leaf)) => self.leaf(leaf),
             Some(Item::Hashes(hashes)) => self.hashes(&hashes).map(|()| None),
             Some(Item::Document(document)) => self.document(&document).map(|()| None),
+            Some(Item::Erased(erased)) => self.erased(&erased).map(|()| None),
             Some(Item::Head(_)) => Err(Place::File.problem("has two heads")),
             Some(Item::End(_)) => Err(Place::File.problem("goes on behind its end")),
             None => Err(Place::File.problem("an item is of no kind that is known")),
@@ -269,6 +287,16 @@ impl Checker {
         Ok(())
     }
 
+    fn erased(&mut self, told: &ExportErased) -> Result<(), ExportError> {
+        let wrong = |problem: String| Place::Leaf(told.index).problem(problem);
+        if self.expected.is_some() {
+            return Err(wrong("stands where an acceptance has to follow its document".into()));
+        }
+        let gone = Gone::prove(told, &self.proven.checkpoint).map_err(wrong)?;
+        self.gone.put(gone.digest, Arc::new(gone));
+        Ok(())
+    }
+
     fn leaf(&mut self, told: ExportLeaf) -> Result<Option<EvidenceRow>, ExportError> {
         self.expect(told.index)?;
         let wrong = |problem: &str| Place::Leaf(told.index).problem(problem);
@@ -292,14 +320,25 @@ impl Checker {
             return Ok(None);
         }
         self.proven.rows += 1;
-        self.proven.without_document += u64::from(accepted.is_none() && document::is_needed(&evidence));
-        Ok(Some(search::row(told.index, &hash, &evidence, accepted)))
+        let erased = self.erasure_of(&evidence);
+        let is_missing = accepted.is_none() && erased.is_none() && document::is_needed(&evidence);
+        self.proven.without_document += u64::from(is_missing);
+        self.proven.erased += u64::from(erased.is_some());
+        Ok(Some(search::row(told.index, &hash, &evidence, accepted, erased)))
     }
 
     /// The accepted document that evidence is about, as far as it was told.
     fn about(&self, evidence: &Evidence) -> Option<Arc<Known>> {
         let digest = Digest::from_slice(&evidence.manifest_sha256)?;
         self.documents.get(&digest).filter(|known| known.is_named_by(evidence)).map(Arc::clone)
+    }
+
+    /// The leaf that says that the contents of the document were erased, as far as it was told. What was refused is about
+    /// no document, whatever name it claims.
+    fn erasure_of(&self, evidence: &Evidence) -> Option<u64> {
+        let digest =
+            Digest::from_slice(&evidence.manifest_sha256).filter(|_| document::is_needed(evidence))?;
+        self.gone.get(&digest).filter(|gone| gone.is_named_by(evidence)).map(|gone| gone.leaf)
     }
 
     /// A row answers the filter; what is no row does not.

@@ -77,6 +77,7 @@ pub fn export(
         filter: Some(filter),
         within: sets.into_iter().map(|set| AgencySet { agencies: set.into_iter().collect() }).collect(),
         complete,
+        log_keys: String::new(),
         left: Edge::load(from, &stored).unwrap().subtrees().iter().map(hash).collect(),
     };
     (head, items)

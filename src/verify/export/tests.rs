@@ -2,12 +2,12 @@
 
 use super::{testing::*, *};
 use crate::{
-    proto::ExportItem,
+    proto::{ErasedScope, ExportErased, ExportItem},
     verify::docproof::testing::{ADDED, Log, REFUSES, SENDER, trusted},
 };
 
 fn check(head: &ExportHead, items: &[ExportItem]) -> Result<(Proven, Vec<EvidenceRow>), ExportError> {
-    let mut checker = Checker::begin(head.clone(), &trusted())?;
+    let mut checker = Checker::begin(head.clone(), &trusted()[..].into())?;
     let mut rows = Vec::new();
     for item in items {
         rows.extend(checker.take(item.clone())?);
@@ -152,11 +152,68 @@ fn a_document_is_bound_to_its_acceptance() {
     }
 }
 
+/// An export of a log whose document was erased: the items, and where the erasure is told.
+fn export_of_erased(scope: ErasedScope, change: impl Fn(&mut ExportErased)) -> (ExportHead, Vec<ExportItem>) {
+    let mut log = Log::story();
+    let index = log.erase(log.accepted(), scope);
+    let (head, mut items) = export(&log, &all(0), &[], false);
+    let path = merkle::inclusion_path(index, log.head().size, &log.stored()).unwrap().unwrap();
+    let evidence = log.leaves[usize::try_from(index).unwrap()].clone();
+    let path = path.iter().map(|hash| bytes::Bytes::copy_from_slice(hash)).collect();
+    let mut erased = ExportErased { index, evidence, path };
+    change(&mut erased);
+    for told in &mut items {
+        if matches!(told.item, Some(Item::Document(_))) {
+            *told = item(Item::Erased(erased.clone()));
+        }
+    }
+    (head, items)
+}
+
+#[test]
+fn rows_of_an_erased_document_name_the_leaf_that_says_so() {
+    let (head, items) = export_of_erased(ErasedScope::All, |_| {});
+    let (proven, rows) = check(&head, &items).unwrap();
+    let flagged = rows.iter().filter(|row| row.erased_leaf > 0);
+    assert!(flagged.clone().all(|row| row.subject.is_empty() && row.erased_leaf == rows.len() as u64 - 1));
+    assert_eq!(proven.erased, flagged.clone().count() as u64);
+    assert!(proven.erased > 5 && proven.nothing_left_out());
+    assert_eq!(proven.without_document, 2, "those of another document, about which nothing is said");
+    assert!(rows.iter().any(|row| row.erased_leaf == 0 && row.document_id != flagged.clone().next().unwrap().document_id));
+
+    // Left out, the rows are right still, without the word.
+    let mut without = items.clone();
+    without.retain(|told| !matches!(told.item, Some(Item::Erased(_))));
+    let (silent, rows) = check(&head, &without).unwrap();
+    assert_eq!((silent.erased, silent.without_document), (0, proven.erased + proven.without_document));
+    assert!(rows.iter().all(|row| row.erased_leaf == 0));
+}
+
+#[test]
+fn an_erasure_that_is_not_proven_is_named() {
+    let faults: [fn(&mut ExportErased); 5] = [
+        |erased| erased.index -= 1,
+        |erased| drop(erased.path.pop()),
+        |erased| erased.path[0] = vec![7; 32].into(),
+        |erased| erased.path[0] = vec![7; 31].into(),
+        |erased| erased.evidence = erased.evidence.slice(1..),
+    ];
+    for fault in faults {
+        let (head, items) = export_of_erased(ErasedScope::All, fault);
+        assert!(matches!(place(&head, &items), Place::Leaf(_)));
+    }
+    let (head, items) = export_of_erased(ErasedScope::Attachments, |_| {});
+    assert!(matches!(place(&head, &items), Place::Leaf(_)), "the subject was not erased");
+}
+
 #[test]
 fn another_head_is_named() {
     let log = Log::story();
     let (head, items) = export(&log, &all(3), &[], false);
-    assert_eq!(Checker::begin(head.clone(), &[]).err().map(|error| error.place), Some(Place::HubKey));
+    assert_eq!(
+        Checker::begin(head.clone(), &Trusted::default()).err().map(|error| error.place),
+        Some(Place::HubKey)
+    );
     let with = |edit: fn(&mut ExportHead)| {
         let mut head = head.clone();
         edit(&mut head);

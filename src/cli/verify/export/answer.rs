@@ -9,7 +9,7 @@ use super::{
     words::Words,
 };
 use crate::{
-    cli::verify::docproof::Language,
+    cli::verify::{docproof::Language, trusted::tell_quorum},
     verify::export::{ExportError, Place, Proven},
 };
 
@@ -82,6 +82,7 @@ struct Facts {
     leaves_by_hash_alone: u64,
     leaves_undecided: u64,
     rows_without_document: u64,
+    rows_of_erased_documents: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -106,13 +107,17 @@ impl Answer {
             Some(proven) => words.good(file, proven),
             None => words.bad(file, &faults, problem.as_ref()),
         };
+        let mut points = good.map(|proven| words.proven(proven)).unwrap_or_default();
+        let mut open = good.map(|proven| words.not_proven(proven)).unwrap_or_default();
+        let quorum = good.and_then(|proven| proven.quorum.as_deref());
+        tell_quorum(quorum, language, &mut points, &mut open);
         Self {
             verdict,
             ok: verdict != Verdict::NotProven,
             sentence,
             file: file.to_owned(),
-            proven: good.map(|proven| words.proven(proven)).unwrap_or_default(),
-            not_proven: good.map(|proven| words.not_proven(proven)).unwrap_or_default(),
+            proven: points,
+            not_proven: open,
             fault_lines: faults.told.iter().map(|fault| words.fault(fault)).collect(),
             facts: proven.map(Facts::of),
             problem: problem.map(Problem::of),
@@ -157,6 +162,7 @@ impl Facts {
             leaves_by_hash_alone: proven.hidden,
             leaves_undecided: proven.undecided,
             rows_without_document: proven.without_document,
+            rows_of_erased_documents: proven.erased,
         }
     }
 }

@@ -32,8 +32,11 @@ use crate::{
         files::{self, FileError},
         table::row_bar,
     },
-    tlog::note::Verifier,
-    verify::export::{Checker, ExportError, Items, MAGIC, Place, Proven},
+    tlog::keys::Trust,
+    verify::{
+        Trusted,
+        export::{Checker, ExportError, Items, MAGIC, Place, Proven},
+    },
 };
 
 /// Endings of exports.
@@ -43,8 +46,8 @@ const MAX_NOTE: u64 = 64 * 1024;
 
 /// How to verify an export.
 pub struct How<'a> {
-    /// Keys of hubs that the reader trusts.
-    pub trusted: &'a [Verifier],
+    /// What the reader trusts.
+    pub trusted: &'a Trusted,
     /// A checkpoint that the reader holds; the export has to be of its tree.
     pub checkpoint: Option<&'a Path>,
     /// Any form of the file will do, as long as its rows are right.
@@ -87,7 +90,7 @@ fn check(path: &Path, proof: &Path, how: &How<'_>, bar: &ProgressBar) -> Result<
         Ok(opened) => opened,
         Err(error) => return Ok(Outcome::broken(error)),
     };
-    if how.trusted.is_empty() {
+    if how.trusted.logs().is_empty() {
         return Err(no_trust(&head.verifier_key));
     }
     let note = head.checkpoint.clone();
@@ -168,9 +171,8 @@ fn other_checkpoint(
     }
     let Some(held) = how.checkpoint else { return Ok(None) };
     let text = files::read_text(held, MAX_NOTE)?;
-    let opened =
-        how.trusted.iter().find_map(|key| crate::tlog::checkpoint::Checkpoint::open(&text, key).ok());
-    let Some(opened) = opened else {
+    let opened = checker.keys().open(&text).or_else(|_| how.trusted.logs().open(&text));
+    let Ok(opened) = opened else {
         return Ok(Some(format!("{} is not signed by a trusted key", held.display())));
     };
     let own = checker.checkpoint();

@@ -15,7 +15,7 @@ use super::xlsx;
 use crate::cli::{
     Exit, Failure,
     audit::{
-        row::{COLUMNS, Row},
+        row::{COLUMNS, FORMER, Row},
         sink,
     },
     files::FileError,
@@ -37,7 +37,10 @@ pub struct Found {
 
 impl Found {
     fn new(number: u64, cells: Option<Vec<String>>) -> Self {
-        let cells = cells.filter(|cells| cells.len() == COLUMNS.len()).unwrap_or_default();
+        let mut cells = cells.filter(|cells| is_row(cells.len())).unwrap_or_default();
+        if cells.len() == FORMER {
+            cells.push(String::new());
+        }
         Self { number, index: cells.first().and_then(|index| index.parse().ok()), cells }
     }
 
@@ -118,7 +121,8 @@ impl Rows {
             Form::Csv(..) => row.cells().into_iter().map(sink::inert).collect(),
             Form::Xlsx(_) => row.cells().into(),
             Form::Jsonl(_) => {
-                serde_json::to_value(row).ok().and_then(|value| object(&value)).unwrap_or_default()
+                let cells = serde_json::to_value(row).ok().and_then(|value| object(&value));
+                Found::new(row.index, cells).cells
             }
         }
     }
@@ -130,7 +134,7 @@ fn csv(path: &Path, file: File) -> Result<Form, Failure> {
         .flexible(true)
         .from_reader(Budget { inner: file, left: Rc::clone(&budget) });
     let names = reader.headers().map_err(|error| FileError::content(path, error))?;
-    if !names.iter().eq(COLUMNS) {
+    if !is_row(names.len()) || !names.iter().eq(COLUMNS.into_iter().take(names.len())) {
         return Err(FileError::content(path, "its first line does not name the columns of an export").into());
     }
     Ok(Form::Csv(reader, budget))
@@ -142,8 +146,13 @@ fn json(line: &[u8]) -> Option<Vec<String>> {
 }
 
 fn object(value: &Value) -> Option<Vec<String>> {
-    let object = value.as_object().filter(|object| object.len() == COLUMNS.len())?;
-    COLUMNS.iter().map(|column| object.get(*column).map(cell)).collect()
+    let object = value.as_object().filter(|object| is_row(object.len()))?;
+    COLUMNS.iter().take(object.len()).map(|column| object.get(*column).map(cell)).collect()
+}
+
+/// Whether so many columns are those of an export, of today's or of one from before the last column.
+pub fn is_row(columns: usize) -> bool {
+    columns == COLUMNS.len() || columns == FORMER
 }
 
 fn cell(value: &Value) -> String {

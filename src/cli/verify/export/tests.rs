@@ -26,7 +26,7 @@ fn exported(format: Format, name: &str) -> (TempDir, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join(name);
     let (head, items) = export(&Log::story(), &SearchFilter::default(), &[], false);
-    let mut checker = Checker::begin(head.clone(), &trusted()).unwrap();
+    let mut checker = Checker::begin(head.clone(), &trusted()[..].into()).unwrap();
     let mut sink = Sink::create(&path, format, &head.checkpoint).unwrap();
     fs::write(path.with_added_extension(CHECKPOINT), &head.checkpoint).unwrap();
     let mut proof = Writer::create(Vec::new()).unwrap();
@@ -43,7 +43,7 @@ fn exported(format: Format, name: &str) -> (TempDir, PathBuf) {
 }
 
 fn how(language: Language) -> How<'static> {
-    let trusted = Box::leak(Box::new(trusted()));
+    let trusted = Box::leak(Box::new(Trusted::from(&trusted()[..])));
     How { trusted, checkpoint: None, resaved: false, language }
 }
 
@@ -76,6 +76,42 @@ fn an_untouched_export_is_proven_in_both_languages() {
         assert_eq!((vi.proven.len(), vi.not_proven.len()), (said.proven.len(), said.not_proven.len()));
         assert_eq!(recognise(&proof).unwrap(), Some(path));
     }
+}
+
+#[test]
+fn rows_of_a_workbook_that_are_dropped_added_or_altered_are_named() {
+    let log = Log::story();
+    let (head, items) = export(&log, &SearchFilter::default(), &[], false);
+    let with = |edit: &dyn Fn(&mut Vec<Row>)| {
+        let (_dir, path) = exported(Format::Xlsx, "rows.xlsx");
+        let mut checker = Checker::begin(head.clone(), &trusted()[..].into()).unwrap();
+        let rows = items.iter().filter_map(|item| checker.take(item.clone()).unwrap());
+        let mut rows: Vec<Row> = rows.map(Row::from).collect();
+        edit(&mut rows);
+        let mut sink = Sink::create(&path, Format::Xlsx, &head.checkpoint).unwrap();
+        rows.iter().for_each(|row| sink.put(row).unwrap());
+        sink.finish(&path).unwrap();
+        kinds(&path)
+    };
+    assert_eq!(with(&|rows| drop(rows.remove(7))), [(Kind::RowLeftOut, None, Some(7), None)]);
+    let twice = with(&|rows| rows.insert(3, rows[3].clone()));
+    assert_eq!(twice, [(Kind::RowAdded, Some(5), Some(3), None)]);
+    let altered = with(&|rows| rows[2].sender = "H99".into());
+    assert_eq!(altered, [(Kind::RowAltered, Some(3), Some(2), Some("sender"))]);
+}
+
+#[test]
+fn an_export_from_before_the_last_column_is_read() {
+    let without_last = |line: &str| line.rsplit_once(',').map(|(kept, _)| format!("{kept}\n"));
+    let (_dir, path) = exported(Format::Csv, "rows.csv");
+    let text = fs::read_to_string(&path).unwrap();
+    let former: String = text.lines().filter_map(without_last).collect();
+    assert!(!former.contains("erased_leaf") && former.lines().count() == text.lines().count());
+    fs::write(&path, former).unwrap();
+    assert_eq!(kinds(&path), [(Kind::OtherForm, None, None, None)], "its rows are right");
+    fs::write(&path, text.replacen("erased_leaf", "erased", 1)).unwrap();
+    let proof = path.with_added_extension(PROOF);
+    assert!(check(&path, &proof, &how(Language::En), &row_bar(0)).is_err(), "no such column");
 }
 
 #[test]

@@ -159,6 +159,14 @@ impl Words {
                  chứng cứ của các bản ghi còn lại có trong tệp chứng minh và không khớp.",
             ));
         }
+        if proven.erased > 0 {
+            let erased = proven.erased;
+            points.push(say!(
+                self,
+                "The contents of the documents of {erased} rows were erased, so the columns are empty: each row names the leaf                  that says so (erased_leaf), which is in the same tree.",
+                "Nội dung văn bản của {erased} dòng đã được xóa nên các cột này để trống: mỗi dòng nêu bản ghi về việc xóa                  (erased_leaf), nằm trong cùng cây băm.",
+            ));
+        }
         points
     }
 

@@ -18,7 +18,7 @@ use quick_xml::{
 use zip::ZipArchive;
 
 use super::rows::{Budget, MAX_ROW};
-use crate::cli::audit::row::COLUMNS;
+use crate::cli::audit::row::{COLUMNS, FORMER};
 
 /// Rows that are read ahead.
 const AHEAD: usize = 256;
@@ -58,7 +58,7 @@ fn workbook(file: BufReader<File>, rows: &SyncSender<Told>) -> Result<(), String
         let reader = BufReader::new(Budget { inner: sheet, left: Rc::clone(&budget) });
         let mut sheet = Sheet { xml: Reader::from_reader(reader), shared: &shared, budget };
         let wrong = |problem: String| format!("{name}: {problem}");
-        if sheet.row().map_err(wrong)?.is_none_or(|names| names != COLUMNS) {
+        if !sheet.row().map_err(wrong)?.is_some_and(|names| is_heading(&names)) {
             return Err(wrong("its first row does not name the columns of an export".into()));
         }
         while let Some(row) = sheet.row().map_err(wrong)? {
@@ -68,6 +68,12 @@ fn workbook(file: BufReader<File>, rows: &SyncSender<Told>) -> Result<(), String
         }
     }
     Err(format!("has more than {MAX_SHEETS} sheets"))
+}
+
+/// The names of the columns; the last one may be missing.
+fn is_heading(names: &[String]) -> bool {
+    let known = names.iter().zip(COLUMNS).take_while(|(name, column)| name == column).count();
+    known == COLUMNS.len() || (known == FORMER && names[FORMER..].iter().all(String::is_empty))
 }
 
 /// Texts that cells name by number; what `truc audit export` writes has none.

@@ -166,6 +166,12 @@ impl<'a> Commits<'a> {
         }
     }
 
+    /// Tells of erased bytes that are still there.
+    pub fn tell_left(&mut self, report: &mut Report<'_>) {
+        self.counts.removing = self.erased.removing();
+        self.erased.tell_left(self.payload, report);
+    }
+
     pub fn finish(mut self, report: &mut Report<'_>) -> (Counts, End) {
         self.end.gap = self.gap;
         let size = self.end.size;
@@ -296,6 +302,7 @@ impl<'a> Commits<'a> {
     fn bodies(&mut self, looked: &mut Looked<'_>, report: &mut Report<'_>) {
         for body in &looked.commit.bodies {
             let digest = Digest::from_slice(&body.sha256);
+            self.erased.note(&body.sha256, self.seq);
             if digest.is_some_and(|digest| self.good_bodies.contains(&digest))
                 || self.erased.is_gone(&body.sha256, self.seq)
             {

@@ -6,6 +6,7 @@
 mod fjall;
 mod mark;
 mod merge;
+mod sealed;
 mod sled;
 #[cfg(test)]
 mod tests;
@@ -18,6 +19,7 @@ use std::{
 };
 
 use self::mark::Mark;
+pub use self::sealed::{Pass, SealedFile};
 use super::journal::FramePosition;
 use crate::store::{StoreError, files};
 
@@ -94,6 +96,11 @@ pub trait Index: Send + std::marker::Sync {
     /// Reads all its files and compares them with their checksums.
     fn verify(&self) -> Result<(), Damage> {
         Ok(())
+    }
+
+    /// Files that never change, with their checksums; none where an engine has none.
+    fn sealed(&self) -> Result<Vec<SealedFile>, Damage> {
+        Ok(Vec::new())
     }
 
     /// Leaves it so that the next start has nothing to replay, and ends its threads. Once.

@@ -12,7 +12,7 @@ mod tree;
 use std::{io, path::Path, sync::Arc, thread::JoinHandle};
 
 use self::tree::{Inner, MAX_KEY};
-use super::{Applied, Damage, Distrust, Entry, Index, Put, RESERVED, Sync, mark::Mark};
+use super::{Applied, Damage, Distrust, Entry, Index, Put, RESERVED, SealedFile, Sync, mark::Mark};
 use crate::store::files;
 
 /// See the module.
@@ -105,6 +105,10 @@ impl Index for Fjall {
 
     fn verify(&self) -> Result<(), Damage> {
         self.inner.verify()
+    }
+
+    fn sealed(&self) -> Result<Vec<SealedFile>, Damage> {
+        self.inner.sealed()
     }
 
     fn close(&mut self) -> Result<(), Damage> {

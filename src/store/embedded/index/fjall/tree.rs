@@ -18,7 +18,7 @@ use lsm_tree::{
 
 use super::{
     super::{Engine, merge, panic_text},
-    Applied, Damage, Entry, Mark, Put, RESERVED, Sync, disk,
+    Applied, Damage, Entry, Mark, Put, RESERVED, SealedFile, Sync, disk,
     table::Table,
 };
 use crate::store::files;
@@ -144,18 +144,28 @@ impl Inner {
 
     /// Compares all files with their checksums.
     pub fn verify(&self) -> Result<(), Damage> {
-        let files: Vec<_> = self.guarded(|tree| {
-            let version = tree.current_version();
-            Ok(version.iter_tables().map(|file| (file.id(), file.checksum().into_u128())).collect())
-        })?;
-        for (id, checksum) in files {
-            let found = disk::hash(&self.dir.join("tables").join(id.to_string()));
-            let found = found.map_err(|error| self.damage(format!("reading its file {id}: {error}")))?;
+        for SealedFile { path, checksum } in self.sealed()? {
+            let name = path.display();
+            let found = disk::hash(&path);
+            let found = found.map_err(|error| self.damage(format!("reading its file {name}: {error}")))?;
             if found != checksum {
-                return Err(self.damage(format!("its file {id} is not what was written")));
+                return Err(self.damage(format!("its file {name} is not what was written")));
             }
         }
         Ok(())
+    }
+
+    /// The files of the newest tree.
+    pub fn sealed(&self) -> Result<Vec<SealedFile>, Damage> {
+        let tables = self.dir.join("tables");
+        self.guarded(|tree| {
+            let version = tree.current_version();
+            let files = version.iter_tables().map(|file| SealedFile {
+                path: tables.join(file.id().to_string()),
+                checksum: file.checksum().into_u128(),
+            });
+            Ok(files.collect())
+        })
     }
 
     /// Writes everything into files, once the threads have ended.
