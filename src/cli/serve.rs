@@ -38,6 +38,7 @@ use crate::{
     },
     proto::{ErasedScope, Operation},
     store::{
+        Store,
         embedded::{Embedded, EmbeddedOptions, Opened, index::Engine},
         payload::{Payload, PayloadOptions},
     },
@@ -255,8 +256,38 @@ pub struct Started {
     rebuilt: Option<String>,
 }
 
-/// The hub of a configuration, with all that it does by itself, before any door is open.
+/// The hub of a configuration, with all that it does by itself, before any door is open. An index that fails on the way is
+/// made again, once.
 pub async fn build(config: &Config, file: &Path, clock: Clock) -> Result<(Arc<Hub>, Started), Failure> {
+    let (hub, started) = match begin(config, file, clock.clone()).await? {
+        Begun::Ready(hub, started) => (hub, started),
+        Begun::IndexFailed(failure) => {
+            tracing::warn!(error = %failure.message, "starting again: the index is made again from the journal");
+            match begin(config, file, clock).await? {
+                Begun::Ready(hub, started) => (hub, started),
+                Begun::IndexFailed(failure) => return Err(failure),
+            }
+        }
+    };
+    let (follower, history) = (Arc::clone(&hub), store_options(config).history_dir());
+    let following = tokio::task::spawn_blocking(move || follower.follow(&history)).await;
+    let following = following.map_err(|error| Failure::new(Exit::File, error))?;
+    following.map_err(|error| Failure::new(Exit::File, error).with_help(DAMAGED))?;
+    hub.keep_days();
+    hub.retain(retention(config));
+    hub.scrub_at(config.scrub.rate);
+    hub.count_flows().map_err(|error| Failure::new(Exit::File, error))?;
+    Ok((hub, started))
+}
+
+/// What came of opening the store and starting a hub on it.
+enum Begun {
+    Ready(Arc<Hub>, Started),
+    /// The store is closed again; its next opening makes the index.
+    IndexFailed(Failure),
+}
+
+async fn begin(config: &Config, file: &Path, clock: Clock) -> Result<Begun, Failure> {
     let log = log_identity(config)?;
     let other_log = format!(
         "The data folder belongs to another log: `origin` in {} or the key {} is not the one that it was made with.",
@@ -264,34 +295,32 @@ pub async fn build(config: &Config, file: &Path, clock: Clock) -> Result<(Arc<Hu
         config.log.key.display()
     );
     let settings = settings(config)?;
-    let (retention, scrub_rate) = (retention(config), config.scrub.rate);
-    let history_dir = store_options(config).history_dir();
     let config = config.clone();
     let opened = tokio::task::spawn_blocking(move || open_store(&config)).await;
     let (payload, opened) = opened.map_err(|error| Failure::new(Exit::File, error))??;
     if opened.torn_bytes > 0 {
         tracing::info!(bytes = opened.torn_bytes, "an unfinished write was cut; nobody was told of it");
     }
-    let store = Arc::new(opened.store);
-    let hub = Hub::start(store, payload, log, settings, clock).map_err(|error| match error {
-        StartError::Store(_) => Failure::new(Exit::File, error).with_help(DAMAGED),
-        StartError::KeyWasChanged { .. } => Failure::new(Exit::File, error).with_help(
-            "a change of the key was interrupted, or log.key is an old one: run `truc log rotate`, which finishes it, or put \
-             the newest key there",
-        ),
-        StartError::ForeignLog(_) => Failure::new(Exit::File, error).with_help(other_log),
-        other => Failure::new(Exit::File, other),
-    })?;
-    let (follower, history) = (Arc::clone(&hub), history_dir);
-    let following = tokio::task::spawn_blocking(move || follower.follow(&history)).await;
-    let following = following.map_err(|error| Failure::new(Exit::File, error))?;
-    following.map_err(|error| Failure::new(Exit::File, error).with_help(DAMAGED))?;
-    hub.keep_days();
-    hub.retain(retention);
-    hub.scrub_at(scrub_rate);
-    hub.count_flows().map_err(|error| Failure::new(Exit::File, error))?;
-    let leaves = hub.size();
-    Ok((hub, Started { leaves, replayed: opened.replayed, rebuilt: opened.rebuilt }))
+    let store: Arc<dyn Store> = Arc::new(opened.store);
+    let hub = match Hub::start(Arc::clone(&store), payload, log, settings, clock) {
+        Ok(hub) => hub,
+        Err(error @ StartError::Store(_)) if store.health().is_err() => {
+            return Ok(Begun::IndexFailed(Failure::new(Exit::File, error).with_help(DAMAGED)));
+        }
+        Err(error @ StartError::Store(_)) => return Err(Failure::new(Exit::File, error).with_help(DAMAGED)),
+        Err(error @ StartError::KeyWasChanged { .. }) => {
+            return Err(Failure::new(Exit::File, error).with_help(
+                "a change of the key was interrupted, or log.key is an old one: run `truc log rotate`, which finishes it, or \
+                 put the newest key there",
+            ));
+        }
+        Err(error @ StartError::ForeignLog(_)) => {
+            return Err(Failure::new(Exit::File, error).with_help(other_log));
+        }
+        Err(other) => return Err(Failure::new(Exit::File, other)),
+    };
+    let started = Started { leaves: hub.size(), replayed: opened.replayed, rebuilt: opened.rebuilt };
+    Ok(Begun::Ready(hub, started))
 }
 
 /// Opens bodies and store of a configuration.
