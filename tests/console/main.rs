@@ -4,6 +4,7 @@
 
 mod actions;
 mod browser;
+mod four_eyes;
 #[path = "../rig/mod.rs"]
 mod rig;
 mod shown;
