@@ -25,6 +25,7 @@ pub mod query;
 pub mod queue;
 mod reach;
 mod recent;
+pub mod recipients;
 pub mod refused;
 pub mod report;
 pub mod retention;

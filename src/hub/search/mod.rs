@@ -98,13 +98,17 @@ impl Hub {
             sender: request.sender.clone(),
             ..SearchFilter::default()
         };
-        let viewer = match &reader.scope {
-            None => Viewer::Auditor,
-            Some(root) => Viewer::Below(Scope::of(Some(root), &self.directory())),
-        };
-        let answer = self.timeline(viewer, request).await;
+        let answer = self.timeline(self.viewer(reader), request).await;
         let question = Question::about(reader, AuditCall::Timeline, &filter);
         self.record(question, answer, |answer| answer.events.len() as u64)
+    }
+
+    /// What a reader sees of documents.
+    pub(super) fn viewer(&self, reader: &Reader) -> Viewer {
+        match &reader.scope {
+            None => Viewer::Auditor,
+            Some(root) => Viewer::Below(Scope::of(Some(root), &self.directory())),
+        }
     }
 
     async fn visible_receipt(self: &Arc<Self>, reader: &Reader, leaf: u64) -> Result<Receipt, Refused> {
