@@ -40,6 +40,7 @@ mod signing;
 pub mod status;
 mod table;
 pub mod verify;
+pub mod volumes;
 pub mod watch;
 pub mod why;
 pub mod witnesses;
@@ -112,6 +113,7 @@ commands! {
     Nodes => nodes,
     Contacts => contacts,
     Flows => flows,
+    Volumes => volumes,
     Ping => ping,
     Witnesses => witnesses,
     Keygen => keygen,

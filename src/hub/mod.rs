@@ -41,6 +41,7 @@ mod sweeper;
 mod sync;
 mod tiles;
 pub mod transfer;
+pub mod volumes;
 pub mod watch;
 mod why;
 pub mod witness;

@@ -272,7 +272,7 @@ impl Asked {
         let name = self.recipient.trim().to_uppercase();
         let named = || directory.resolve(&name).map_or_else(|| name.clone(), |entry| entry.id.to_string());
         Wanted {
-            state: TransportState::from_str_name(&self.state).filter(|state| ORDER.contains(state)),
+            state: ORDER.into_iter().find(|state| word(*state) == self.state),
             recipient: (!name.is_empty()).then(named),
             skip: self.skip,
             limit: MAX_ROWS,
@@ -281,7 +281,7 @@ impl Asked {
 
     /// Only the recipients in one state.
     fn only(&self, lang: Lang, state: TransportState) -> String {
-        let only = Self { state: state.as_str_name().into(), recipient: String::new(), ..self.clone() };
+        let only = Self { state: word(state), recipient: String::new(), ..self.clone() };
         only.path(lang, "", 0) + "#recipients"
     }
 
@@ -366,6 +366,12 @@ fn roll(lang: Lang, here: &Asked, wanted: &Wanted, counts: &[u64; ORDER.len()]) 
         }
     })
     .collect()
+}
+
+/// A state in an address, e.g. `handed-over`.
+fn word(state: TransportState) -> String {
+    let name = state.as_str_name();
+    name.strip_prefix("TRANSPORT_STATE_").unwrap_or(name).to_ascii_lowercase().replace('_', "-")
 }
 
 fn group(lang: Lang, state: TransportState) -> (&'static str, Tone) {

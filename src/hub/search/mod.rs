@@ -30,7 +30,8 @@ use crate::{
     },
     proto::{
         AuditCall, CountRequest, CountResponse, EvidenceRow, GetCompletenessRequest, GetTimelineRequest,
-        GetTimelineResponse, Receipt, SearchFilter, SearchOrder, SearchRequest, SearchResponse,
+        GetTimelineResponse, GetVolumesRequest, GetVolumesResponse, Receipt, SearchFilter, SearchOrder,
+        SearchRequest, SearchResponse,
     },
     store::{StoreError, search::Order},
 };
@@ -220,6 +221,21 @@ impl Hub {
         let filter =
             SearchFilter { below: request.agency.clone(), from_us, until_us, ..SearchFilter::default() };
         self.record(Question::about(reader, AuditCall::Completeness, &filter), answer, days)
+    }
+
+    /// Records that a reader asked how much was sent and received.
+    pub(super) fn record_volumes(
+        &self,
+        reader: &Reader,
+        request: &GetVolumesRequest,
+        answer: Result<GetVolumesResponse, Refused>,
+    ) -> Result<GetVolumesResponse, Refused> {
+        let (from_us, until_us) = super::completeness::moments(request.from_day, request.to_day);
+        let (below, level) = (request.below.clone(), request.level);
+        let filter = SearchFilter { below, level, from_us, until_us, ..SearchFilter::default() };
+        self.record(Question::about(reader, AuditCall::Count, &filter), answer, |answer| {
+            answer.rows.len() as u64
+        })
     }
 
     /// Lets the index come to the end of these leaves; `BUSY` if it is still behind.
