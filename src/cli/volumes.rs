@@ -42,7 +42,7 @@ pub struct Args {
     #[arg(long)]
     csv: bool,
     /// Language of the head line and of the levels.
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, env = "TRUC_LANG", value_enum, default_value_t)]
     lang: Language,
     #[command(flatten)]
     connection: Connection,
