@@ -73,7 +73,7 @@ async fn a_recipient_that_is_away_is_told_until_it_comes() {
 #[tokio::test(flavor = "multi_thread")]
 async fn certificates_that_end_are_told_and_bad_files_are_too() {
     let rig = Rig::start_monitored(
-        "certificate_warning = \"40000d\"\ndisk_warning = \"0 B\"\ndisk_reserve = \"0 B\"",
+        "certificate_warning = \"36000d\"\ndisk_warning = \"0 B\"\ndisk_reserve = \"0 B\"",
     )
     .await;
     until(&rig, |ready, conditions| ready && conditions == ["certificate-expires"]).await;
