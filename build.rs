@@ -15,6 +15,7 @@ const FILES: &[&str] = &[
     "truc/v1/search.proto",
     "truc/v1/export.proto",
     "truc/v1/completeness.proto",
+    "truc/v1/volumes.proto",
     "truc/v1/audit.proto",
     "truc/v1/presence.proto",
     "truc/v1/flows.proto",

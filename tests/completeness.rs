@@ -176,6 +176,53 @@ async fn complete_or_the_exact_gap() {
     town.close().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn volumes_are_the_sums_of_closed_days() {
+    let town = Town::open().await;
+    let (today, day) = (town.today(), daily::date(town.today()));
+    for id in ["one", "two"] {
+        town.send(id).await;
+    }
+    let key = format!("{DISTRICT}=keys/{DISTRICT}.key");
+    town.truc(Some("sapa"), &["receive", "--agency", &key, "--out", "inbox", "--once"], 0).await;
+    let until = daily::date(today + 7);
+    let ask = ["volumes", "--from", &day, "--to", &until, "--period", "week", "--by", "agency"];
+    let open = town.truc(Some("lan"), &ask, 0).await;
+    assert_eq!((&open["days"], open["rows"].as_array().unwrap().len()), (&0.into(), 0), "no day has ended");
+
+    town.clock.advance_us(daily::midnight(today + 1).0 - town.clock.now().0);
+    town.complete("lan", &["--agency", DISTRICT, "--from", &day]).await;
+    let told = town.truc(Some("operator"), &ask, 0).await;
+    assert_eq!(
+        (&told["days"], &told["first_day"], &told["last_day"]),
+        (&1.into(), &day.clone().into(), &day.clone().into())
+    );
+    let of = |told: &Value, agency: &str| {
+        let rows = told["rows"].as_array().unwrap();
+        rows.iter().find(|row| row["agency"] == agency).cloned().unwrap_or_default()
+    };
+    let (sender, taker, silent) = (of(&told, COMMUNE), of(&told, DISTRICT), of(&told, "000.00.22.H38"));
+    assert_eq!((&sender["sent"], &sender["outgoing"]["deliveries"]), (&2.into(), &4.into()));
+    assert_eq!(
+        (&taker["incoming"]["handed_over"], &taker["incoming"]["on_time"]),
+        (&2.into(), &100.0.into())
+    );
+    assert_eq!((&silent["incoming"]["pending"], &silent["incoming"]["on_time"]), (&2.into(), &Value::Null));
+    assert_eq!(sender["level"], "COMMUNE");
+
+    // An auditor of a subtree is told of it alone, and a node of nothing.
+    let below = town.truc(Some("below"), &ask, 0).await;
+    let rows = below["rows"].as_array().unwrap();
+    assert_eq!((rows.len(), &rows[0]["agency"]), (1, &"000.00.22.H38".into()), "{below}");
+    town.truc(Some("sapa"), &ask, 1).await;
+    let levels =
+        ["volumes", "--from", &daily::date(today), "--to", &until, "--by", "level", "--level", "district"];
+    let told = town.truc(Some("lan"), &levels, 0).await;
+    let [district] = &told["rows"].as_array().unwrap()[..] else { panic!("{told}") };
+    assert_eq!((&district["agencies"], &district["incoming"]["deliveries"]), (&2.into(), &4.into()));
+    town.close().await;
+}
+
 async fn the_folder_is_compared(town: &Town, saving: &[&str], inbox: &str) {
     let folder = only_folder(&town.path(inbox));
     let aside = town.path("aside");

@@ -5,13 +5,21 @@ use std::{error::Error, fmt::Write, process::ExitCode, time::Duration};
 use serde::Serialize;
 use tonic::Code;
 
-use super::{files::FileError, pki::PkiError};
+use super::{files::FileError, pki::PkiError, presence::say, verify::docproof::Language};
 use crate::{
     client::{ClientError, ConnectError, refusal::Refusal},
     config::ConfigError,
     domain::reason::Reason,
     edge::tls::TlsError,
 };
+
+/// What a failure says where the hub gave reasons.
+const REFUSED: &str = "the hub refused";
+
+fn help_of(reason: &Reason, lang: Language) -> &'static str {
+    let entry = reason.entry();
+    say(lang, entry.help_en, entry.help_vi)
+}
 
 /// What the process ends with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,30 +73,35 @@ impl Failure {
     }
 
     /// Tells it on standard error, as text or as one JSON object, and gives the process's exit code.
-    pub fn report(&self, json: bool) -> ExitCode {
-        eprintln!("{}", if json { self.to_json() } else { self.to_text() });
+    pub fn report(&self, json: bool, lang: Language) -> ExitCode {
+        eprintln!("{}", if json { self.to_json(lang) } else { self.to_text(lang) });
         ExitCode::from(self.exit as u8)
     }
 
-    fn to_text(&self) -> String {
-        let mut text = format!("error: {}", self.message);
+    fn to_text(&self, lang: Language) -> String {
+        let message =
+            if self.message == REFUSED { say(lang, REFUSED, "Trục từ chối") } else { &self.message };
+        let mut text = format!("{}: {message}", say(lang, "error", "lỗi"));
         // Writing to a string can't fail.
         for reason in &self.reasons {
-            let _ = write!(text, "\n  {reason}\n    {}", reason.entry().help_en);
+            let _ = write!(text, "\n  {reason}\n    {}", help_of(reason, lang));
         }
         if let Some(leaf) = self.leaf {
-            let _ = write!(text, "\n  The refusal is on record as leaf {leaf}.");
+            let words =
+                say(lang, "The refusal is on record as leaf", "Việc từ chối được ghi trong sổ tại mục");
+            let _ = write!(text, "\n  {words} {leaf}.");
         }
         if let Some(help) = &self.help {
             let _ = write!(text, "\n  {help}");
         }
         if let Some(wait) = self.retry_after {
-            let _ = write!(text, "\n  try again in {} s", wait.as_secs_f32());
+            let (words, unit) = (say(lang, "try again in", "thử lại sau"), say(lang, "s", "giây"));
+            let _ = write!(text, "\n  {words} {} {unit}", wait.as_secs_f32());
         }
         text
     }
 
-    fn to_json(&self) -> String {
+    fn to_json(&self, lang: Language) -> String {
         #[derive(Serialize)]
         struct Line<'a> {
             error: &'a str,
@@ -103,7 +116,7 @@ impl Failure {
         }
         let reasons = self.reasons.iter().map(|reason| {
             serde_json::json!({
-                "code": reason.code.as_str_name(), "detail": reason.detail, "help": reason.entry().help_en,
+                "code": reason.code.as_str_name(), "detail": reason.detail, "help": help_of(reason, lang),
             })
         });
         let line = Line {
@@ -131,7 +144,7 @@ impl From<tonic::Status> for Failure {
         let exit = if status.code() == Code::Unavailable { Exit::Unreachable } else { Exit::Refused };
         let refusal = Refusal::of(&status);
         let message = match (refusal.reasons.is_empty(), status.message()) {
-            (false, _) => "the hub refused".to_owned(),
+            (false, _) => REFUSED.to_owned(),
             (true, message) if exit == Exit::Unreachable => format!("the hub can't be reached: {message}"),
             (true, "") => format!("the hub refused: {}", status.code().description()),
             (true, message) => format!("the hub refused: {message}"),
@@ -237,12 +250,27 @@ mod tests {
     fn all_reasons_of_the_hub_are_told() {
         let failure = Failure::from(refusal(&[ReasonCode::UnknownRecipient, ReasonCode::ClockSkew]));
         assert_eq!(failure.exit, Exit::Refused);
-        let text = failure.to_text();
+        let text = failure.to_text(Language::En);
         assert!(text.contains("UNKNOWN_RECIPIENT: recipient H53") && text.contains("CLOCK_SKEW"), "{text}");
-        let json: serde_json::Value = serde_json::from_str(&failure.to_json()).expect("JSON");
+        let json: serde_json::Value = serde_json::from_str(&failure.to_json(Language::En)).expect("JSON");
         assert_eq!((&json["exit"], &json["leaf"]), (&1.into(), &7.into()));
         assert_eq!(json["reasons"][1]["code"], "CLOCK_SKEW");
         assert_eq!(json["reasons"][1]["detail"], "recipient H53");
+    }
+
+    #[test]
+    fn the_next_step_comes_in_the_language_that_was_asked_for() {
+        let failure =
+            Failure { retry_after: Some(Duration::from_secs(2)), ..refusal(&[ReasonCode::DiskFull]).into() };
+        let help = ReasonCode::DiskFull;
+        let text = failure.to_text(Language::Vi);
+        assert!(text.starts_with("lỗi: Trục từ chối") && text.contains("thử lại sau 2 giây"), "{text}");
+        assert!(
+            text.contains(crate::domain::reason::entry(help).help_vi) && text.contains("mục 7"),
+            "{text}"
+        );
+        let json: serde_json::Value = serde_json::from_str(&failure.to_json(Language::Vi)).expect("JSON");
+        assert_eq!(json["reasons"][0]["help"], crate::domain::reason::entry(help).help_vi);
     }
 
     #[test]
@@ -256,7 +284,11 @@ mod tests {
         let failure =
             Failure::from(Status::with_error_details(Code::ResourceExhausted, "queue full", details));
         assert_eq!(failure.reasons, [Reason::new(ReasonCode::Busy, "queue full")]);
-        assert!(failure.to_text().ends_with("try again in 1.5 s"), "{}", failure.to_text());
+        assert!(
+            failure.to_text(Language::En).ends_with("try again in 1.5 s"),
+            "{}",
+            failure.to_text(Language::En)
+        );
     }
 
     #[test]

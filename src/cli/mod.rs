@@ -40,6 +40,7 @@ mod signing;
 pub mod status;
 mod table;
 pub mod verify;
+pub mod volumes;
 pub mod watch;
 pub mod why;
 pub mod witnesses;
@@ -47,11 +48,12 @@ mod witnessing;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches, Parser};
 pub use connection::Connection;
 pub use failure::{Exit, Failure};
 pub use output::Output;
 use presence::{contacts, nodes, sessions};
+use verify::docproof::Language;
 
 /// Hub through which agencies exchange signed documents, with a proof in every acknowledgement.
 #[derive(Debug, Parser)]
@@ -112,6 +114,7 @@ commands! {
     Nodes => nodes,
     Contacts => contacts,
     Flows => flows,
+    Volumes => volumes,
     Ping => ping,
     Witnesses => witnesses,
     Keygen => keygen,
@@ -129,11 +132,33 @@ const LAST_WORK: std::time::Duration = std::time::Duration::from_secs(2);
 /// Runs the command line of this process; wrong usage ends the process with code 2.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let matches = Cli::command().get_matches();
+    let lang = language(&matches);
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     match run(cli.command, &Output::new(cli.json)) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => failure.report(cli.json),
+        Err(failure) => failure.report(cli.json, lang),
     }
+}
+
+/// The language in which failures are told: what the command was given as `--lang` or `TRUC_LANG`, else English.
+fn language(matches: &clap::ArgMatches) -> Language {
+    let mut here = Some(matches);
+    while let Some(matches) = here {
+        if let Ok(Some(lang)) = matches.try_get_one::<Language>("lang")
+            && matches.value_source("lang") != Some(clap::parser::ValueSource::DefaultValue)
+        {
+            return *lang;
+        }
+        here = matches.subcommand().map(|(_, matches)| matches);
+    }
+    language_of_the_environment()
+}
+
+/// `TRUC_LANG`, also for commands without `--lang`.
+fn language_of_the_environment() -> Language {
+    let asked = std::env::var("TRUC_LANG").unwrap_or_default();
+    <Language as clap::ValueEnum>::from_str(&asked, true).unwrap_or_default()
 }
 
 fn run(command: Command, output: &Output) -> Result<(), Failure> {
@@ -147,9 +172,17 @@ fn run(command: Command, output: &Output) -> Result<(), Failure> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
+
+    #[test]
+    fn failures_follow_the_language_of_the_command() {
+        let of = |args: &[&str]| language(&Cli::command().try_get_matches_from(args).expect("legal"));
+        assert_eq!(of(&["truc", "why", "x", "--lang", "vi"]), Language::Vi);
+        assert_eq!(of(&["truc", "queue", "--lang=vi", "show", "H53"]), Language::Vi);
+        assert_eq!(of(&["truc", "why", "x"]), Language::En);
+        // The language of its certificate is not one that was asked for.
+        assert_eq!(of(&["truc", "audit", "bundle", "x", "-o", "y"]), Language::En);
+    }
 
     #[test]
     fn the_command_line_is_consistent() {

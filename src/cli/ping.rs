@@ -39,7 +39,7 @@ pub struct Args {
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
     within: Duration,
     /// Language of the answer.
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, env = "TRUC_LANG", value_enum, default_value_t)]
     lang: Language,
     #[command(flatten)]
     connection: Connection,

@@ -96,18 +96,18 @@ fn tell(output: &Output, event: Event) -> usize {
         Event::Interrupted(status) => {
             let mut failure = Failure::from(status);
             failure.message = format!("interrupted, trying again: {}", failure.message);
-            let _ = failure.report(output.json());
+            let _ = failure.report(output.json(), super::language_of_the_environment());
         }
         Event::Unsettled(error) => {
             let mut failure = Failure::from(*error);
             failure.message = format!("a receipt signed before: {}", failure.message);
-            let _ = failure.report(output.json());
+            let _ = failure.report(output.json(), super::language_of_the_environment());
             return 1;
         }
         Event::Failed { recipient, delivery_id, error } => {
             let mut failure = Failure::from(*error);
             failure.message = format!("delivery {delivery_id} for {recipient}: {}", failure.message);
-            let _ = failure.report(output.json());
+            let _ = failure.report(output.json(), super::language_of_the_environment());
             return 1;
         }
     }

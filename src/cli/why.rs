@@ -39,7 +39,7 @@ pub struct Args {
     #[arg(long, default_value_t = 100, value_name = "N")]
     limit: usize,
     /// Language of the answer.
-    #[arg(long, default_value = "en")]
+    #[arg(long, env = "TRUC_LANG", default_value = "en")]
     lang: Language,
     #[command(flatten)]
     connection: Connection,

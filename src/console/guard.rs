@@ -163,11 +163,11 @@ fn is_of_this_site(headers: &HeaderMap, authority: Option<&str>) -> bool {
 fn visitor(desk: &Desk, request: &Request<Body>, lang: Lang, place: String) -> Visitor {
     let headers = request.headers();
     let peer = request.extensions().get::<Peer>();
-    let shown = peer.and_then(|peer| peer.shown.as_ref());
-    let certificate = shown.and_then(|shown| desk.acceptor.identify(shown).ok()).filter(is_person);
+    let shown = peer.and_then(|peer| peer.shown.clone());
+    let certificate = shown.as_ref().and_then(|shown| desk.acceptor.identify(shown).ok()).filter(is_person);
     let session_name = cookie(headers, SESSION_COOKIE).map(str::to_owned);
     let session = session_name.as_deref().and_then(|name| desk.sessions.find(name, desk.hub.clock().now()));
-    let session = session.filter(|session| is_still(session, certificate.as_ref()));
+    let session = session.filter(|session| is_still(desk, session, certificate.as_ref()));
     let signed = session.zip(peer).map(|(session, peer)| {
         let caller =
             Caller { identity: session.identity.clone(), address: peer.address, certificate_until: None };
@@ -178,20 +178,22 @@ fn visitor(desk: &Desk, request: &Request<Body>, lang: Lang, place: String) -> V
         theme: theme(headers),
         place,
         certificate,
+        shown,
         signed,
         session_name,
         closing: peer.map(|peer| peer.closing.clone()).unwrap_or_default(),
     }
 }
 
-/// A session that began with a certificate needs it for every request.
-fn is_still(session: &Session, certificate: Option<&Identity>) -> bool {
-    session.began == Began::Link || certificate == Some(&session.identity)
+/// A session needs a certificate that is still good, and one that began with a connection's needs it for every request.
+fn is_still(desk: &Desk, session: &Session, certificate: Option<&Identity>) -> bool {
+    let is_there = session.began == Began::Link || certificate == Some(&session.identity);
+    is_there && desk.acceptor.identify(&session.shown).as_ref() == Ok(&session.identity)
 }
 
 /// The same for an answer that goes on.
-pub(crate) fn is_still_seen(session: &Session, visitor: &Visitor) -> bool {
-    is_still(session, visitor.certificate.as_ref())
+pub(crate) fn is_still_seen(desk: &Desk, session: &Session, visitor: &Visitor) -> bool {
+    is_still(desk, session, visitor.certificate.as_ref())
 }
 
 /// Nodes are no people.

@@ -94,5 +94,5 @@ fn still(desk: &Desk, visitor: &Visitor) -> bool {
     let name = visitor.session_name.as_deref().unwrap_or_default();
     desk.sessions
         .find(name, desk.hub.clock().now())
-        .is_some_and(|session| guard::is_still_seen(&session, visitor))
+        .is_some_and(|session| guard::is_still_seen(desk, &session, visitor))
 }

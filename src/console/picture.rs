@@ -150,7 +150,8 @@ fn row(
 ) -> Row {
     let who = Who::of(lang, directory, &state.recipient);
     let (state_name, tone) = labels::transport(lang, state.transport());
-    let waits = matches!(state.transport(), TransportState::Scheduled | TransportState::Ready);
+    use TransportState as T;
+    let waits = matches!(state.transport(), T::Scheduled | T::Ready | T::Held);
     let mut reached = way.reached;
     reached[0] = accepted_us;
     let last = (0..STAGES).rev().find(|stage| reached[*stage] != 0).unwrap_or(0);

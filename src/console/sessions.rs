@@ -17,7 +17,7 @@ use crate::{
         reason::{Reason, ReasonCode},
         time::Timestamp,
     },
-    edge::caller::Identity,
+    edge::{caller::Identity, tls::Shown},
 };
 
 /// Sessions of one person at the same time: a new one ends the one that was used least lately.
@@ -50,6 +50,8 @@ pub(crate) enum Began {
 pub(crate) struct Session {
     pub identity: Identity,
     pub began: Began,
+    /// The certificate of this connection, or the one that the link was asked for with. The session ends with it.
+    pub shown: Shown,
     /// Stands in every form.
     pub csrf: String,
     pub until: Timestamp,
@@ -68,11 +70,18 @@ impl Sessions {
     }
 
     /// A new session; its name goes into the cookie.
-    pub fn begin(&self, identity: Identity, began: Began, now: Timestamp) -> Result<String, Reason> {
+    pub fn begin(
+        &self,
+        identity: Identity,
+        began: Began,
+        shown: Shown,
+        now: Timestamp,
+    ) -> Result<String, Reason> {
         let name = random()?;
         let session = Session {
             identity,
             began,
+            shown,
             csrf: random()?,
             until: now.plus_us(self.terms.life_us),
             used: AtomicI64::new(now.0),
@@ -165,6 +174,10 @@ mod tests {
     const NOW: Timestamp = Timestamp(1_000_000);
     const TERMS: Terms = Terms { idle_us: 100, life_us: 1_000 };
 
+    fn shown() -> Shown {
+        Shown::of_chain(&[vec![0]]).expect("one")
+    }
+
     fn an(name: &str) -> Identity {
         Identity { role: Role::Operator(name.into()) }
     }
@@ -172,7 +185,7 @@ mod tests {
     #[test]
     fn a_session_ends_when_it_is_not_used_and_in_any_case() {
         let sessions = Sessions::new(TERMS);
-        let name = sessions.begin(an("an"), Began::Link, NOW).expect("room");
+        let name = sessions.begin(an("an"), Began::Link, shown(), NOW).expect("room");
         assert!(sessions.find(&name, NOW.plus_us(99)).is_some());
         assert!(sessions.find(&name, NOW.plus_us(100)).is_none());
         for step in 1..=10 {
@@ -190,8 +203,8 @@ mod tests {
     fn names_are_not_guessed_and_end_at_once() {
         let sessions = Sessions::new(TERMS);
         let (one, two) = (
-            sessions.begin(an("an"), Began::Link, NOW).expect("room"),
-            sessions.begin(an("an"), Began::Link, NOW).expect("room"),
+            sessions.begin(an("an"), Began::Link, shown(), NOW).expect("room"),
+            sessions.begin(an("an"), Began::Link, shown(), NOW).expect("room"),
         );
         assert_ne!(one, two);
         assert!(sessions.find("", NOW).is_none() && sessions.find(&"x".repeat(65), NOW).is_none());
@@ -202,11 +215,13 @@ mod tests {
     #[test]
     fn sessions_are_bounded() {
         let sessions = Sessions::new(TERMS);
-        let names: Vec<_> =
-            (0..20).map(|n| sessions.begin(an("an"), Began::Link, NOW.plus_us(n)).expect("room")).collect();
+        let names: Vec<_> = (0..20)
+            .map(|n| sessions.begin(an("an"), Began::Link, shown(), NOW.plus_us(n)).expect("room"))
+            .collect();
         let held = names.iter().filter(|name| sessions.find(name, NOW.plus_us(20)).is_some()).count();
         assert_eq!(held, MAX_OF_ONE);
-        let full = (0..MAX_SESSIONS).find_map(|n| sessions.begin(an(&n.to_string()), Began::Link, NOW).err());
+        let full = (0..MAX_SESSIONS)
+            .find_map(|n| sessions.begin(an(&n.to_string()), Began::Link, shown(), NOW).err());
         assert_eq!(full.expect("full").code, ReasonCode::Busy);
     }
 }

@@ -6,7 +6,10 @@ use axum::{extract::FromRequestParts, http::request::Parts, response::Response};
 use tokio_util::sync::CancellationToken;
 
 use super::{Desk, guard, sessions::Session, words::Lang};
-use crate::edge::caller::{Caller, Identity};
+use crate::edge::{
+    caller::{Caller, Identity},
+    tls::Shown,
+};
 
 /// Colours.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,6 +40,8 @@ pub(crate) struct Visitor {
     pub place: String,
     /// Whom the certificate of this connection names, if it showed one that is still good.
     pub certificate: Option<Identity>,
+    /// That certificate, whatever became of it.
+    pub shown: Option<Shown>,
     /// A session, and its caller.
     pub signed: Option<(Arc<Session>, Caller)>,
     /// The session's name, to end it.

@@ -19,7 +19,7 @@ pub struct Entry {
 }
 
 /// All causes.
-pub const ALL: [WhyCause; 22] = [
+pub const ALL: [WhyCause; 25] = [
     WhyCause::Unspecified,
     WhyCause::Delivered,
     WhyCause::Offered,
@@ -42,6 +42,9 @@ pub const ALL: [WhyCause; 22] = [
     WhyCause::Redirected,
     WhyCause::Returned,
     WhyCause::CertificateExpired,
+    WhyCause::SessionFlaps,
+    WhyCause::ClockOff,
+    WhyCause::DiskFull,
 ];
 
 /// The table.
@@ -202,7 +205,35 @@ pub const fn entry(cause: WhyCause) -> Entry {
             "The security officer issues a new certificate for the same name: `truc pki issue --role node`.",
             "Đề nghị cán bộ an ninh cấp chứng thư mới với cùng tên: `truc pki issue --role node`.",
         ),
+        WhyCause::SessionFlaps => row(
+            WhyOwner::Recipient,
+            "the recipient's node {} connects and breaks off again and again, and takes nothing over",
+            "nút kết nối {} của nơi nhận liên tục kết nối rồi ngắt mà không tiếp nhận văn bản",
+            "Ask those who run the recipient's system to look at its log: it breaks off on its side, or the line between does.",
+            "Đề nghị đơn vị vận hành hệ thống nơi nhận kiểm tra nhật ký phần mềm kết nối và đường truyền: kết nối bị ngắt từ phía nơi nhận hoặc trên đường truyền.",
+        ),
+        WhyCause::ClockOff => row(
+            WhyOwner::Operator,
+            "the hub's clock is not right: by it a key, a certificate or the deadline is over or not yet valid",
+            "đồng hồ của Trục sai: theo đồng hồ này khóa, chứng thư hoặc thời hạn đã hết hay chưa có hiệu lực",
+            "Set the clock of the hub's machine by NTP; the condition `clock-jumped` of `/readyz` tells how far off it is.",
+            "Đề nghị đồng bộ giờ máy chủ Trục bằng NTP; xem độ lệch tại tình trạng `clock-jumped` trong `/readyz`.",
+        ),
+        WhyCause::DiskFull => row(
+            WhyOwner::Operator,
+            "the hub's disk is so full that no receipt would find room, so nothing is offered",
+            "đĩa của Trục đầy đến mức không còn chỗ ghi xác nhận nên Trục tạm ngừng chuyển văn bản",
+            "Make room on the disk of data_dir, or move it to a larger one; the hub goes on by itself. Delete nothing in it by hand.",
+            "Đề nghị giải phóng dung lượng đĩa chứa data_dir hoặc chuyển sang đĩa lớn hơn; Trục tự chuyển tiếp. Không tự xóa tệp trong thư mục này.",
+        ),
     }
+}
+
+/// Its name in metrics and conditions, e.g. `node-away`.
+#[must_use]
+pub fn name(cause: WhyCause) -> String {
+    let name = cause.as_str_name();
+    name.strip_prefix("WHY_CAUSE_").unwrap_or(name).to_ascii_lowercase().replace('_', "-")
 }
 
 const fn row(

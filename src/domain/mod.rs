@@ -11,6 +11,7 @@ pub mod envelope;
 pub mod evidence;
 pub mod fold;
 pub mod id;
+pub mod period;
 pub mod policy;
 pub mod reason;
 pub mod retention;

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     domain::reason::ReasonCode,
-    hub::{Hub, completeness::Asker, refused::Refused},
+    hub::{Hub, completeness::Asker, refused::Refused, volumes::PART},
     proto::*,
     rpc::audit_service_server::AuditService,
 };
@@ -116,6 +116,17 @@ impl AuditService for Audit {
         Ok(Response::new(Box::pin(pages.map(|page| page.map_err(|refused| status(&refused))))))
     }
 
+    type GetVolumesStream = Pin<Box<dyn Stream<Item = Result<GetVolumesResponse, Status>> + Send>>;
+
+    async fn get_volumes(
+        &self,
+        request: Request<GetVolumesRequest>,
+    ) -> Result<Response<Self::GetVolumesStream>, Status> {
+        let reader = Caller::from_request(&request).and_then(|caller| caller.reader()).map_err(refuse)?;
+        let told = self.0.volumes(&reader, request.into_inner()).await.map_err(|refused| status(&refused))?;
+        Ok(Response::new(Box::pin(tokio_stream::iter(parts(told).map(Ok)))))
+    }
+
     async fn search(&self, request: Request<SearchRequest>) -> Result<Response<SearchResponse>, Status> {
         let reader = Caller::from_request(&request).and_then(|caller| caller.reader()).map_err(refuse)?;
         let found = self.0.search(&reader, request.into_inner()).await;
@@ -135,4 +146,15 @@ impl AuditService for Audit {
         let pages = ReceiverStream::new(pages.map_err(|refused| status(&refused))?);
         Ok(Response::new(Box::pin(pages.map(|page| page.map_err(|refused| status(&refused))))))
     }
+}
+
+/// At least one part, which says of what days the rows are.
+fn parts(mut told: GetVolumesResponse) -> impl Iterator<Item = GetVolumesResponse> + Send {
+    let mut rows = std::mem::take(&mut told.rows).into_iter();
+    let mut is_first = true;
+    std::iter::from_fn(move || {
+        let part: Vec<_> = rows.by_ref().take(PART).collect();
+        let is_needed = std::mem::replace(&mut is_first, false) || !part.is_empty();
+        is_needed.then(|| GetVolumesResponse { rows: part, ..told.clone() })
+    })
 }

@@ -7,6 +7,7 @@ use x509_parser::{
     prelude::{FromDer, X509Certificate},
 };
 
+use super::tls::Shown;
 use crate::{
     domain::{
         id::{AgencyId, NodeName, shorten},
@@ -132,6 +133,8 @@ pub struct PeerInfo {
     pub identity: Result<Identity, Reason>,
     /// Last second of the certificate's life, since 1970; `None` when it can't be read.
     pub certificate_until: Option<i64>,
+    /// The certificate itself, of people only: nodes are many, and nobody asks for theirs.
+    pub shown: Option<Shown>,
 }
 
 /// The caller of one request.
@@ -348,6 +351,7 @@ mod tests {
                 address,
                 identity: Identity::from_urn(urn),
                 certificate_until: None,
+                shown: None,
             }))
             .expect("a caller")
         };
@@ -392,7 +396,8 @@ mod tests {
     fn a_connection_without_identity_calls_nothing() {
         assert!(Caller::from_request(&tonic::Request::new(())).is_err());
         let address = "192.0.2.1:4000".parse().expect("address");
-        let nobody = PeerInfo { address, identity: Err(refused("no SAN")), certificate_until: None };
+        let nobody =
+            PeerInfo { address, identity: Err(refused("no SAN")), certificate_until: None, shown: None };
         assert_eq!(Caller::from_request(&request(nobody)).expect_err("nobody").detail, "no SAN");
     }
 }

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
 use super::{
-    caller::{Caller, Role},
+    caller::{Caller, PeerInfo, Role},
     grpc_status::{refuse, status},
+    tls::Shown,
 };
 use crate::{
     domain::reason::{Reason, ReasonCode},
@@ -32,7 +33,9 @@ impl ConsoleService for Consoles {
             let detail = format!("the console is for people; the certificate names {identity}");
             return Err(refuse(Reason::new(ReasonCode::RoleRequired, detail)));
         }
-        let created = self.0.create_sign_in(&identity.to_urn()).map_err(|refused| status(&refused))?;
+        let shown = request.extensions().get::<PeerInfo>().and_then(|peer| peer.shown.as_ref());
+        let chain = shown.map(Shown::chain).unwrap_or_default();
+        let created = self.0.create_sign_in(&identity.to_urn(), chain).map_err(|refused| status(&refused))?;
         let (secret, link, place) = created;
         tracing::info!(%identity, "a sign-in link was made");
         Ok(Response::new(CreateSignInLinkResponse {

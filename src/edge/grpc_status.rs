@@ -26,11 +26,17 @@ const MAX_TRANSPORT_WORDS: usize = 200;
 
 /// What a client should wait before it tries again, where waiting helps.
 const RETRY_AFTER: Duration = Duration::from_millis(250);
+/// The same where somebody has to make room first.
+const ROOM_AFTER: Duration = Duration::from_secs(5);
 
 /// The status of a refused call: `ErrorInfo`, `RetryInfo` where waiting helps, and the [`Refusal`].
 #[must_use]
 pub fn status(refused: &Refused) -> Status {
-    status_after(refused, RETRY_AFTER)
+    status_after(refused, pause_of(refused.code()))
+}
+
+fn pause_of(code: ReasonCode) -> Duration {
+    if code == ReasonCode::DiskFull { ROOM_AFTER } else { RETRY_AFTER }
 }
 
 /// [`status`] for a caller that should wait so long.
@@ -100,7 +106,7 @@ fn count(code: ReasonCode) {
 /// The same inside a stream that goes on.
 #[must_use]
 pub fn stream_refusal(refused: &Refused) -> StreamRefusal {
-    stream_refusal_after(refused, RETRY_AFTER)
+    stream_refusal_after(refused, pause_of(refused.code()))
 }
 
 /// [`stream_refusal`] for a caller that should wait so long.

@@ -255,7 +255,9 @@ impl Acceptor {
         place.belongs_to(&self.places, &identity)?;
         let leaf = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
         let certificate_until = leaf.and_then(|leaf| live::not_after(leaf));
-        let peer = PeerInfo { address, identity, certificate_until };
+        let shown =
+            stream.get_ref().1.peer_certificates().filter(|_| is_person(&identity)).and_then(Shown::of);
+        let peer = PeerInfo { address, identity, certificate_until, shown };
         let connection = self.live.admit(stream, peer, place);
         // A reload judges what is registered; this connection may have come too late for that.
         let newest = self.loaded.load_full();
@@ -267,6 +269,10 @@ impl Acceptor {
         }
         Ok(connection)
     }
+}
+
+fn is_person(identity: &Result<Identity, Reason>) -> bool {
+    identity.as_ref().is_ok_and(|identity| !matches!(identity.role, super::caller::Role::Node(_)))
 }
 
 /// Connections that passed the handshake, for tonic's `serve_with_incoming_shutdown`. Dropping it closes

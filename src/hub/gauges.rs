@@ -6,6 +6,7 @@ use prost::Message;
 
 use super::{
     Hub,
+    blocked::Blocked,
     dispatcher::depths::{Depth, Totals},
     meters::{Meters, Sizes, StoreMeters},
     refused::{Refused, blocking},
@@ -38,6 +39,8 @@ pub struct Waiting {
 pub struct Gauges {
     /// What waits, by level of the recipient: see [`LEVELS`].
     pub waiting: [Waiting; LEVELS.len()],
+    /// Agencies that something waits for and nothing reaches.
+    pub blocked: Blocked,
     /// What waits, all together.
     pub totals: Totals,
     /// Leaves of the log.
@@ -84,6 +87,7 @@ impl Hub {
         let counts = directory.counts();
         Gauges {
             waiting: self.waiting_by_level(&directory),
+            blocked: self.blocked(),
             totals: self.dispatcher.totals(),
             leaves: head.size,
             documents: head.documents,

@@ -1,6 +1,7 @@
 //! Tasks, channels, timers. One writer (`sequencer`), many handles.
 
 pub mod bells;
+pub mod blocked;
 mod claim;
 pub mod clock;
 pub mod completeness;
@@ -24,9 +25,11 @@ pub mod query;
 pub mod queue;
 mod reach;
 mod recent;
+pub mod recipients;
 pub mod refused;
 pub mod report;
 pub mod retention;
+pub mod room;
 pub mod scrub;
 pub mod search;
 mod sequencer;
@@ -38,6 +41,7 @@ mod sweeper;
 mod sync;
 mod tiles;
 pub mod transfer;
+pub mod volumes;
 pub mod watch;
 mod why;
 pub mod witness;
@@ -185,6 +189,8 @@ pub struct Hub {
     notices: tokio::sync::broadcast::Sender<Notice>,
     /// What is not as it should be.
     health: Arc<Health>,
+    /// How full the disk was when it was looked at last.
+    room: room::Seen,
     meters: Arc<Meters>,
     steps: Arc<Steps>,
     /// Bytes of offers that were built and not yet read.
@@ -288,6 +294,7 @@ impl Hub {
         let hub = Arc::new(Self {
             presence,
             health: Arc::new(Health::new(clock.clone())),
+            room: room::Seen::default(),
             meters,
             steps,
             store,

@@ -82,7 +82,7 @@ pub enum Viewer {
 }
 
 /// What of a document a viewer sees.
-enum Sight {
+pub(super) enum Sight {
     All,
     Only(Vec<AgencyId>),
 }
@@ -219,6 +219,12 @@ impl Hub {
         }
     }
 
+    /// What of a document, by its index, a viewer sees.
+    pub(super) fn sight_of(&self, viewer: &Viewer, index: u64) -> Result<Sight, Refused> {
+        let record = self.store.document(index)?.ok_or_else(|| damaged(index))?;
+        self.sight(viewer, index, &record)
+    }
+
     fn sight(&self, viewer: &Viewer, index: u64, record: &DocumentRecord) -> Result<Sight, Refused> {
         let node = match viewer {
             Viewer::Auditor => return Ok(Sight::All),
@@ -280,7 +286,7 @@ impl Hub {
         Ok(deliveries.into_iter().map(|delivery| self.state(&directory, delivery)).collect())
     }
 
-    fn state(
+    pub(super) fn state(
         &self,
         directory: &Directory,
         delivery: crate::store::records::DeliveryRecord,

@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -51,16 +51,19 @@ pub struct Link {
     pub who: String,
     /// The link's end.
     pub until: Timestamp,
+    /// The certificate that asked for it, in DER, with its intermediates: what begins with the link ends with it.
+    pub certificate: Arc<[Vec<u8>]>,
 }
 
 impl SignIns {
     /// A new link's secret.
-    fn create(&self, who: &str, now: Timestamp) -> Result<(String, Link), Reason> {
+    fn create(&self, who: &str, certificate: Vec<Vec<u8>>, now: Timestamp) -> Result<(String, Link), Reason> {
         let mut secret = [0; SECRET];
         getrandom::fill(&mut secret)
             .map_err(|error| Reason::new(ReasonCode::StoreFailed, format!("no randomness: {error}")))?;
         let secret = URL_SAFE_NO_PAD.encode(secret);
-        let link = Link { who: who.to_owned(), until: now.plus_us(LINK_US) };
+        let until = now.plus_us(LINK_US);
+        let link = Link { who: who.to_owned(), until, certificate: certificate.into() };
         let mut links = self.lock();
         links.retain(|_, link| now < link.until);
         make_room(&mut links, who);
@@ -108,11 +111,15 @@ impl Hub {
         let _ = self.sign_ins.place.set(place);
     }
 
-    /// A sign-in link for someone, or `NO_CONSOLE`.
-    pub fn create_sign_in(&self, who: &str) -> Result<(String, Link, ConsolePlace), Refused> {
+    /// A sign-in link for the holder of a certificate, or `NO_CONSOLE`.
+    pub fn create_sign_in(
+        &self,
+        who: &str,
+        certificate: Vec<Vec<u8>>,
+    ) -> Result<(String, Link, ConsolePlace), Refused> {
         let none = || Reason::new(ReasonCode::NoConsole, "console.address is not set");
         let place = self.sign_ins.place.get().ok_or_else(none)?;
-        let (secret, link) = self.sign_ins.create(who, self.clock.now())?;
+        let (secret, link) = self.sign_ins.create(who, certificate, self.clock.now())?;
         Ok((secret, link, place.clone()))
     }
 
@@ -140,12 +147,12 @@ mod tests {
     #[test]
     fn a_link_holds_once_and_not_for_long() {
         let links = SignIns::default();
-        let (secret, link) = links.create("operator:an", NOW).expect("room");
+        let (secret, link) = links.create("operator:an", Vec::new(), NOW).expect("room");
         assert_eq!(links.look(&secret, NOW), Some(link.clone()));
         assert_eq!(links.look(&secret, NOW.plus_us(LINK_US)), None, "its end has come");
         assert_eq!(links.spend(&secret, NOW.plus_us(LINK_US - 1)), Some(link));
         assert_eq!(links.spend(&secret, NOW), None, "spent");
-        let (secret, _) = links.create("operator:an", NOW).expect("room");
+        let (secret, _) = links.create("operator:an", Vec::new(), NOW).expect("room");
         assert_eq!(links.spend(&secret, NOW.plus_us(LINK_US)), None, "too late");
         assert_eq!(links.spend(&secret, NOW), None, "and gone");
         for wrong in ["", "x", &"x".repeat(1_000)] {
@@ -156,13 +163,18 @@ mod tests {
     #[test]
     fn one_person_has_few_links_and_all_are_bounded() {
         let links = SignIns::default();
-        let secrets: Vec<_> =
-            (0..10).map(|n| links.create("operator:an", NOW.plus_us(n)).expect("room").0).collect();
+        let secrets: Vec<_> = (0..10)
+            .map(|n| links.create("operator:an", Vec::new(), NOW.plus_us(n)).expect("room").0)
+            .collect();
         let holding = secrets.iter().filter(|secret| links.look(secret, NOW).is_some()).count();
         assert_eq!(holding, MAX_OF_ONE);
         assert!(links.look(&secrets[9], NOW).is_some(), "the newest holds");
-        let refused = (0..MAX_LINKS).find_map(|n| links.create(&format!("operator:{n}"), NOW).err());
+        let refused =
+            (0..MAX_LINKS).find_map(|n| links.create(&format!("operator:{n}"), Vec::new(), NOW).err());
         assert_eq!(refused.expect("full").code, ReasonCode::Busy);
-        assert!(links.create("operator:bo", NOW.plus_us(2 * LINK_US)).is_ok(), "old ones have gone");
+        assert!(
+            links.create("operator:bo", Vec::new(), NOW.plus_us(2 * LINK_US)).is_ok(),
+            "old ones have gone"
+        );
     }
 }

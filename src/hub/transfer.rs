@@ -62,6 +62,7 @@ impl Hub {
         if self.directory().node(node).is_none_or(|entry| entry.revoked) {
             return Err(Refused::because(ReasonCode::UnknownNode, node.to_string()));
         }
+        self.need_room()?;
         let (hub, node, begin) = (Arc::clone(self), node.clone(), begin.clone());
         let upload = blocking(move || hub.payload.begin(&node, &digest, begin.size, begin.offset)).await?;
         upload.map(|upload| Upload(Step::Ready(upload))).map_err(refused)

@@ -7,9 +7,11 @@ use prost::Message;
 use super::{
     Hub,
     dispatcher::Standing,
+    health::Condition,
     operate::is_ending,
     queue::rows,
     refused::{Refused, blocking},
+    room::Room,
 };
 use crate::{
     domain::{
@@ -238,19 +240,16 @@ impl Hub {
     fn why_ready(&self, directory: &Directory, delivery: &DeliveryRecord) -> Finding {
         let now = self.clock.now();
         if delivery.deadline_us <= now.0 {
-            return Finding::new(WhyCause::DeadlinePassed).since(delivery.deadline_us);
+            return self.by_the_clock(Finding::new(WhyCause::DeadlinePassed).since(delivery.deadline_us));
         }
         if self.stopping.is_cancelled() {
             return Finding::new(WhyCause::HubStopping);
         }
         let Ok(recipient) = AgencyId::parse(&delivery.recipient) else { return Finding::default() };
-        let nodes: Vec<_> = directory.nodes_of(&recipient).map(|node| node.name.to_string()).collect();
-        if nodes.is_empty() {
-            return without_node(directory, &recipient);
-        }
-        if let Some(finding) = without_key(directory, &recipient, now) {
+        if let Some(finding) = self.shut_off(directory, &recipient) {
             return finding;
         }
+        let nodes = nodes_of(directory, &recipient);
         let standing = self.dispatcher.standing(&recipient, delivery.document);
         let attempts = standing.map_or(0, |(_, attempts)| attempts);
         let finding = match standing.map(|(standing, _)| standing) {
@@ -265,6 +264,46 @@ impl Hub {
         Finding { attempts, ..finding }
     }
 
+    /// What keeps everything from an agency, the first that has to go; `None` while it can receive.
+    pub(super) fn blocker(&self, directory: &Directory, recipient: &AgencyId) -> Option<WhyCause> {
+        if let Some(finding) = self.shut_off(directory, recipient) {
+            return Some(finding.cause);
+        }
+        let (receiving, _) = self.receiving(directory, recipient);
+        let away = || self.why_away(directory, recipient, &nodes_of(directory, recipient)).cause;
+        (!receiving).then(away)
+    }
+
+    /// What no session of the recipient can mend, however a delivery stands with it now.
+    fn shut_off(&self, directory: &Directory, recipient: &AgencyId) -> Option<Finding> {
+        if directory.nodes_of(recipient).next().is_none() {
+            return Some(without_node(directory, recipient));
+        }
+        if let Some(finding) = without_key(directory, recipient, self.clock.now()) {
+            let by_time = !["revoked", "never registered"].contains(&finding.subject.as_str());
+            return Some(if by_time { self.by_the_clock(finding) } else { finding });
+        }
+        if let Some((nodes, since)) = self.flapping(directory, recipient) {
+            return Some(Finding::new(WhyCause::SessionFlaps).about(nodes).since(since));
+        }
+        let is_spent = self.room() == Room::Spent && self.receiving(directory, recipient).0;
+        is_spent.then(|| Finding::new(WhyCause::DiskFull).since(self.stands_since(Condition::DiskFull)))
+    }
+
+    /// A finding that the hub's clock made: where that is not right, it is the cause.
+    fn by_the_clock(&self, finding: Finding) -> Finding {
+        match self.stands_since(Condition::ClockJumped) {
+            0 => finding,
+            since => Finding::new(WhyCause::ClockOff).since(since),
+        }
+    }
+
+    /// Since when a condition stands; 0 for one that does not.
+    fn stands_since(&self, condition: Condition) -> i64 {
+        let alarms = self.health.alarms();
+        alarms.iter().find(|alarm| alarm.condition == condition).map_or(0, |alarm| alarm.since.0)
+    }
+
     /// It is ready: either somebody receives and it stands in line, or nobody does.
     fn why_unoffered(&self, directory: &Directory, recipient: &AgencyId, nodes: &[String]) -> Finding {
         let contact = self.agency_contact(recipient).unwrap_or_default();
@@ -272,16 +311,24 @@ impl Hub {
             let finding = Finding::new(WhyCause::InLine).about(contact.receiving.join(", "));
             return finding.since(contact.receiving_since_us);
         }
+        self.why_away(directory, recipient, nodes)
+    }
+
+    fn why_away(&self, directory: &Directory, recipient: &AgencyId, nodes: &[String]) -> Finding {
         // Nobody received since the start, and before it nothing is known.
-        let last =
-            if contact.last_receiving_us == 0 { contact.started_us } else { contact.last_receiving_us };
+        let last = match self.receiving(directory, recipient).1 {
+            0 => self.presence.started().0,
+            left => left,
+        };
         match directory.agency(recipient).map(|agency| agency.state) {
             Some(AgencyState::Suspended) => return Finding::new(WhyCause::AgencySuspended).since(last),
             Some(AgencyState::Closed) => return Finding::new(WhyCause::AgencyClosed).since(last),
             _ => {}
         }
         match self.expired_certificates(nodes) {
-            Some((expired, at)) => Finding::new(WhyCause::CertificateExpired).about(expired).since(at),
+            Some((expired, at)) => {
+                self.by_the_clock(Finding::new(WhyCause::CertificateExpired).about(expired).since(at))
+            }
             None => Finding::new(WhyCause::NodeAway).about(nodes.join(", ")).since(last),
         }
     }
@@ -312,6 +359,10 @@ fn counter(totals: &mut WhyTotals, state: TransportState) -> &mut u64 {
             &mut totals.waiting
         }
     }
+}
+
+fn nodes_of(directory: &Directory, recipient: &AgencyId) -> Vec<String> {
+    directory.nodes_of(recipient).map(|node| node.name.to_string()).collect()
 }
 
 fn without_node(directory: &Directory, recipient: &AgencyId) -> Finding {

@@ -242,6 +242,69 @@ async function actions() {
   }
 }
 
+// What moves much needs a second person: who asked may not approve, another one does, and it is taken back in time.
+async function fourEyes() {
+  execFileSync(truc, ["pki", "issue", "--out", join(data, "certs"), "--role", "operator", "--name", "second"]);
+  for (const lang of ["vi", "en"]) {
+    const asker = await open(`asker-${lang}`, { viewport: SIZES.desktop }, byLink("operator"));
+    const second = await open(`second-${lang}`, { viewport: SIZES.phone, colorScheme: "dark" }, byLink("second"));
+    const name = `four-eyes-${lang}`;
+    const approves = "form[action$='/action/approve']";
+    await asker.page.goto(`${origin}/${lang}/act?agency=000.01.23.H38`);
+    await asker.page.locator("input[value=ACTION_KIND_CANCEL]").check();
+    await asker.page.locator("#reason").fill(lang === "vi" ? "Gửi nhầm nơi nhận" : "Sent to the wrong commune");
+    await asker.page.locator("main form button.main").click();
+    await asker.page.waitForURL(/\/act\/preview$/);
+    if (await asker.page.locator(".notice.waits").count() !== 1) fail(name, "the preview does not ask for a second person");
+    await look(name, asker.page, "preview");
+    await asker.page.locator("main form button.danger").click();
+    await asker.page.waitForURL(/\/actions\?id=/);
+    if (await asker.page.locator(approves).count() !== 0) fail(name, "who asked may approve");
+    await shot(asker.page, `${name}-asked`);
+    await second.page.goto(asker.page.url());
+    await look(name, second.page, "approval");
+    await shot(second.page, `${name}-approval`);
+    await second.page.locator("#approve-reason").fill(lang === "vi" ? "Đã kiểm tra" : "Checked");
+    await second.page.locator(`${approves} button`).click();
+    await second.page.waitForURL(/\/actions\?id=/);
+    await second.page.getByText(lang === "vi" ? "Người phê duyệt: second" : "Approved by second").first().waitFor();
+    if (await second.page.locator(approves).count() !== 0) fail(name, "it can be approved twice");
+    await asker.page.reload();
+    await asker.page.locator("#undo-reason").fill(lang === "vi" ? "Không nhầm" : "It was right");
+    await asker.page.locator("form[action$='/action/undo'] button").click();
+    await asker.page.waitForURL(/\/actions\?id=/);
+    await asker.page.getByText(lang === "vi" ? "Người hoàn tác: operator" : "Undone by operator").first().waitFor();
+    await look(name, asker.page, "undone");
+    await shot(asker.page, `${name}-undone`);
+    await asker.context.close();
+    await second.context.close();
+  }
+}
+
+// Recipients of a document by their state, and one by its name.
+async function recipients() {
+  const { context, page } = await open("recipients", { viewport: SIZES.desktop }, byLink("operator"));
+  await page.goto(`${origin}/vi/documents?q=ret+dam`);
+  await page.locator("td.number a").first().click();
+  await page.waitForURL(/\/document\?/);
+  const rows = page.locator("#recipients tbody tr");
+  const all = await rows.count();
+  await page.locator("a.chip.good").click();
+  await page.waitForURL(/state=handed-over/);
+  if (await rows.count() >= all) fail("recipients", "the state does not narrow the list");
+  await look("recipients", page, "by state");
+  await page.locator("#recipient").fill("000.04.23.H38");
+  await page.locator("#recipients form button").click();
+  await page.waitForURL(/recipient=000/);
+  if (await rows.count() !== 1) fail("recipients", "one recipient is not one row");
+  await shot(page, "recipients-one");
+  await page.locator("#recipient").fill("H99");
+  await page.locator("#recipients form button").click();
+  await page.locator("#recipients .empty").waitFor();
+  await look("recipients", page, "nobody");
+  await context.close();
+}
+
 // The connection for live changes stands, and a change arrives by itself.
 async function live() {
   const { context, page } = await open("live", { viewport: SIZES.desktop }, byLink("operator"));
@@ -295,6 +358,8 @@ try {
   await documents();
   await instant();
   await actions();
+  await fourEyes();
+  await recipients();
   await live();
   await themes();
   await certificates();

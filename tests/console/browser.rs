@@ -96,7 +96,8 @@ impl Browser {
             cookies.join("; "),
             body.len()
         );
-        stream.write_all(request.as_bytes()).await.ok()?;
+        // A form that is too large is answered before it was sent.
+        let _ = stream.write_all(request.as_bytes()).await;
         let mut bytes = Vec::new();
         // The end may come without a goodbye of TLS.
         let _ = stream.read_to_end(&mut bytes).await;

@@ -4,6 +4,8 @@
 
 mod actions;
 mod browser;
+mod four_eyes;
+mod large;
 #[path = "../rig/mod.rs"]
 mod rig;
 mod shown;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{Town, browser::form, follow};
+use crate::{Town, browser::form, follow, rig::soon};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_link_signs_in_once_and_leaves_no_trace_in_addresses() {
@@ -144,4 +144,20 @@ async fn a_hub_without_console_makes_no_links() {
     let status =
         client.console().create_sign_in_link(truc::proto::CreateSignInLinkRequest {}).await.unwrap_err();
     assert_eq!(crate::rig::reason(&status), truc::domain::reason::ReasonCode::NoConsole);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_by_link_ends_with_the_certificate_that_asked_for_the_link() {
+    let town = Town::open("[tls]\nreload_every = \"50ms\"\n").await;
+    truc::cli::pki::issue(&town.rig.certs(), truc::cli::pki::Role::Operator, "second").unwrap();
+    let mut leaves = town.signed_in("second").await;
+    let mut stays = town.signed_in("operator").await;
+    let unspent = town.link("second");
+    leaves.page("/vi/help").await;
+    truc::cli::pki::revoke(&town.rig.certs(), &town.rig.certs().join("second.pem")).unwrap();
+    soon(async { while leaves.get("/vi/help").await.status == 200 {} }).await;
+    assert_eq!(leaves.get("/vi/help").await.place(), "/vi/sign-in?next=%2Fhelp");
+    let refused = follow(&mut town.browser(None), &unspent).await;
+    assert_eq!(refused.status, 403, "{}", refused.body);
+    stays.page("/vi/help").await;
 }

@@ -8,6 +8,7 @@ use truc::cli::demo::world::{COMMUNE, DISTRICT};
 use crate::{
     door::{ask, readiness, until},
     rig::{Rig, letter, soon, submit},
+    small_disk::SmallDisk,
 };
 
 /// What the gRPC health service tells.
@@ -35,9 +36,10 @@ async fn a_good_hub_is_alive_and_ready() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_full_disk_is_told_and_takes_readiness_but_stops_nobody() {
-    let reserve = "disk_reserve = \"1048576 TiB\"\ndisk_warning = \"1048576 TiB\"";
-    let rig = Rig::start_monitored(reserve).await;
+async fn a_full_disk_is_told_and_takes_readiness_until_there_is_room() {
+    let disk = SmallDisk::make();
+    let rig = Rig::start_on(&disk.data(), &SmallDisk::limits()).await;
+    disk.fill();
     until(&rig, |ready, conditions| !ready && conditions == ["disk-full"]).await;
     assert_eq!(serving(&rig).await, ServingStatus::NotServing);
     let told = ask(&rig, "GET /readyz").await.json();
@@ -45,6 +47,8 @@ async fn a_full_disk_is_told_and_takes_readiness_but_stops_nobody() {
     assert_eq!((condition["severity"].as_str(), told["stopping"].as_bool()), (Some("critical"), Some(false)));
     assert!(condition["cause"].as_str().unwrap().contains("MiB"), "{condition}");
     assert!(condition["next_step_vi"].as_str().unwrap().contains("đĩa"), "{condition}");
+    disk.make_room();
+    until(&rig, |ready, conditions| ready && conditions.is_empty()).await;
     rig.serves().await;
 }
 
@@ -69,7 +73,7 @@ async fn a_recipient_that_is_away_is_told_until_it_comes() {
 #[tokio::test(flavor = "multi_thread")]
 async fn certificates_that_end_are_told_and_bad_files_are_too() {
     let rig = Rig::start_monitored(
-        "certificate_warning = \"40000d\"\ndisk_warning = \"0 B\"\ndisk_reserve = \"0 B\"",
+        "certificate_warning = \"36000d\"\ndisk_warning = \"0 B\"\ndisk_reserve = \"0 B\"",
     )
     .await;
     until(&rig, |ready, conditions| ready && conditions == ["certificate-expires"]).await;

@@ -6,6 +6,8 @@
 mod rig;
 
 mod backup;
+mod broken;
+mod causes;
 mod certificate;
 mod door;
 mod health;
@@ -13,5 +15,6 @@ mod logs;
 mod metrics;
 mod prometheus;
 mod samples;
+mod small_disk;
 #[cfg(feature = "otel")]
 mod traces;

@@ -8,15 +8,14 @@ use std::{
     time::Duration,
 };
 
-use truc::cli::demo::{
-    process::free_port,
-    world::{COMMUNE, DISTRICT},
-};
+use truc::cli::demo::process::free_port;
 
 use crate::{
+    broken::{self, NO_DISK, WAITS},
     certificate,
     door::ask_at,
-    rig::{Rig, letter, submit},
+    rig::Rig,
+    small_disk::SmallDisk,
 };
 
 /// Time for scrapes, rules and hubs in debug builds.
@@ -118,28 +117,51 @@ impl Prometheus {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs prometheus: see .ci/observability"]
 async fn rules_fire_where_something_is_broken_and_only_there() {
-    let room = "disk_warning = \"0 B\"\ndisk_reserve = \"0 B\"";
-    let healthy = Rig::start_monitored(room).await;
-    let mut waiting = Rig::start_monitored(room).await;
-    let full = Rig::start_monitored("disk_warning = \"1048576 TiB\"\ndisk_reserve = \"1048576 TiB\"").await;
-    let expired = Rig::start_monitored(room).await;
-    let sender = waiting.connect("tavan").await;
-    let request = submit(&letter("waits", &[DISTRICT]), waiting.seal(COMMUNE), &[]);
-    sender.submission().submit(request).await.unwrap();
+    let disk = SmallDisk::make();
+    let healthy = Rig::start_monitored(NO_DISK).await;
+    let mut waiting = Rig::start_monitored(NO_DISK).await;
+    let full = Rig::start_on(&disk.data(), &SmallDisk::limits()).await;
+    let expired = Rig::start_monitored(NO_DISK).await;
+    let (keyless, lapsed) = (Rig::start_monitored(NO_DISK).await, Rig::start_monitored(NO_DISK).await);
+    let flapping = Rig::start_monitored(NO_DISK).await;
+    let (off, clock) = Rig::start_with_moved_clock(NO_DISK).await;
+    for rig in [&waiting, &keyless, &lapsed, &flapping, &off] {
+        broken::send(rig, WAITS).await.unwrap();
+    }
+    // A day cannot be waited for: see `start`.
+    disk.fill();
     certificate::let_expire(&expired);
+    broken::revoke_key(&keyless).await;
+    broken::let_node_lapse(&lapsed).await;
+    broken::flap(&flapping).await;
+    let _stays = broken::open(&off.connect("sapa").await).await.unwrap();
+    clock.set(-1_800);
 
     let dir = tempfile::tempdir().unwrap();
-    let hubs = [("healthy", &healthy), ("waiting", &waiting), ("full", &full), ("expired", &expired)];
+    let hubs = [
+        ("healthy", &healthy),
+        ("waiting", &waiting),
+        ("full", &full),
+        ("expired", &expired),
+        ("keyless", &keyless),
+        ("lapsed", &lapsed),
+        ("flapping", &flapping),
+        ("off", &off),
+    ];
     let prometheus = Prometheus::start(dir.path(), &hubs);
-    let broken: [(&str, &[&str]); 3] = [
+    let mut broken: [(&str, &[&str]); 7] = [
         ("waiting", &["TrucQueueOld"]),
         ("full", &["TrucNotReady", "TrucCondition"]),
         ("expired", &["TrucNotReady", "TrucCondition", "TrucCertificateExpired"]),
+        ("keyless", &["TrucQueueOld", "TrucRecipientBlocked"]),
+        ("lapsed", &["TrucQueueOld", "TrucRecipientBlocked"]),
+        ("flapping", &["TrucQueueOld", "TrucSessionFlaps"]),
+        ("off", &["TrucSeriousCondition"]),
     ];
     prometheus.until(&broken).await;
     waiting.hub.kill().await.unwrap();
-    let [_, full, expired] = broken;
-    prometheus.until(&[("waiting", &["TrucDown"]), full, expired]).await;
+    broken[0] = ("waiting", &["TrucDown"]);
+    prometheus.until(&broken).await;
     let scrapes = prometheus.scrapes_of("healthy").await;
     assert!(scrapes > 0.0, "the healthy hub was scraped");
 }

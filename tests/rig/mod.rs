@@ -2,6 +2,8 @@
 
 #![allow(dead_code)]
 
+mod clock;
+
 use std::{
     collections::HashSet,
     os::unix::fs::MetadataExt as _,
@@ -29,6 +31,8 @@ use truc::{
     },
     proto::*,
 };
+
+pub use clock::MovedClock;
 
 /// First line of the log of every hub here.
 pub const ORIGIN: &str = "demo.truc.example/log";
@@ -82,13 +86,16 @@ impl Rig {
     }
 
     async fn start_edited(edit: impl FnOnce(String) -> String) -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        let program = Path::new(env!("CARGO_BIN_EXE_truc"));
+        Self::start_program(tempfile::tempdir().unwrap(), program, edit).await
+    }
+
+    async fn start_program(dir: TempDir, program: &Path, edit: impl FnOnce(String) -> String) -> Self {
         let port = free_port().unwrap();
         let world = World::make(dir.path(), &format!("https://localhost:{port}")).unwrap();
         let config = configure(dir.path(), port).unwrap();
         let all = edit(std::fs::read_to_string(&config).unwrap());
         std::fs::write(&config, all).unwrap();
-        let program = Path::new(env!("CARGO_BIN_EXE_truc"));
         let hub = HubProcess::start_recorded(program, &config, &dir.path().join("words")).await.unwrap();
         world.register().await.unwrap();
         let mut rig = Self { dir, world, hub, port, rested: 0, sent: AtomicU64::new(0) };
@@ -99,10 +106,24 @@ impl Rig {
 
     /// With keys of `[monitor]`, and a hub that looks after itself all the time.
     pub async fn start_monitored(keys: &str) -> Self {
-        let often = format!("[monitor]\nlook_every = \"50ms\"\n{keys}\n");
-        let edit =
-            |config: String| config.replace("[monitor]\n", &often) + "[tls]\nreload_every = \"50ms\"\n";
-        Self::start_edited(edit).await
+        Self::start_edited(|config| monitored(&config, keys)).await
+    }
+
+    /// As [`Rig::start_monitored`], with the hub's data in this folder.
+    pub async fn start_on(data: &Path, keys: &str) -> Self {
+        let place = format!("data_dir = \"{}\"", data.display());
+        Self::start_edited(|config| {
+            let store = "[store]\nsegment_size = \"16 MiB\"\n";
+            monitored(&config, keys).replace("data_dir = \"hub\"", &place) + store
+        })
+        .await
+    }
+
+    /// As [`Rig::start_monitored`], with a clock that the test moves.
+    pub async fn start_with_moved_clock(keys: &str) -> (Self, MovedClock) {
+        let dir = tempfile::tempdir().unwrap();
+        let (clock, program) = MovedClock::make(dir.path());
+        (Self::start_program(dir, &program, |config| monitored(&config, keys)).await, clock)
     }
 
     pub fn certs(&self) -> PathBuf {
@@ -184,6 +205,11 @@ impl Rig {
         );
         assert!(now < rested + MEMORY_ROOM, "the hub grew from {rested} to {now} bytes");
     }
+}
+
+fn monitored(config: &str, keys: &str) -> String {
+    let often = format!("[monitor]\nlook_every = \"50ms\"\n{keys}\n");
+    config.replace("[monitor]\n", &often) + "[tls]\nreload_every = \"50ms\"\n"
 }
 
 /// A file with two names counts once.

@@ -17,7 +17,7 @@ pub struct Args {
     #[command(subcommand)]
     command: Command,
     /// Language of the answer.
-    #[arg(long, default_value = "en", global = true)]
+    #[arg(long, env = "TRUC_LANG", default_value = "en", global = true)]
     lang: Language,
     #[command(flatten)]
     connection: Connection,

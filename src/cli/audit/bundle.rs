@@ -36,7 +36,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE.pdf")]
     pdf: Option<PathBuf>,
     /// Language of the certificate.
-    #[arg(long, value_enum, default_value_t = Language::Vi)]
+    #[arg(long, env = "TRUC_LANG", value_enum, default_value_t = Language::Vi)]
     lang: Language,
     /// The hub's verifier key, a file or its text, if you know it already; else the hub is asked.
     #[arg(long, value_name = "FILE|TEXT")]

@@ -38,7 +38,7 @@ pub struct Args {
     #[arg(long)]
     cosigned: bool,
     /// Language of the verdict.
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, env = "TRUC_LANG", value_enum, default_value_t)]
     lang: Language,
 }
 

@@ -4,6 +4,7 @@ mod audit;
 mod crash;
 mod exchange;
 mod hostile;
+mod operators;
 pub mod process;
 mod report;
 mod stage;
@@ -43,6 +44,7 @@ impl Args {
         exchange::silence_has_a_clock(&mut stage, &mut report).await?;
         crash::killed_in_flight(&mut stage, &mut report).await?;
         audit::receipts_verify_offline(&mut stage, &mut report).await?;
+        operators::refused_and_held(&mut stage, &mut report).await?;
         let held = report.finish(output);
         if self.stay {
             stage.stay(output).await?;

@@ -20,11 +20,13 @@ pub fn configure(dir: &Path, port: u16) -> Result<PathBuf, Failure> {
     Ok(path)
 }
 
-/// Opens the web console of a configuration on a free port, which it returns.
+/// Opens the web console of a configuration on a free port, which it returns. In so small a country two documents are
+/// many: what moves them needs a second person.
 pub fn open_console(config: &Path) -> Result<u16, Failure> {
     let file = |error: std::io::Error| Failure::new(Exit::File, error);
     let port = free_port()?;
     let text = std::fs::read_to_string(config).map_err(file)?;
-    std::fs::write(config, format!("{text}[console]\naddress = \"127.0.0.1:{port}\"\n")).map_err(file)?;
+    let console = format!("[console]\naddress = \"127.0.0.1:{port}\"\n[operator]\nfour_eyes_above = 1\n");
+    std::fs::write(config, format!("{text}{console}")).map_err(file)?;
     Ok(port)
 }

@@ -29,7 +29,7 @@ pub struct Args {
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     stuck_after: Option<Duration>,
     /// Language of the tables.
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, env = "TRUC_LANG", value_enum, default_value_t)]
     lang: Language,
     #[command(flatten)]
     connection: Connection,

@@ -28,7 +28,7 @@ pub struct Args {
     #[arg(long)]
     waiting: bool,
     /// Language of the table.
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, env = "TRUC_LANG", value_enum, default_value_t)]
     lang: Language,
     #[command(flatten)]
     connection: Connection,

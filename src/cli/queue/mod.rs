@@ -34,7 +34,7 @@ pub struct Args {
     #[arg(long)]
     top: bool,
     /// Language of the answer.
-    #[arg(long, default_value = "en", global = true)]
+    #[arg(long, env = "TRUC_LANG", default_value = "en", global = true)]
     lang: Language,
     #[command(flatten)]
     connection: Connection,

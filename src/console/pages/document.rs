@@ -26,6 +26,7 @@ use crate::{
         reason::{ReasonCode, entry},
     },
     edge::caller::Role,
+    hub::recipients::{ORDER, Wanted},
     proto::{
         EventKind, Evidence, EvidenceRow, GetTimelineRequest, GetTimelineResponse, LegalValue, Receipt,
         RecipientState, SearchFilter, SearchRequest, TransportState, WhyRecipient, WhyRequest, WhyResponse,
@@ -47,6 +48,10 @@ pub(crate) struct Asked {
     events: String,
     /// First recipient of the page.
     skip: usize,
+    /// Only recipients in this state.
+    state: String,
+    /// Only this recipient.
+    recipient: String,
 }
 
 #[derive(Template)]
@@ -54,15 +59,15 @@ pub(crate) struct Asked {
 struct DocumentPage<'a> {
     page: Page<'a>,
     head: Head,
-    roll: Vec<(String, &'static str, Tone)>,
+    roll: Vec<Group>,
     told: String,
     why: Vec<WhyRow>,
     act: Option<String>,
     picture: Timeline,
     recipients: Vec<RecipientRow>,
     shown: String,
-    more_recipients: Option<String>,
-    first_recipients: Option<String>,
+    pages: Pages,
+    asked_recipient: String,
     events: Vec<EventRow>,
     more_events: Option<String>,
     bundle: String,
@@ -82,6 +87,25 @@ struct Head {
     accepted: String,
     digest: String,
     legal: &'static str,
+}
+
+/// Recipients in one state, and where they are listed.
+struct Group {
+    count: String,
+    name: &'static str,
+    tone: Tone,
+    href: String,
+    is_shown: bool,
+}
+
+/// Ways to other recipients.
+#[derive(Default)]
+struct Pages {
+    all: Option<String>,
+    first: Option<String>,
+    previous: Option<String>,
+    next: Option<String>,
+    last: Option<String>,
 }
 
 struct RecipientRow {
@@ -138,17 +162,17 @@ pub(crate) async fn page(
     };
     let why = why(&desk, &signed, &here).await?;
     let row = desk.hub.search(&reader, here.acceptance()).await?.rows.into_iter().next().unwrap_or_default();
-    let mut states: Vec<&RecipientState> = timeline.recipients.iter().collect();
-    // What needs somebody's attention stands first.
-    states.sort_by_key(|state| (attention(state.transport()), state.recipient.clone()));
-    let shown: Vec<_> = states.iter().skip(asked.skip).take(MAX_ROWS).copied().collect();
-    let decoded: Vec<Evidence> = timeline.events.iter().filter_map(evidence).collect();
+    let wanted = here.wanted(&directory);
+    let of = desk.hub.read_recipients(&reader, here.first_page(), wanted.clone()).await?;
+    let shown: Vec<_> = of.states.iter().collect();
+    let mut decoded: Vec<Evidence> = timeline.events.iter().filter_map(evidence).collect();
+    decoded.extend(of.events);
     let picture = Timeline::draw(lang, &directory, timeline.accepted_at_us, &decoded, &shown);
     let head = head(lang, &directory, &timeline, &row);
     let title = head.title.clone();
     Ok(render(&DocumentPage {
         page: Page::new(&signed.visitor, &title, "/documents"),
-        roll: roll(lang, &timeline),
+        roll: roll(lang, &here, &wanted, &of.counts),
         told: why.as_ref().and_then(|why| why.totals).map_or_else(String::new, |totals| told(lang, &totals)),
         why: why
             .iter()
@@ -160,17 +184,16 @@ pub(crate) async fn page(
         recipients: shown.iter().map(|state| recipient(lang, &directory, state)).collect(),
         shown: format!(
             "{}–{} / {}",
-            format::number(lang, (asked.skip + 1).min(states.len()) as u64),
-            format::number(lang, (asked.skip + shown.len()) as u64),
-            format::number(lang, timeline.recipient_count)
+            format::number(lang, (wanted.skip + 1).min(wanted.skip + shown.len()) as u64),
+            format::number(lang, (wanted.skip + shown.len()) as u64),
+            format::number(lang, of.found)
         ),
-        more_recipients: (asked.skip + shown.len() < states.len())
-            .then(|| here.path(lang, "", asked.skip + shown.len())),
-        first_recipients: (asked.skip > 0).then(|| here.path(lang, "", 0)),
+        pages: here.pages(lang, of.found),
+        asked_recipient: here.recipient.clone(),
         events: events.0.iter().filter_map(|receipt| event_row(lang, &directory, &here, receipt)).collect(),
         more_events: Some(&events.1)
             .filter(|token| !token.is_empty())
-            .map(|token| here.path(lang, token, asked.skip)),
+            .map(|token| here.path(lang, token, asked.skip) + "#evidence"),
         bundle: here.file(lang, "bundle"),
         bundle_name: super::files::bundle_name(&title),
         head,
@@ -216,7 +239,7 @@ fn why_row(lang: Lang, directory: &Directory, here: &Asked, one: &WhyRecipient) 
 impl Asked {
     /// Form of an action on this document, or on one recipient of it.
     fn act(&self, lang: Lang, recipient: &str) -> String {
-        let path = self.path(lang, "", 0).replacen("/document?", "/act?", 1);
+        let path = self.plain(lang).replacen("/document?", "/act?", 1);
         if recipient.is_empty() { path } else { format!("{path}&agency={}", format::url(recipient)) }
     }
 
@@ -245,8 +268,45 @@ impl Asked {
         SearchRequest { filter: Some(filter), page_size: 1, ..SearchRequest::default() }
     }
 
+    fn wanted(&self, directory: &Directory) -> Wanted {
+        let name = self.recipient.trim().to_uppercase();
+        let named = || directory.resolve(&name).map_or_else(|| name.clone(), |entry| entry.id.to_string());
+        Wanted {
+            state: ORDER.into_iter().find(|state| word(*state) == self.state),
+            recipient: (!name.is_empty()).then(named),
+            skip: self.skip,
+            limit: MAX_ROWS,
+        }
+    }
+
+    /// Only the recipients in one state.
+    fn only(&self, lang: Lang, state: TransportState) -> String {
+        let only = Self { state: word(state), recipient: String::new(), ..self.clone() };
+        only.path(lang, "", 0) + "#recipients"
+    }
+
+    fn pages(&self, lang: Lang, found: u64) -> Pages {
+        let (found, skip) = (usize::try_from(found).unwrap_or(usize::MAX), self.skip);
+        let to = |at: usize| Some(self.path(lang, "", at) + "#recipients");
+        let is_part = !self.state.is_empty() || !self.recipient.is_empty();
+        let all = Self { state: String::new(), recipient: String::new(), ..self.clone() };
+        let last = found.saturating_sub(1) / MAX_ROWS * MAX_ROWS;
+        Pages {
+            all: is_part.then(|| all.path(lang, "", 0) + "#recipients"),
+            first: if skip > 0 { to(0) } else { None },
+            previous: if skip > MAX_ROWS { to(skip - MAX_ROWS) } else { None },
+            next: if skip + MAX_ROWS < found { to(skip + MAX_ROWS) } else { None },
+            last: if skip + 2 * MAX_ROWS < found { to(last) } else { None },
+        }
+    }
+
     fn path(&self, lang: Lang, events: &str, skip: usize) -> String {
         let mut path = super::documents::path(lang, &self.id, &self.sender, self.revision);
+        for (name, value) in [("state", &self.state), ("recipient", &self.recipient)] {
+            if !value.is_empty() {
+                path += &format!("&{name}={}", format::url(value));
+            }
+        }
         if !events.is_empty() {
             path += &format!("&events={}", format::url(events));
         }
@@ -256,16 +316,12 @@ impl Asked {
         path
     }
 
-    fn file(&self, lang: Lang, kind: &str) -> String {
-        self.path(lang, "", 0).replacen("/document?", &format!("/document/{kind}?"), 1)
+    fn plain(&self, lang: Lang) -> String {
+        super::documents::path(lang, &self.id, &self.sender, self.revision)
     }
-}
 
-fn attention(state: TransportState) -> u8 {
-    match state {
-        TransportState::Expired | TransportState::Refused => 0,
-        TransportState::Scheduled | TransportState::Ready => 1,
-        _ => 2,
+    fn file(&self, lang: Lang, kind: &str) -> String {
+        self.plain(lang).replacen("/document?", &format!("/document/{kind}?"), 1)
     }
 }
 
@@ -296,23 +352,38 @@ fn head(lang: Lang, directory: &Directory, timeline: &GetTimelineResponse, row: 
     }
 }
 
-/// "61 of 63 handed over, 2 waiting".
-fn roll(lang: Lang, timeline: &GetTimelineResponse) -> Vec<(String, &'static str, Tone)> {
+/// "61 handed over", "2 waiting": each leads to those recipients.
+fn roll(lang: Lang, here: &Asked, wanted: &Wanted, counts: &[u64; ORDER.len()]) -> Vec<Group> {
+    let some = ORDER.into_iter().zip(counts).rev().filter(|(_, count)| **count > 0);
+    some.map(|(state, count)| {
+        let (name, tone) = group(lang, state);
+        Group {
+            count: format::number(lang, *count),
+            name,
+            tone,
+            href: here.only(lang, state),
+            is_shown: wanted.state == Some(state),
+        }
+    })
+    .collect()
+}
+
+/// A state in an address, e.g. `handed-over`.
+fn word(state: TransportState) -> String {
+    let name = state.as_str_name();
+    name.strip_prefix("TRANSPORT_STATE_").unwrap_or(name).to_ascii_lowercase().replace('_', "-")
+}
+
+fn group(lang: Lang, state: TransportState) -> (&'static str, Tone) {
     let words = lang.words();
-    let count = |wanted: &[TransportState]| {
-        timeline.recipients.iter().filter(|state| wanted.contains(&state.transport())).count() as u64
-    };
-    use TransportState as T;
-    // Above a thousand recipients the states of the rest are not told here: they are no part of these numbers.
-    let groups = [
-        (count(&[T::HandedOver]), words.roll_handed, Tone::Good),
-        (count(&[T::Scheduled, T::Ready]), words.roll_waiting, Tone::Waits),
-        (count(&[T::Refused]), words.roll_refused, Tone::Bad),
-        (count(&[T::Expired]), words.roll_expired, Tone::Bad),
-        (count(&[T::Cancelled]), words.roll_cancelled, Tone::Plain),
-    ];
-    let some = groups.into_iter().filter(|(count, _, _)| *count > 0);
-    some.map(|(count, name, tone)| (format::number(lang, count), name, tone)).collect()
+    match state {
+        TransportState::HandedOver => (words.roll_handed, Tone::Good),
+        TransportState::Refused => (words.roll_refused, Tone::Bad),
+        TransportState::Expired => (words.roll_expired, Tone::Bad),
+        TransportState::Cancelled => (words.roll_cancelled, Tone::Plain),
+        TransportState::Held => (words.roll_held, Tone::Waits),
+        _ => (words.roll_waiting, Tone::Waits),
+    }
 }
 
 fn recipient(lang: Lang, directory: &Directory, state: &RecipientState) -> RecipientRow {

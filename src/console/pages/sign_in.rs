@@ -23,7 +23,10 @@ use crate::{
         visitor::{Guest, Signed, Visitor},
     },
     domain::reason::{Reason, ReasonCode},
-    edge::caller::{Identity, Role},
+    edge::{
+        caller::{Identity, Role},
+        tls::Shown,
+    },
 };
 
 #[derive(Deserialize)]
@@ -67,7 +70,8 @@ pub(crate) async fn with_certificate(
 ) -> Result<Response, Trouble> {
     let none = || Reason::new(ReasonCode::RoleRequired, visitor.lang.words().sign_in_no_certificate);
     let identity = visitor.certificate.clone().ok_or_else(none)?;
-    begin(&desk, &visitor, identity, Began::Certificate, fields.get("next"))
+    let shown = visitor.shown.clone().ok_or_else(none)?;
+    begin(&desk, &visitor, (identity, shown), Began::Certificate, fields.get("next"))
 }
 
 #[derive(Template)]
@@ -111,7 +115,11 @@ pub(crate) async fn with_link(
     Act(_): Act,
 ) -> Result<Response, Trouble> {
     let link = desk.hub.spend_sign_in(&secret)?;
-    begin(&desk, &visitor, Identity::from_urn(&link.who)?, Began::Link, "")
+    let none = || Reason::new(ReasonCode::RoleRequired, "the link was asked for without a certificate");
+    let shown = Shown::of_chain(&link.certificate).ok_or_else(none)?;
+    // Revoked meanwhile: nothing begins.
+    let identity = desk.acceptor.identify(&shown)?;
+    begin(&desk, &visitor, (identity, shown), Began::Link, "")
 }
 
 /// `POST /sign-out`
@@ -127,7 +135,7 @@ pub(crate) async fn out(State(desk): State<Arc<Desk>>, signed: Signed, Act(_): A
 fn begin(
     desk: &Desk,
     visitor: &Visitor,
-    identity: Identity,
+    (identity, shown): (Identity, Shown),
     began: Began,
     next: &str,
 ) -> Result<Response, Trouble> {
@@ -136,7 +144,7 @@ fn begin(
     }
     tracing::info!(%identity, ?began, "signed in to the console");
     let home = first_page(&identity.role);
-    let name = desk.sessions.begin(identity, began, desk.hub.clock().now())?;
+    let name = desk.sessions.begin(identity, began, shown, desk.hub.clock().now())?;
     let next = if next.is_empty() || next == "/" { home } else { next };
     let answer = redirect(&after(visitor, next));
     Ok(with_cookie(answer, &format!("{SESSION_COOKIE}={name}; Path=/; Secure; HttpOnly; SameSite=Strict")))

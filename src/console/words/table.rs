@@ -33,6 +33,8 @@ words! {
     all: "Tất cả", "All";
     next_page: "Trang sau", "Next page";
     first_page: "Trang đầu", "First page";
+    previous_page: "Trang trước", "Previous page";
+    last_page: "Trang cuối", "Last page";
     search: "Tìm kiếm", "Search";
     clear: "Xóa điều kiện", "Clear";
     print: "In trang này", "Print this page";
@@ -250,6 +252,8 @@ words! {
     roll_waiting: "đang chờ", "waiting";
     roll_refused: "từ chối", "refused";
     roll_expired: "quá hạn", "expired";
+    roll_held: "đang tạm giữ", "held";
+    no_recipients: "Không có nơi nhận nào như vậy.", "There is no such recipient.";
     roll_cancelled: "đã hủy", "cancelled";
     state: "Trạng thái", "State";
     business_status: "Trạng thái xử lý", "Business status";

@@ -269,6 +269,12 @@ pub const fn entry(code: ReasonCode) -> Entry {
             "Connect again and send the same message again.",
             "Trục đang tạm dừng. Đề nghị kết nối lại và gửi lại đúng bản tin này.",
         ),
+        ReasonCode::DiskFull => row(
+            Unavailable,
+            Later,
+            "Nothing was taken. Send the same message again later; the hub's operator makes room, and the hub goes on by itself.",
+            "Trục chưa tiếp nhận. Đề nghị gửi lại đúng bản tin này sau; đơn vị vận hành giải phóng dung lượng đĩa thì Trục tự tiếp nhận lại.",
+        ),
         ReasonCode::StoreFailed => row(
             Unavailable,
             Later,

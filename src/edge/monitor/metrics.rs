@@ -19,12 +19,14 @@ use super::{
     process::Process,
 };
 use crate::{
+    domain::cause,
     edge::{
         grpc_status,
         tls::{Acceptor, Role},
     },
     hub::{
         Hub,
+        blocked::CAUSES,
         gauges::{Gauges, LEVELS, Waiting},
         health::{ALL, Alarm},
         refused::Refused,
@@ -239,6 +241,15 @@ impl Seen {
         let standing = standing.map(|(labels, count)| (labels, count as f64));
         let help = "Of the deliveries that wait: offered and unanswered, in a pause after that, or held by an operator";
         page.gauges("truc_queue_away_deliveries", help, None, standing)?;
+        let blocked = self.gauges.blocked.counts;
+        let blocked =
+            CAUSES.iter().zip(blocked).map(|(cause, count)| ([("cause", cause::name(*cause))], count));
+        let blocked: Vec<_> = blocked.collect();
+        let blocked =
+            blocked.iter().map(|([(label, cause)], count)| ([(*label, cause.as_str())], *count as f64));
+        let help =
+            "Agencies that something waits for and nothing reaches, by the cause that `truc why` tells";
+        page.gauges("truc_queue_blocked_agencies", help, None, blocked)?;
         let requests = self.gauges.requests as f64;
         page.gauge("truc_commit_queue", "Requests that wait for the writer", None, requests)
     }

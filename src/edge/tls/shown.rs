@@ -17,6 +17,19 @@ use crate::{
 pub struct Shown(Arc<[CertificateDer<'static>]>);
 
 impl Shown {
+    /// As [`Shown::chain`] gave it; `None` for no certificate.
+    #[must_use]
+    pub fn of_chain(chain: &[Vec<u8>]) -> Option<Self> {
+        let certificates: Vec<_> = chain.iter().map(|der| CertificateDer::from(der.as_slice())).collect();
+        Self::of(&certificates)
+    }
+
+    /// In DER, the leaf first.
+    #[must_use]
+    pub fn chain(&self) -> Vec<Vec<u8>> {
+        self.0.iter().map(|certificate| certificate.to_vec()).collect()
+    }
+
     /// `None` for no certificate.
     pub(in crate::edge) fn of(chain: &[CertificateDer<'_>]) -> Option<Self> {
         if chain.is_empty() {

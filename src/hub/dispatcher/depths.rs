@@ -60,6 +60,21 @@ impl Dispatcher {
         }
     }
 
+    /// Recipients that something waits for.
+    pub fn awaited(&self) -> Vec<AgencyId> {
+        let (mut awaited, mut next) = (Vec::new(), 0);
+        loop {
+            let board = self.board();
+            let end = board.recipients().min(next + AT_ONCE);
+            awaited
+                .extend((next..end).filter_map(|number| board.depth(number)).map(|(name, ..)| name.clone()));
+            if end == board.recipients() {
+                return awaited;
+            }
+            next = end;
+        }
+    }
+
     /// What waits, all together.
     pub fn totals(&self) -> Totals {
         let board = self.board();

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::Condition;
 use crate::{
     domain::time::Timestamp,
-    hub::{Hub, clock::Clock, refused::blocking},
+    hub::{Hub, clock::Clock, refused::blocking, room::Room},
     store::Space,
 };
 
@@ -63,9 +63,11 @@ impl Hub {
             let (full, nearly) = judge_space(space, limits);
             self.health.set(Condition::DiskFull, full);
             self.health.set(Condition::DiskNearlyFull, nearly);
+            self.room.set(Room::judge(space, limits.disk_reserve));
         }
         let jumped = clocks.jumped(&self.clock).or_else(|| self.behind_the_log());
         self.health.set(Condition::ClockJumped, jumped);
+        self.look_at_recipients();
         self.health.set(Condition::QueueAge, self.waits_for_long(limits.queue_age));
         let lag = self.search_lag().filter(|lag| *lag > limits.search_lag);
         let behind = lag.map(|lag| format!("{lag} leaves are not yet searchable"));

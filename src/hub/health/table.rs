@@ -127,6 +127,16 @@ conditions! {
         "A document waits for long", "Có văn bản chờ quá lâu",
         "Ask `truc why` for the document named in the cause, and call the agency that it waits for.",
         "Dùng `truc why` cho văn bản nêu trong nguyên nhân và liên hệ cơ quan nhận.";
+    /// Documents wait for agencies that no node can receive for, or that can't sign.
+    RecipientBlocked = "recipient-blocked", Serious,
+        "Recipients can't receive", "Có nơi nhận không thể tiếp nhận văn bản",
+        "The security officer gives the agencies that the cause names a node, a key or a certificate; `truc why` tells which.",
+        "Cán bộ an ninh cấp nút kết nối, khóa hoặc chứng thư cho các cơ quan nêu trong nguyên nhân; xem bằng `truc why`.";
+    /// A node connects and breaks off again and again while documents wait for it.
+    SessionFlaps = "session-flaps", Warning,
+        "A recipient's node breaks off again and again", "Nút kết nối của nơi nhận liên tục bị ngắt",
+        "Ask those who run the recipient's system to look at its log and at the line between.",
+        "Đề nghị đơn vị vận hành hệ thống nơi nhận kiểm tra nhật ký phần mềm kết nối và đường truyền.";
     /// The auditors' index does not follow the log.
     SearchBehind = "search-behind", Warning,
         "The search index is behind the log", "Chỉ mục tra cứu chậm hơn nhật ký",

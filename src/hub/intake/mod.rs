@@ -27,7 +27,8 @@ use crate::{
 };
 
 /// Refusals that are about this moment, not about the message: they become no evidence.
-const PASSING: [ReasonCode; 5] = [
+const PASSING: [ReasonCode; 6] = [
+    ReasonCode::DiskFull,
     ReasonCode::Busy,
     ReasonCode::RateLimited,
     ReasonCode::ShuttingDown,
@@ -130,7 +131,10 @@ impl Hub {
         let (hub, owner, signed) = (Arc::clone(self), node.clone(), envelope.clone());
         let prepared = self.workers.run(node, move || match hub.answered(&owner, &signed)? {
             Some(leaf) => Ok(Prepared::Known(leaf)),
-            None => prepare(&hub, owner, signed).map(Prepared::New),
+            None => {
+                hub.need_reserve()?;
+                prepare(&hub, owner, signed).map(Prepared::New)
+            }
         });
         let prepared = prepared.await?;
         self.conclude(refusal, node, &envelope, prepared).await
@@ -187,6 +191,7 @@ impl Hub {
         if let Some(leaf) = self.known(&node, &envelope)? {
             return Ok(Prepared::Known(leaf));
         }
+        self.need_room()?;
         let examined = self.examine(&self.directory(), &node, &envelope)?;
         let erasures = self.erasures.count();
         let step = self.steps.begin("bodies", || Some(Digest::of(&envelope.payload)));
@@ -290,6 +295,7 @@ impl Hub {
     }
 
     fn prepare_addition(&self, node: NodeName, envelope: SignedEnvelope) -> Result<Proposal, Refused> {
+        self.need_room()?;
         let now = self.clock.now();
         let limits = &self.settings.limits;
         envelope::check_form(&envelope, envelope::ADDRESSING)?;

@@ -3,6 +3,7 @@
 //! In memory, bounded by the directory and by the open sessions. What happened before the start is told by
 //! [`Presence::learn`], from the log. The hot path takes short locks of one node or one session only.
 
+mod flaps;
 mod meter;
 mod stay;
 mod tell;
@@ -16,8 +17,8 @@ use std::{
     },
 };
 
-use self::meter::Meter;
 pub use self::stay::{Fetching, Standing};
+use self::{flaps::Breaks, meter::Meter};
 use super::{clock::Clock, dispatcher::Lease};
 use crate::domain::{
     directory::Directory,
@@ -89,6 +90,7 @@ struct NodeLine {
     submitted: Meter,
     /// What plain fetches leased, ended leases among them.
     leases: Mutex<Vec<Lease>>,
+    breaks: Mutex<Breaks>,
 }
 
 /// Sessions and waiting fetches of one node.
@@ -227,6 +229,7 @@ impl Presence {
         let (Some(line), now) = (self.node_line(node, || true), self.clock.now()) else { return };
         line.answered_at.tell(now);
         line.answered.count(1, bytes, now);
+        lock(&line.breaks).clear();
     }
 
     /// A document of a node was accepted.

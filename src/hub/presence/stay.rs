@@ -48,6 +48,16 @@ impl Standing {
         self.line.credit.store(credit, Ordering::Relaxed);
     }
 
+    /// It breaks off and leaves documents behind. Of sessions that end together the last one counts.
+    pub fn breaks_off(&self) {
+        let now = self.presence.clock.now();
+        let others = |(id, receiver): (&u64, &super::Receiver)| *id != self.id && receiver.is_session;
+        let is_last = !lock(&self.node_line.receivers).open.iter().any(others);
+        if is_last && self.node_line.answered_at.us() < self.line.since.0 {
+            lock(&self.node_line.breaks).tell(self.line.since, now);
+        }
+    }
+
     /// It got an offer.
     pub fn offered(&self, bytes: u64) {
         let now = self.presence.clock.now();

@@ -257,7 +257,12 @@ impl Hub {
 }
 
 impl Presence {
-    fn known_node(&self, node: &NodeName) -> Option<Arc<NodeLine>> {
+    /// Whether a session or fetch of a node for this agency is there.
+    pub(in crate::hub) fn receives(&self, node: &NodeName, agency: &AgencyId) -> bool {
+        self.known_node(node).is_some_and(|line| line.receives_since(agency).is_some())
+    }
+
+    pub(super) fn known_node(&self, node: &NodeName) -> Option<Arc<NodeLine>> {
         self.nodes.read().unwrap_or_else(PoisonError::into_inner).get(node).cloned()
     }
 

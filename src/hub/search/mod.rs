@@ -30,7 +30,8 @@ use crate::{
     },
     proto::{
         AuditCall, CountRequest, CountResponse, EvidenceRow, GetCompletenessRequest, GetTimelineRequest,
-        GetTimelineResponse, Receipt, SearchFilter, SearchOrder, SearchRequest, SearchResponse,
+        GetTimelineResponse, GetVolumesRequest, GetVolumesResponse, Receipt, SearchFilter, SearchOrder,
+        SearchRequest, SearchResponse,
     },
     store::{StoreError, search::Order},
 };
@@ -98,13 +99,17 @@ impl Hub {
             sender: request.sender.clone(),
             ..SearchFilter::default()
         };
-        let viewer = match &reader.scope {
-            None => Viewer::Auditor,
-            Some(root) => Viewer::Below(Scope::of(Some(root), &self.directory())),
-        };
-        let answer = self.timeline(viewer, request).await;
+        let answer = self.timeline(self.viewer(reader), request).await;
         let question = Question::about(reader, AuditCall::Timeline, &filter);
         self.record(question, answer, |answer| answer.events.len() as u64)
+    }
+
+    /// What a reader sees of documents.
+    pub(super) fn viewer(&self, reader: &Reader) -> Viewer {
+        match &reader.scope {
+            None => Viewer::Auditor,
+            Some(root) => Viewer::Below(Scope::of(Some(root), &self.directory())),
+        }
     }
 
     async fn visible_receipt(self: &Arc<Self>, reader: &Reader, leaf: u64) -> Result<Receipt, Refused> {
@@ -216,6 +221,21 @@ impl Hub {
         let filter =
             SearchFilter { below: request.agency.clone(), from_us, until_us, ..SearchFilter::default() };
         self.record(Question::about(reader, AuditCall::Completeness, &filter), answer, days)
+    }
+
+    /// Records that a reader asked how much was sent and received.
+    pub(super) fn record_volumes(
+        &self,
+        reader: &Reader,
+        request: &GetVolumesRequest,
+        answer: Result<GetVolumesResponse, Refused>,
+    ) -> Result<GetVolumesResponse, Refused> {
+        let (from_us, until_us) = super::completeness::moments(request.from_day, request.to_day);
+        let (below, level) = (request.below.clone(), request.level);
+        let filter = SearchFilter { below, level, from_us, until_us, ..SearchFilter::default() };
+        self.record(Question::about(reader, AuditCall::Count, &filter), answer, |answer| {
+            answer.rows.len() as u64
+        })
     }
 
     /// Lets the index come to the end of these leaves; `BUSY` if it is still behind.

@@ -7,7 +7,7 @@ use prost::Message;
 use super::offers::Held;
 use crate::{
     domain::id::NodeName,
-    hub::{Hub, presence::Scope, refused::Refused},
+    hub::{Hub, presence::Scope, refused::Refused, room::Room},
     proto::Offer,
 };
 
@@ -35,7 +35,8 @@ impl Hub {
         loop {
             // Asked each time: the directory may change during the wait.
             let agencies = self.agencies_of(node, agencies)?;
-            let leases = self.dispatcher.lease(&agencies, max, self.clock.now());
+            let room = if self.room() == Room::Spent { 0 } else { max };
+            let leases = self.dispatcher.lease(&agencies, room, self.clock.now());
             if !leases.is_empty() {
                 let mut held = Held::new(self);
                 held.take(&leases);

@@ -24,6 +24,7 @@ use crate::{
         bells::Listening,
         presence::{Peer, Standing},
         refused::{Refused, unread},
+        room::Room,
     },
     proto::SignedEnvelope,
 };
@@ -86,6 +87,9 @@ impl Worker {
         let last_word = self.voice.events.clone().try_reserve_owned();
         let ended = self.serve(&mut commands, &listening, &mut reports).await;
         while reports.join_next().await.is_some() {}
+        if !matches!(ended, Ended::Stopping) && self.leaves_documents() {
+            self.standing.breaks_off();
+        }
         if let Ok(last_word) = last_word {
             match ended {
                 Ended::Gone => {}
@@ -94,6 +98,10 @@ impl Worker {
             }
         }
         hub.sessions.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    fn leaves_documents(&self) -> bool {
+        self.agencies.iter().any(|agency| self.hub.dispatcher.waiting_for(agency) > 0)
     }
 
     async fn serve(
@@ -178,6 +186,10 @@ impl Worker {
     async fn offer(&mut self) -> Result<(), Ended> {
         while self.credit > 0 && self.again.is_none() {
             self.follow_directory()?;
+            if self.hub.room() == Room::Spent {
+                self.again = Some(Instant::now() + LOOK_AGAIN);
+                return Ok(());
+            }
             let (room, now) = (self.room(), self.hub.clock.now());
             let leases = self.hub.dispatcher.lease(&self.agencies, room, now);
             if leases.is_empty() {
