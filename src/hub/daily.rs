@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Hub, follow,
-    refused::{Refused, blocking},
+    refused::Refused,
     sequencer::{Answer, Proposal},
 };
 use crate::{
@@ -90,15 +90,17 @@ enum Progress {
 /// Reads on, and closes the day if it has ended. A new clerk begins where the log's newest digest ends.
 async fn work(hub: &Arc<Hub>, clerk: Option<Clerk>) -> Result<(Option<Clerk>, Progress), Refused> {
     let (store, now) = (Arc::clone(&hub.store), hub.clock.now());
-    let (clerk, found) = blocking(move || {
-        let mut clerk = match clerk {
-            Some(clerk) => clerk,
-            None => Clerk::load(&*store)?,
-        };
-        let found = clerk.read(&*store, now)?;
-        Ok::<_, StoreError>((clerk, found))
-    })
-    .await??;
+    let (clerk, found) = hub
+        .chores
+        .run(move || {
+            let mut clerk = match clerk {
+                Some(clerk) => clerk,
+                None => Clerk::load(&*store)?,
+            };
+            let found = clerk.read(&*store, now)?;
+            Ok::<_, StoreError>((clerk, found))
+        })
+        .await??;
     let closed = match found {
         Found::More => return Ok((Some(clerk), Progress::More)),
         Found::Nothing => return Ok((Some(clerk), Progress::Waits)),

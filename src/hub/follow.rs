@@ -24,6 +24,11 @@ pub const STEP: u64 = 256;
 const NICE: i32 = 5;
 /// How often the log's end is looked at when nobody asks.
 const LOOK: Duration = Duration::from_millis(100);
+/// Leaves a second from which on the log grows fast: thousands of documents.
+const FAST: f64 = 8_000.0;
+/// Who is behind rests so many times as long as it works; while the log grows fast, traffic needs the processors.
+const REST: u32 = 1;
+const REST_WHILE_FAST: u32 = 4;
 
 /// What a thread does with the log.
 pub trait Work: Send + 'static {
@@ -121,9 +126,11 @@ impl Shared {
         moved: &watch::Sender<u64>,
     ) -> Result<(), StoreError> {
         let mut next = work.begin()?;
+        let mut pace = Pace::new(store.head().size);
         loop {
             let began = Instant::now();
             let head = store.head().size;
+            let rests = if pace.is_fast(began, head) { REST_WHILE_FAST } else { REST };
             let end = head.min(next + STEP);
             if next < end {
                 work.take(next..end)?;
@@ -131,8 +138,7 @@ impl Shared {
             }
             moved.send_replace(next);
             let is_busy = work.aside();
-            // Traffic goes first: who follows a long way rests as long as it works.
-            let rest = if next >= head && !is_busy { LOOK } else { began.elapsed() };
+            let rest = if next >= head && !is_busy { LOOK } else { began.elapsed() * rests };
             if self.rest(next, rest) {
                 return Ok(());
             }
@@ -155,6 +161,29 @@ impl Shared {
 
     fn orders(&self) -> MutexGuard<'_, Orders> {
         self.orders.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How fast the log grows.
+struct Pace {
+    since: Instant,
+    from: u64,
+    fast: bool,
+}
+
+impl Pace {
+    fn new(head: u64) -> Self {
+        Self { since: Instant::now(), from: head, fast: false }
+    }
+
+    /// True while the log grew fast in the last tenth of a second that is over.
+    fn is_fast(&mut self, now: Instant, head: u64) -> bool {
+        let time = now.duration_since(self.since);
+        if time >= LOOK {
+            self.fast = (head - self.from.min(head)) as f64 > FAST * time.as_secs_f64();
+            (self.since, self.from) = (now, head);
+        }
+        self.fast
     }
 }
 
@@ -185,9 +214,24 @@ fn damaged(leaf: u64, what: impl std::fmt::Display) -> StoreError {
 }
 
 /// Lets every other thread go first: traffic may take all there is, who follows the log works in what is left.
-fn give_way() {
+pub fn give_way() {
     #[cfg(target_os = "linux")]
     if let Err(error) = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICE) {
         tracing::debug!(%error, "a follower of the log works as eagerly as everybody else");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fast_is_what_grew_fast_lately() {
+        let mut pace = Pace::new(100);
+        let begin = pace.since;
+        assert!(!pace.is_fast(begin + LOOK / 2, 5_000), "too early to tell");
+        assert!(pace.is_fast(begin + LOOK, 1_000));
+        assert!(pace.is_fast(begin + LOOK * 3 / 2, 1_000));
+        assert!(!pace.is_fast(begin + LOOK * 2, 1_000));
     }
 }

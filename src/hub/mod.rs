@@ -2,6 +2,7 @@
 
 pub mod bells;
 pub mod blocked;
+mod chores;
 mod claim;
 pub mod clock;
 pub mod completeness;
@@ -180,6 +181,7 @@ pub struct Hub {
     dispatcher: Arc<Dispatcher>,
     sequencer: Sequencer,
     workers: Workers,
+    chores: chores::Chores,
     /// Rings when something comes into an agency's watch.
     feeds: Arc<Bells>,
     recent: Arc<Recent>,
@@ -293,6 +295,7 @@ impl Hub {
         let presence = Arc::new(presence::Presence::new(clock.clone()));
         let hub = Arc::new(Self {
             presence,
+            chores: chores::Chores::default(),
             health: Arc::new(Health::new(clock.clone())),
             room: room::Seen::default(),
             meters,

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Hub,
     health::{Condition, Scrub},
-    refused::{Refused, blocking},
+    refused::Refused,
 };
 use crate::{
     proto::{DamageFound, GetIntegrityResponse},
@@ -113,12 +113,14 @@ impl Hub {
     /// One step, whoever asks for it: what was read.
     pub async fn scrub_step(self: &Arc<Self>) -> Result<ScrubStep, Refused> {
         let hub = Arc::clone(self);
-        let (step, found) = blocking(move || {
-            let mut found = Vec::new();
-            let step = hub.scrub_part(&mut |finding| found.push(finding));
-            (step, found)
-        })
-        .await?;
+        let (step, found) = self
+            .chores
+            .run(move || {
+                let mut found = Vec::new();
+                let step = hub.scrub_part(&mut |finding| found.push(finding));
+                (step, found)
+            })
+            .await?;
         self.take_findings(found, step.as_ref().ok());
         Ok(step?)
     }

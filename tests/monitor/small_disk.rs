@@ -18,14 +18,18 @@ const RESERVE: u64 = 96 * MIB;
 pub struct SmallDisk(TempDir);
 
 impl SmallDisk {
-    pub fn make() -> Self {
+    /// `None`, and a clear word, for who may not mount.
+    pub fn make() -> Option<Self> {
         let dir = tempfile::tempdir().unwrap();
         let mounted = Command::new("mount")
             .args(["-t", "tmpfs", "-o", &format!("size={SIZE}"), "tmpfs"])
             .arg(dir.path())
             .status();
-        assert!(mounted.unwrap().success(), "a small disk needs root");
-        Self(dir)
+        if !mounted.is_ok_and(|status| status.success()) {
+            println!("SKIPPED: a small disk needs `mount` as root");
+            return None;
+        }
+        Some(Self(dir))
     }
 
     pub fn data(&self) -> PathBuf {

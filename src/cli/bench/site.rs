@@ -187,7 +187,7 @@ fn configure(dir: &Path, port: u16) -> Result<PathBuf, Failure> {
     let path = dir.join("truc.toml");
     let text = format!(
         "origin = \"bench.truc.example/log\"\ndata_dir = \"hub\"\n\
-         [listen]\naddress = \"127.0.0.1:{port}\"\n[monitor]\naddress = \"127.0.0.1:0\"\n[console]\naddress = \"127.0.0.1:0\"\n[logging]\nfilter = \"warn,truc::cli::serve=error\"\n"
+         [listen]\naddress = \"127.0.0.1:{port}\"\n[monitor]\naddress = \"127.0.0.1:0\"\n[console]\naddress = \"127.0.0.1:0\"\n[logging]\nfilter = \"warn,truc::cli::serve=error,truc::hub::health=off\"\n"
     );
     std::fs::write(&path, text).map_err(file)?;
     Ok(path)
