@@ -45,13 +45,11 @@ pub(super) fn bytes_below(dir: &Path) -> u64 {
     entries.filter_map(Result::ok).map(bytes).sum()
 }
 
-/// Room on the disk of a folder; `None` where the system does not tell.
+/// Room on the disk of a folder; `None` where the system does not tell: some file systems say that they have no blocks at all.
 pub(super) fn space(dir: &Path) -> Option<super::Space> {
     let found = rustix::fs::statvfs(dir).ok()?;
-    Some(super::Space {
-        free: found.f_bavail.saturating_mul(found.f_frsize),
-        total: found.f_blocks.saturating_mul(found.f_frsize),
-    })
+    let total = found.f_blocks.saturating_mul(found.f_frsize);
+    (total > 0).then(|| super::Space { free: found.f_bavail.saturating_mul(found.f_frsize), total })
 }
 
 /// Opens for reading and writing a file that only the owner may read; creates it if it is missing.

@@ -39,7 +39,7 @@ impl Hub {
         let text = format!(
             "origin = \"{}\"\ndata_dir = {data:?}\n\
              [listen]\naddress = \"127.0.0.1:{port}\"\n\
-             [monitor]\naddress = \"127.0.0.1:0\"\n\
+             [monitor]\naddress = \"127.0.0.1:0\"\ndisk_reserve = \"0 B\"\ndisk_warning = \"0 B\"\n\
              [delivery]\nlease = \"3s\"\nretry_first = \"100ms\"\nretry_max = \"1s\"\n\
              [logging]\nfilter = \"warn\"\n{more}",
             crate::rig::ORIGIN
