@@ -143,8 +143,16 @@ async fn a_document_is_followed_through_all_steps() {
     assert_eq!(text(by_name["acknowledge"], "truc.node"), Some("sapa"));
     let ids: BTreeSet<_> = spans.iter().map(|span| &span.span_id).collect();
     assert_eq!(ids.len(), spans.len(), "every span has its own id");
-    let page = ask(&rig, "GET /metrics").await.body;
-    assert!(value(&page, "truc_trace_spans_total", &[]) >= Some(STEPS.len() as f64));
+    // The hub counts them when the collector has answered.
+    let counted = async {
+        loop {
+            let page = ask(&rig, "GET /metrics").await.body;
+            if value(&page, "truc_trace_spans_total", &[]) >= Some(STEPS.len() as f64) {
+                return page;
+            }
+        }
+    };
+    let page = soon(counted).await;
     assert_eq!(value(&page, "truc_trace_spans_dropped_total", &[]), Some(0.0));
 }
 
