@@ -30,7 +30,8 @@ use truc::{
     proto::{upload_request::Step, *},
 };
 
-const JOURNAL: &str = "hub/journal";
+/// The segment that is written. The next one is only prepared: when that fails, it is made anew, and nobody needs to stop.
+const JOURNAL: &str = "hub/journal/00000001.seg";
 const PACKS: &str = "hub/bodies/packs";
 /// What stops the hub, wherever it strikes.
 const FATAL: [(Wrong, &str); 7] = [
