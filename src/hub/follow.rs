@@ -197,8 +197,12 @@ pub fn read(
     match store.evidence(leaves.clone()) {
         Ok(found) => leaves.zip(found).try_for_each(|(leaf, found)| take(leaf, decode(leaf, found))),
         Err(StoreError::Damaged(_)) => leaves.into_iter().try_for_each(|leaf| {
-            let one = store.evidence(leaf..leaf + 1)?.pop();
-            take(leaf, one.map_or_else(|| Err(damaged(leaf, "is missing")), |found| decode(leaf, found)))
+            let one = match store.evidence(leaf..leaf + 1) {
+                Ok(mut one) => one.pop().ok_or_else(|| damaged(leaf, "is missing")),
+                Err(StoreError::Damaged(what)) => Err(StoreError::Damaged(what)),
+                Err(error) => return Err(error),
+            };
+            take(leaf, one.and_then(|found| decode(leaf, found)))
         }),
         Err(error) => Err(error),
     }
@@ -224,6 +228,18 @@ pub fn give_way() {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::memory::Memory;
+
+    #[test]
+    fn damage_is_handed_on_and_hides_no_other_leaf() {
+        let mut seen = Vec::new();
+        let read = read(&Memory::default(), 0..2, |leaf, read| {
+            seen.push((leaf, matches!(read, Err(StoreError::Damaged(_)))));
+            Ok(())
+        });
+        assert!(read.is_ok());
+        assert_eq!(seen, [(0, true), (1, true)]);
+    }
 
     #[test]
     fn fast_is_what_grew_fast_lately() {
