@@ -42,6 +42,12 @@ impl Backoff {
         half + i64::try_from(jitter % spread).unwrap_or(0)
     }
 
+    /// The longest pause there is, in microseconds.
+    #[must_use]
+    pub fn longest_us(&self) -> i64 {
+        self.max_us
+    }
+
     /// When the next attempt is due.
     #[must_use]
     pub fn next(&self, now: Timestamp, attempt: u32, jitter: u64) -> Timestamp {

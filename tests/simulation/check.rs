@@ -13,12 +13,15 @@ use truc::{
 use super::{
     client::Client,
     model::Model,
-    process::PAUSE,
+    process::{LEASE, PAUSE},
     rules::{Verdict, refuse},
     said::{Book, Word},
     stage::{Call, Kind, Stage},
 };
 use crate::common::{log, node};
+
+/// A clock that goes back by more than this was set.
+const SET_BACK: i64 = 500_000;
 
 type Told = Result<Accepted, Refused>;
 
@@ -39,6 +42,8 @@ pub struct Ledger {
     pub checkpoints: BTreeMap<u64, (String, Hash)>,
     pub leases: BTreeMap<(u64, String), Lease>,
     paused: BTreeMap<(u64, String), i64>,
+    /// When it was last looked at.
+    seen: i64,
     verifier: Verifier,
     pub failed: bool,
     /// Answers by an older leaf that a failed commit may have saved.
@@ -53,6 +58,7 @@ impl Default for Ledger {
             checkpoints: BTreeMap::new(),
             leases: BTreeMap::new(),
             paused: BTreeMap::new(),
+            seen: 0,
             verifier: log().verifier(),
             failed: false,
             perhaps: BTreeSet::new(),
@@ -107,6 +113,13 @@ impl Ledger {
     }
 
     pub fn tick(&mut self, now: i64) {
+        // The clock was set back: nothing lasts longer from now on than a new one could.
+        if now + SET_BACK < self.seen {
+            self.seen = now;
+            self.leases.values_mut().for_each(|lease| lease.until = lease.until.min(now + LEASE));
+            self.paused.values_mut().for_each(|until| *until = (*until).min(now + PAUSE));
+        }
+        self.seen = self.seen.max(now);
         let ended: Vec<_> =
             self.leases.iter().filter(|(_, lease)| lease.until <= now).map(|(key, _)| key.clone()).collect();
         for key in ended {
@@ -209,7 +222,11 @@ impl Stage<'_> {
             word.digest == evidence.message_sha256
                 || call.may.contains(&Verdict::Known(proof.index)) && model.leaves.len() as u64 > proof.index
         };
-        let found = self.calls.iter().find(|(_, call)| mine(call)).map(|(id, _)| *id);
+        // One that was told to come again, without evidence, stays in the list: this answer may not be meant for it.
+        let fits =
+            |call: &Call| told.as_ref().err().is_none_or(|told| call.may.contains(&refuse(told.code())));
+        let found = || self.calls.iter().filter(|(_, call)| mine(call));
+        let found = found().find(|(_, call)| fits(call)).or_else(|| found().next()).map(|(id, _)| *id);
         let id = found.expect("an answer to something that was said");
         let call = self.calls.remove(&id).expect("found");
         let said = call.said.expect("found");

@@ -25,6 +25,9 @@ const LAST_RANK: u8 = 4;
 /// How many ranks there are.
 pub(super) const RANKS: usize = LAST_RANK as usize + 1;
 
+/// A clock that goes back by more than this, in microseconds, was set. Those who tick read it at slightly other moments.
+const SET_BACK_US: i64 = 500_000;
+
 /// Number of a recipient, for as long as the process runs. There are as many as agencies that were ever sent to.
 type Recipient = usize;
 
@@ -181,6 +184,10 @@ pub(super) struct Board {
     timers: BTreeSet<(Timestamp, Key)>,
     deadlines: BTreeSet<(Timestamp, Key)>,
     next_lease: u64,
+    /// Length of a new lease.
+    lease_us: i64,
+    /// The latest moment that was seen, since the clock was last set back.
+    seen: Timestamp,
     leased: usize,
     /// Deliveries out of the ready queues.
     away: usize,
@@ -193,13 +200,15 @@ pub(super) struct Board {
 }
 
 impl Board {
-    pub fn new(backoff: Backoff, bells: Arc<Bells>) -> Self {
+    pub fn new(lease_us: i64, backoff: Backoff, bells: Arc<Bells>) -> Self {
         Self {
             numbers: HashMap::new(),
             queues: Vec::new(),
             timers: BTreeSet::new(),
             deadlines: BTreeSet::new(),
             next_lease: 0,
+            lease_us,
+            seen: Timestamp(i64::MIN),
             leased: 0,
             away: 0,
             held: 0,
@@ -300,7 +309,8 @@ impl Board {
         self.queues[recipient].ready.first_key_value().map(|(place, _)| (*place, recipient))
     }
 
-    pub fn lease(&mut self, recipient: Recipient, document: u64, until: Timestamp) -> Lease {
+    pub fn lease(&mut self, recipient: Recipient, document: u64, now: Timestamp) -> Lease {
+        let until = now.plus_us(self.lease_us);
         self.next_lease += 1;
         let id = self.next_lease;
         let attempt = self.set(recipient, document, Standing::Leased { id, until }, 1);
@@ -361,14 +371,19 @@ impl Board {
         recipient: &AgencyId,
         document: u64,
         lease: u64,
-        until: Timestamp,
+        now: Timestamp,
     ) -> Result<Timestamp, Reason> {
+        let until = now.plus_us(self.lease_us);
         let (recipient, _) = self.held(recipient, document, lease)?;
         self.set(recipient, document, Standing::Leased { id: lease, until }, 0);
         Ok(until)
     }
 
     pub fn tick(&mut self, now: Timestamp) {
+        if now.plus_us(SET_BACK_US) < self.seen {
+            self.draw_in(now);
+        }
+        self.seen = self.seen.max(now);
         while let Some((until, (recipient, document))) = self.timers.first().copied()
             && until <= now
         {
@@ -385,6 +400,25 @@ impl Board {
                 Standing::Held => continue,
             };
             self.set(recipient, document, next, 0);
+        }
+    }
+
+    /// The clock was set back: leases and pauses of the time before would last longer by as much. None lasts longer
+    /// from now on than a new one could.
+    fn draw_in(&mut self, now: Timestamp) {
+        self.seen = now;
+        let (lease_ends, pause_ends) = (now.plus_us(self.lease_us), now.plus_us(self.backoff.longest_us()));
+        let soonest = (lease_ends.min(pause_ends), (0, 0));
+        let late: Vec<Key> = self.timers.range(soonest..).map(|(_, key)| *key).collect();
+        for (recipient, document) in late {
+            let recipient = recipient as Recipient;
+            let Some(away) = self.queues[recipient].away.get(&document) else { continue };
+            let standing = match away.standing {
+                Standing::Leased { id, until } => Standing::Leased { id, until: until.min(lease_ends) },
+                Standing::Paused { until } => Standing::Paused { until: until.min(pause_ends) },
+                Standing::Ready | Standing::Held => continue,
+            };
+            self.set(recipient, document, standing, 0);
         }
     }
 

@@ -73,14 +73,13 @@ pub struct Dispatcher {
     /// Deliveries of test documents that wait, of those that began since the start.
     tests: AtomicUsize,
     bells: Arc<Bells>,
-    lease_us: i64,
 }
 
 impl Dispatcher {
     /// Reads what waits.
     pub fn load(store: &dyn Store, lease_us: i64, backoff: Backoff) -> Result<Self, StoreError> {
         let bells = Arc::new(Bells::default());
-        let mut board = Board::new(backoff, Arc::clone(&bells));
+        let mut board = Board::new(lease_us, backoff, Arc::clone(&bells));
         let mut found = Vec::new();
         let mut after: Option<Waiting> = None;
         loop {
@@ -98,7 +97,7 @@ impl Dispatcher {
             }
         }
         board.fill(found);
-        Ok(Self { board: Mutex::new(board), tests: AtomicUsize::new(0), bells, lease_us })
+        Ok(Self { board: Mutex::new(board), tests: AtomicUsize::new(0), bells })
     }
 
     /// Takes over what a commit changed, and wakes the sessions concerned.
@@ -126,7 +125,6 @@ impl Dispatcher {
     /// Leases the most urgent, then oldest, deliveries of these agencies, at most `max`.
     pub fn lease(&self, agencies: &[AgencyId], max: usize, now: Timestamp) -> Vec<Lease> {
         let mut board = self.board();
-        let until = now.plus_us(self.lease_us);
         let recipients = agencies.iter().filter_map(|agency| board.known(agency));
         let mut heads: BinaryHeap<_> =
             recipients.filter_map(|recipient| board.head(recipient)).map(Reverse).collect();
@@ -134,7 +132,7 @@ impl Dispatcher {
         while leases.len() < max
             && let Some(Reverse((place, recipient))) = heads.pop()
         {
-            leases.push(board.lease(recipient, place.document(), until));
+            leases.push(board.lease(recipient, place.document(), now));
             heads.extend(board.head(recipient).map(Reverse));
         }
         leases
@@ -171,7 +169,7 @@ impl Dispatcher {
         lease: u64,
         now: Timestamp,
     ) -> Result<Timestamp, Reason> {
-        self.board().extend(recipient, document, lease, now.plus_us(self.lease_us))
+        self.board().extend(recipient, document, lease, now)
     }
 
     /// Rings whenever something becomes ready, or a lease ends, for one of these agencies.

@@ -63,6 +63,24 @@ fn an_extended_lease_lives_on() {
 }
 
 #[test]
+fn a_clock_that_is_set_back_holds_up_nothing() {
+    let d = dispatcher(&[delivery(1, "H53", 0, READY), delivery(2, "H53", 0, READY)]);
+    let mine = [agency("H53")];
+    let (late, early) = (Timestamp(5_000_000), Timestamp(1_000_000));
+    d.tick(late, 10);
+    let leases = d.lease(&mine, 2, late);
+    d.release(&mine[0], 2, leases[1].id, late).unwrap();
+    d.tick(early, 10);
+    let until = early.plus_us(1_000);
+    assert_eq!(d.standing(&mine[0], 1), Some((Standing::Leased { id: leases[0].id, until }, 1)));
+    // The longest pause is 10 ms.
+    d.tick(early.plus_us(10_000), 10);
+    assert_eq!(d.standing(&mine[0], 2), Some((Standing::Ready, 1)));
+    d.tick(early.plus_us(20_000), 10);
+    assert_eq!(d.lease(&mine, 2, early.plus_us(20_000)).len(), 2);
+}
+
+#[test]
 fn what_ends_is_gone_and_deadlines_are_told_until_then() {
     let d = dispatcher(&[delivery(1, "H53", 0, READY), delivery(2, "H53", 0, READY)]);
     d.lease(&[agency("H53")], 2, Timestamp(0));
@@ -200,7 +218,7 @@ fn a_crowd_is_counted_whole_and_as_after_a_restart() {
 fn a_restart_finds_the_same_queues() {
     let deliveries = crowd(2_000, 37);
     let before = dispatcher(&deliveries);
-    let mut board = Board::new(Backoff::default(), Arc::default());
+    let mut board = Board::new(1_000, Backoff::default(), Arc::default());
     let mut waiting: Vec<_> =
         deliveries.iter().map(|d| (d.recipient.as_str(), d.document, d.deadline_us)).collect();
     waiting.sort_unstable();
@@ -209,12 +227,7 @@ fn a_restart_finds_the_same_queues() {
     };
     let waiting = waiting.into_iter().map(&mut fill).collect();
     board.fill(waiting);
-    let after = Dispatcher {
-        board: Mutex::new(board),
-        tests: AtomicUsize::new(0),
-        bells: Arc::default(),
-        lease_us: 1_000,
-    };
+    let after = Dispatcher { board: Mutex::new(board), tests: AtomicUsize::new(0), bells: Arc::default() };
     assert_eq!(after.counts(), before.counts());
     assert_eq!(after.totals(), before.totals());
     let due = |d: &Dispatcher| {
