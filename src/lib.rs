@@ -9,6 +9,7 @@
 //!          domain      meaning and rules           tlog     log mathematics           (no clock, no I/O)
 //!  daily       what a day of the log was for each agency: the hub commits to it, the verifier counts again
 //!  verify      the offline verifier: domain and tlog only
+//!  threads     which of them give way to traffic
 //! ```
 
 pub mod cli;
@@ -25,5 +26,6 @@ pub mod proto;
 pub mod rpc;
 pub mod store;
 pub mod telemetry;
+pub mod threads;
 pub mod tlog;
 pub mod verify;

@@ -11,13 +11,14 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("domain", &["domain", "proto"]),
     ("daily", &["daily", "domain", "tlog", "proto"]),
     ("verify", &["verify", "daily", "domain", "tlog", "proto"]),
-    ("store", &["store", "daily", "domain", "tlog", "proto"]),
-    ("hub", &["hub", "store", "daily", "domain", "tlog", "proto"]),
+    ("store", &["store", "daily", "domain", "tlog", "proto", "threads"]),
+    ("hub", &["hub", "store", "daily", "domain", "tlog", "proto", "threads"]),
     ("edge", &["edge", "hub", "domain", "tlog", "proto", "rpc"]),
     ("console", &["console", "edge", "hub", "verify", "domain", "proto"]),
     ("client", &["client", "verify", "domain", "tlog", "proto", "rpc"]),
     ("config", &["config", "edge", "tlog"]),
     ("telemetry", &["telemetry", "config", "hub", "domain"]),
+    ("threads", &[]),
 ];
 
 /// Words that only some places may use, outside tests.
@@ -33,7 +34,7 @@ const WORDS: &[(&str, &[&str])] = &[
     ("tokio::", &["hub", "edge", "console", "client", "cli", "telemetry"]),
     ("prometheus_client::", &["edge/monitor"]),
     ("opentelemetry", &["telemetry"]),
-    ("tracing::", &["store", "hub", "edge", "console", "client", "cli", "telemetry"]),
+    ("tracing::", &["store", "hub", "edge", "console", "client", "cli", "telemetry", "threads"]),
 ];
 
 #[test]

@@ -14,10 +14,8 @@ use tokio::{
     sync::oneshot,
 };
 
-use super::{
-    follow::give_way,
-    refused::{Refused, worker_ended},
-};
+use super::refused::{Refused, worker_ended};
+use crate::threads::give_way;
 
 /// Work that may wait; each who asks has one piece at a time, and there are a handful.
 const MAX_WAITING: usize = 64;

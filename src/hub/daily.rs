@@ -23,8 +23,10 @@ use crate::{
     tlog::Hash,
 };
 
-/// Leaves read between two rests, each as long as the reading took: traffic goes first.
-const STEP: u64 = 256;
+/// Leaves read between two rests.
+const STEP: u64 = 64;
+/// A rest is so many times as long as the reading took: traffic goes first, and the day is long.
+const REST: u32 = 4;
 /// How often the log's end and the clock are looked at.
 const LOOK: Duration = Duration::from_millis(200);
 /// After a failure it tries again so much later.
@@ -62,7 +64,7 @@ async fn run(hub: Weak<Hub>, stopping: CancellationToken) {
         let rest = match work(&hub, clerk.take()).await {
             Ok((next, Progress::More)) => {
                 clerk = next;
-                began.elapsed()
+                began.elapsed() * REST
             }
             Ok((next, Progress::Waits)) => {
                 clerk = next;

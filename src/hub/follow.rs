@@ -15,13 +15,13 @@ use tokio::sync::watch;
 use crate::{
     proto::Evidence,
     store::{Store, StoreError},
+    threads::give_way,
     tlog::Hash,
 };
 
-/// Leaves taken over between two looks at what else there is to do.
-pub const STEP: u64 = 256;
-/// See nice(1). Not more: it holds locks for moments that traffic waits for.
-const NICE: i32 = 5;
+/// Leaves taken over between two rests. A long piece of work holds up whoever needs its processor: the kernel may not
+/// take it away before its next tick.
+pub const STEP: u64 = 32;
 /// How often the log's end is looked at when nobody asks.
 const LOOK: Duration = Duration::from_millis(100);
 /// Leaves a second from which on the log grows fast: thousands of documents.
@@ -195,7 +195,10 @@ pub fn read(
     mut take: impl FnMut(u64, Result<Leaf, StoreError>) -> Result<(), StoreError>,
 ) -> Result<(), StoreError> {
     match store.evidence(leaves.clone()) {
-        Ok(found) => leaves.zip(found).try_for_each(|(leaf, found)| take(leaf, decode(leaf, found))),
+        Ok(found) => leaves.zip(found).try_for_each(|(leaf, found)| {
+            std::thread::yield_now();
+            take(leaf, decode(leaf, found))
+        }),
         Err(StoreError::Damaged(_)) => leaves.into_iter().try_for_each(|leaf| {
             let one = match store.evidence(leaf..leaf + 1) {
                 Ok(mut one) => one.pop().ok_or_else(|| damaged(leaf, "is missing")),
@@ -215,14 +218,6 @@ fn decode(leaf: u64, (hash, bytes): (Hash, Bytes)) -> Result<Leaf, StoreError> {
 
 fn damaged(leaf: u64, what: impl std::fmt::Display) -> StoreError {
     StoreError::Damaged(format!("leaf {leaf}: {what}"))
-}
-
-/// Lets every other thread go first: traffic may take all there is, who follows the log works in what is left.
-pub fn give_way() {
-    #[cfg(target_os = "linux")]
-    if let Err(error) = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICE) {
-        tracing::debug!(%error, "a follower of the log works as eagerly as everybody else");
-    }
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -85,6 +86,16 @@ pub enum PayloadError {
     Io(#[from] io::Error),
 }
 
+/// How long a count of all bytes serves at least.
+const COUNT_SERVES: Duration = Duration::from_secs(1);
+
+/// All bytes, as they were counted.
+#[derive(Clone, Copy)]
+struct Counted {
+    bytes: u64,
+    until: Instant,
+}
+
 /// The payload store. All calls block; they may come from any thread.
 ///
 /// A body becomes reachable by a commit that holds its [`BodyRecord`], after [`sync`](Self::sync) (small) or
@@ -96,6 +107,7 @@ pub struct Payload {
     claims: Arc<Claims>,
     /// Held while a name under `files` or `staged` is judged and changed.
     links: Mutex<()>,
+    counted: Mutex<Option<Counted>>,
 }
 
 impl Payload {
@@ -112,6 +124,7 @@ impl Payload {
             packs: Packs::open(&dir.join("packs"), options.pack_bytes)?,
             claims: Arc::default(),
             links: Mutex::default(),
+            counted: Mutex::default(),
         })
     }
 
@@ -248,9 +261,18 @@ impl Payload {
         Ok(())
     }
 
-    /// Bytes of all packs, files and uploads. Looks at every file: not for hot paths.
+    /// Bytes of all packs, files and uploads. That is a look at every file, so an answer serves for a second, or for
+    /// fifty times as long as the look took.
     pub fn bytes_on_disk(&self) -> io::Result<u64> {
-        sweep::bytes_on_disk(&self.dir)
+        let mut counted = files::lock(&self.counted);
+        if let Some(counted) = counted.filter(|counted| Instant::now() < counted.until) {
+            return Ok(counted.bytes);
+        }
+        let began = Instant::now();
+        let bytes = sweep::bytes_on_disk(&self.dir)?;
+        let serves = COUNT_SERVES.max(began.elapsed() * 50);
+        *counted = Some(Counted { bytes, until: Instant::now() + serves });
+        Ok(bytes)
     }
 
     fn body(&self, sha256: &Digest) -> PathBuf {

@@ -13,7 +13,7 @@ use std::{io, path::Path, sync::Arc, thread::JoinHandle};
 
 use self::tree::{Inner, MAX_KEY};
 use super::{Applied, Damage, Distrust, Entry, Index, Put, RESERVED, SealedFile, Sync, mark::Mark};
-use crate::store::files;
+use crate::{store::files, threads::give_way};
 
 /// See the module.
 pub struct Fjall {
@@ -60,7 +60,11 @@ impl Fjall {
     fn spawn(&mut self, name: &str, job: fn(&Inner) -> bool) -> io::Result<()> {
         let inner = Arc::clone(&self.inner);
         let thread = std::thread::Builder::new().name(name.into());
-        self.threads.push(thread.spawn(move || while job(&inner) {})?);
+        let work = move || {
+            give_way();
+            while job(&inner) {}
+        };
+        self.threads.push(thread.spawn(work)?);
         Ok(())
     }
 

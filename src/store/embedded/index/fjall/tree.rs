@@ -38,6 +38,8 @@ pub(super) const MAX_KEY: usize = u16::MAX as usize;
 const MAX_UNMERGED: usize = 24;
 /// Cache of file blocks; small, because hot state lives elsewhere.
 const CACHE_BYTES: u64 = 48 << 20;
+/// Entries written between two offers of the processor to others: some twenty microseconds.
+const YIELD_EVERY: usize = 64;
 const APPLIED: [u8; 1] = [RESERVED];
 /// Whoever reads the tree looks at the newest that its files hold.
 const NEWEST: SeqNo = SeqNo::MAX;
@@ -367,7 +369,11 @@ fn page_of(tree: &AnyTree, from: &[u8], end: Option<&[u8]>, page: usize) -> lsm_
 fn write_files(tree: &AnyTree, full: &Full) -> lsm_tree::Result<()> {
     let mut files = tree.ingestion()?;
     files.write(APPLIED, full.upto.encode())?;
-    for (key, value) in full.table.entries() {
+    for (written, (key, value)) in full.table.entries().enumerate() {
+        // Commits go first: nobody waits for these files.
+        if written % YIELD_EVERY == 0 {
+            std::thread::yield_now();
+        }
         match value {
             Some(value) => files.write(key, value)?,
             None => files.write_tombstone(key)?,
