@@ -355,7 +355,8 @@ mod tests {
         let (_dir, payload) = store();
         let doomed = body("SECRET-19", 200);
         // Somebody hands in the very bytes of another body's entry, and a header that claims all that follows.
-        let mut forged = super::super::pack::encode(&Digest::of(&doomed), &doomed);
+        let mut forged = Vec::new();
+        super::super::pack::encode(&Digest::of(&doomed), &doomed, &mut forged);
         forged.extend(super::super::pack::header(&Digest::of(&doomed), 60_000));
         let (forged, next) = (payload.put_small(&forged).unwrap(), payload.put_small(b"next").unwrap());
         assert_eq!(remove_all(&payload, &condemn(&payload, &[&doomed]), u64::MAX), 0);

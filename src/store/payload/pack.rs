@@ -1,4 +1,5 @@
-//! Packs: small bodies one behind the other. An entry is a 64-byte header and the bytes, padded to 64.
+//! Packs: small bodies one behind the other. An entry is a 64-byte header and the bytes, padded to 64. Entries gather in
+//! memory until their commit syncs them: one write for all, and nobody else waits for the disk.
 
 use std::{
     fs::File,
@@ -34,6 +35,8 @@ pub(super) const BLOCK: usize = 64;
 pub const HEADER: u64 = BLOCK as u64;
 const MAGIC: [u8; 4] = *b"TRP1";
 const CRC_AT: usize = BLOCK - 4;
+/// Entries in memory are written when they are so many bytes.
+const MAX_PENDING: usize = 1 << 20;
 /// Packs that stay open for reading.
 const OPEN_PACKS: usize = 64;
 
@@ -53,7 +56,26 @@ struct Head {
     /// `None` until the first entry after the start.
     file: Option<Arc<File>>,
     end: u64,
+    /// The last bytes before `end`, which are not in the file yet.
+    pending: Vec<u8>,
     unsynced: Vec<Arc<File>>,
+}
+
+impl Head {
+    /// Writes what is only in memory.
+    fn write(&mut self) -> io::Result<()> {
+        let Some(file) = self.file.as_ref().filter(|_| !self.pending.is_empty()) else { return Ok(()) };
+        written::write_all_at(file, &self.pending, self.end - self.pending.len() as u64)?;
+        self.pending.clear();
+        // One large entry must not take memory for ever.
+        self.pending.shrink_to(MAX_PENDING);
+        Ok(())
+    }
+
+    /// True when bytes before `end` in this pack are only in memory.
+    fn holds(&self, pack: u32, end: u64) -> bool {
+        !self.pending.is_empty() && pack == self.number && end > self.end - self.pending.len() as u64
+    }
 }
 
 impl Packs {
@@ -63,7 +85,7 @@ impl Packs {
         Ok(Self {
             dir: dir.to_owned(),
             full_at,
-            head: Mutex::new(Head { number, file: None, end: 0, unsynced: Vec::new() }),
+            head: Mutex::new(Head { number, file: None, end: 0, pending: Vec::new(), unsynced: Vec::new() }),
             syncing: Mutex::default(),
             failed: AtomicBool::new(false),
             open: OpenFiles::new(dir, EXTENSION, OPEN_PACKS),
@@ -74,16 +96,18 @@ impl Packs {
         if bytes.len() > MAX_PACKED {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "the body is too large for a pack"));
         }
-        let entry = encode(digest, bytes);
         self.fail_stop(|| {
             let mut head = files::lock(&self.head);
-            let file = self.file_for(&mut head, entry.len() as u64)?;
-            written::write_all_at(&file, &entry, head.end)?;
+            let file = self.file_for(&mut head, entry_len(bytes.len()) as u64)?;
             if !head.unsynced.iter().any(|other| Arc::ptr_eq(other, &file)) {
                 head.unsynced.push(file);
             }
             let offset = head.end + BLOCK as u64;
-            head.end += entry.len() as u64;
+            encode(digest, bytes, &mut head.pending);
+            head.end += entry_len(bytes.len()) as u64;
+            if head.pending.len() >= MAX_PENDING {
+                head.write()?;
+            }
             Ok(BodyRecord {
                 sha256: digest.to_bytes(),
                 size: bytes.len() as u64,
@@ -96,7 +120,11 @@ impl Packs {
     pub fn sync(&self) -> io::Result<()> {
         self.fail_stop(|| {
             let _one_at_a_time = files::lock(&self.syncing);
-            let unsynced = std::mem::take(&mut files::lock(&self.head).unsynced);
+            let unsynced = {
+                let mut head = files::lock(&self.head);
+                head.write()?;
+                std::mem::take(&mut head.unsynced)
+            };
             unsynced.iter().try_for_each(|file| written::sync_data(file))
         })
     }
@@ -112,6 +140,8 @@ impl Packs {
         let number = record.pack_plus_one.checked_sub(1).ok_or_else(damaged)?;
         let start = record.offset.checked_sub(BLOCK as u64).ok_or_else(damaged)?;
         let len = usize::try_from(record.size).ok().filter(|len| *len <= MAX_PACKED).ok_or_else(damaged)?;
+        self.written(number, start.saturating_add((BLOCK + len) as u64))
+            .map_err(failed(format!("writing body {digest}")))?;
         let mut entry = vec![0; BLOCK + len];
         let read = self.file(number).and_then(|file| file.read_exact_at(&mut entry, start));
         read.map_err(failed(format!("reading body {digest}")))?;
@@ -121,13 +151,22 @@ impl Packs {
         Ok(Bytes::from(entry).slice(BLOCK..))
     }
 
+    /// A pack for reading; what was put into it before is there.
     pub fn file(&self, number: u32) -> io::Result<Arc<File>> {
+        self.written(number, u64::MAX)?;
         self.open.get(number)
     }
 
-    /// Where the next entry goes: everything that was put lies before it.
+    /// Writes what is only in memory before this place of a pack.
+    fn written(&self, number: u32, end: u64) -> io::Result<()> {
+        let mut head = files::lock(&self.head);
+        if head.holds(number, end) { self.fail_stop(|| head.write()) } else { Ok(()) }
+    }
+
+    /// Where the next entry goes: everything that was put lies before it, in the packs' files.
     pub fn end(&self) -> io::Result<PackPlace> {
-        let head = files::lock(&self.head);
+        let mut head = files::lock(&self.head);
+        self.fail_stop(|| head.write())?;
         let offset = match head.file {
             Some(_) => head.end,
             None if head.number == 0 => 0,
@@ -156,6 +195,7 @@ impl Packs {
         if let Some(file) = head.file.as_ref().filter(|_| has_room) {
             return Ok(Arc::clone(file));
         }
+        head.write()?;
         let number = head.number.checked_add(1).filter(|number| *number < u32::MAX);
         let number = number.ok_or_else(|| io::Error::other("too many packs"))?;
         let file = Arc::new(files::create_new(&files::numbered_path(&self.dir, number, EXTENSION))?);
@@ -177,13 +217,17 @@ impl Packs {
     }
 }
 
-/// Header and bytes of an entry, padded.
-pub(super) fn encode(digest: &Digest, bytes: &[u8]) -> Vec<u8> {
-    let mut entry = Vec::with_capacity(BLOCK + bytes.len().next_multiple_of(BLOCK));
-    entry.extend(header(digest, bytes.len()));
-    entry.extend_from_slice(bytes);
-    entry.resize(entry.len().next_multiple_of(BLOCK), 0);
-    entry
+/// Bytes of an entry with a body of this length.
+fn entry_len(body: usize) -> usize {
+    BLOCK + body.next_multiple_of(BLOCK)
+}
+
+/// Appends header and bytes of an entry, padded.
+pub(super) fn encode(digest: &Digest, bytes: &[u8], to: &mut Vec<u8>) {
+    let end = to.len() + entry_len(bytes.len());
+    to.extend(header(digest, bytes.len()));
+    to.extend_from_slice(bytes);
+    to.resize(end, 0);
 }
 
 /// Magic, length, digest and the header's CRC-32C.
@@ -229,6 +273,7 @@ mod tests {
         assert!(files::lock(&packs.head).unsynced.is_empty());
         assert_eq!(records.last().map(|record| record.pack_plus_one), Some(8), "three fit into each");
         let huge = put(&packs, &[7; 5000]);
+        packs.sync().expect("sync");
         let packs = Packs::open(dir.path(), 1000).expect("open");
         for (i, record) in records.iter().enumerate() {
             assert_eq!(&read(&packs, record).expect("read")[..], [i as u8; 200]);
@@ -241,11 +286,13 @@ mod tests {
         let dir = tempfile::tempdir().expect("temp");
         let packs = Packs::open(dir.path(), 10_000).expect("open");
         let (kept, torn) = (put(&packs, b"kept"), put(&packs, &[1; 300]));
+        packs.sync().expect("sync");
         let path = files::numbered_path(dir.path(), 1, EXTENSION);
         let bytes = std::fs::read(&path).expect("read");
         std::fs::write(&path, &bytes[..torn.offset as usize + 101]).expect("write");
         let packs = Packs::open(dir.path(), 10_000).expect("open");
         let after = put(&packs, b"after");
+        packs.sync().expect("sync");
         assert_eq!(after.offset, (torn.offset + 101).next_multiple_of(64) + 64);
         assert_eq!(&read(&packs, &kept).expect("read")[..], b"kept");
         assert_eq!(&read(&packs, &after).expect("read")[..], b"after");
@@ -275,6 +322,26 @@ mod tests {
         let error = packs.put(&Digest([0; 32]), &vec![0; MAX_PACKED + 1]).expect_err("too large");
         assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
         put(&packs, b"still works");
+    }
+
+    #[test]
+    fn what_is_only_in_memory_can_be_read_and_is_written_when_it_is_much() {
+        let dir = tempfile::tempdir().expect("temp");
+        let packs = Packs::open(dir.path(), 64 << 20).expect("open");
+        let len = || std::fs::metadata(files::numbered_path(dir.path(), 1, EXTENSION)).expect("there").len();
+        let (one, two) = (put(&packs, b"one"), put(&packs, b"two"));
+        assert_eq!(len(), 0);
+        assert_eq!(&read(&packs, &one).expect("read")[..], b"one");
+        assert_eq!(len(), 256, "both were written");
+        assert_eq!(&read(&packs, &two).expect("read")[..], b"two");
+        put(&packs, b"three");
+        assert_eq!(packs.end().expect("end"), PackPlace { pack: 1, offset: 384 });
+        assert_eq!(len(), 384);
+        put(&packs, &vec![4; MAX_PENDING]);
+        assert_eq!(len(), 384 + 64 + MAX_PENDING as u64);
+        put(&packs, b"five");
+        packs.sync().expect("sync");
+        assert_eq!(len(), 384 + 64 + MAX_PENDING as u64 + 128);
     }
 
     #[test]
