@@ -4,6 +4,7 @@ use std::{
     fs, io,
     path::Path,
     sync::{Arc, Mutex, RwLock, atomic::AtomicBool},
+    time::Duration,
 };
 
 use super::{
@@ -22,6 +23,10 @@ use crate::{
         merkle::{self, Edge, Growth, NodeReader},
     },
 };
+
+/// A folder in use is tried so often, with so long a pause: a second in all.
+const LOCK_TRIES: u32 = 50;
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// Called now and then during a long replay with the number of leaves so far.
 pub type Progress<'a> = &'a mut dyn FnMut(u64);
@@ -315,16 +320,23 @@ fn open_history(options: &EmbeddedOptions) -> Result<Shared, Distrust> {
     Ok(Shared { head: RwLock::default(), index, leaves, nodes })
 }
 
-/// Keeps other processes out as long as the file is open.
+/// Keeps other processes out as long as the file is open. One that ends at this moment is waited for, and so is a child
+/// that was begun by a process with the folder open and has not closed its copy yet.
 pub(super) fn lock(dir: &Path) -> Result<fs::File, StoreError> {
     let opened = fs::File::options().create(true).truncate(false).write(true).open(dir.join("lock"));
     let file = opened.map_err(failed("opening the lock file"))?;
-    let locked = file.try_lock().map_err(|error| match error {
-        fs::TryLockError::WouldBlock => {
-            io::Error::new(io::ErrorKind::ResourceBusy, format!("{} is in use by a hub", dir.display()))
+    let mut tries = 1..=LOCK_TRIES;
+    let locked = loop {
+        match file.try_lock() {
+            Ok(()) => break Ok(()),
+            Err(fs::TryLockError::Error(error)) => break Err(error),
+            Err(fs::TryLockError::WouldBlock) if tries.next().is_some() => std::thread::sleep(LOCK_PAUSE),
+            Err(fs::TryLockError::WouldBlock) => {
+                let in_use = format!("{} is in use by a hub", dir.display());
+                break Err(io::Error::new(io::ErrorKind::ResourceBusy, in_use));
+            }
         }
-        fs::TryLockError::Error(error) => error,
-    });
+    };
     locked.map_err(failed("locking the data folder"))?;
     Ok(file)
 }
