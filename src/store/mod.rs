@@ -120,6 +120,7 @@ fn one_by_one(store: &(impl Store + ?Sized), leaves: Range<u64>) -> Result<Vec<(
 /// The store's promise.
 ///
 /// - [`commit`](Store::commit) returns only when everything in the commit survives power loss, and readers see all of it or nothing.
+///   The bodies that it names are durable before it is: small ones may have been in memory only.
 /// - One writer calls `commit`; reads may come from any thread at any time, also during a commit.
 /// - A reader that was told of a commit sees it.
 /// - After [`CommitError::Unknown`] every later commit fails: the process has to recover.

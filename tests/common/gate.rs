@@ -5,13 +5,18 @@ use std::sync::{Arc, Condvar, Mutex};
 use bytes::Bytes;
 use truc::{
     domain::id::{AgencyId, Digest, DocumentName},
-    store::{Commit, CommitError, Store, StoreError, StoredLeaf, Waiting, memory::Memory, records::*},
+    store::{
+        Commit, CommitError, Store, StoreError, StoredLeaf, Waiting, memory::Memory, payload::Payload,
+        records::*,
+    },
     tlog::Hash,
 };
 
 #[derive(Default)]
 pub struct Gate {
     memory: Arc<Memory>,
+    /// Bodies are durable before their commit, as in every store that lasts.
+    bodies: Mutex<Option<Arc<Payload>>>,
     door: Mutex<Door>,
     moved: Condvar,
 }
@@ -25,6 +30,11 @@ struct Door {
 impl Gate {
     pub fn over(memory: Arc<Memory>) -> Self {
         Self { memory, ..Self::default() }
+    }
+
+    /// Where the bodies of commits lie.
+    pub fn keep(&self, bodies: &Arc<Payload>) {
+        *self.bodies.lock().unwrap() = Some(Arc::clone(bodies));
     }
 
     /// The next commit waits.
@@ -58,6 +68,9 @@ impl Store for Gate {
         }
         door.waiting = false;
         drop(door);
+        if let Some(bodies) = &*self.bodies.lock().unwrap() {
+            bodies.sync().map_err(CommitError::Unknown)?;
+        }
         self.memory.commit(commit)
     }
 

@@ -198,6 +198,7 @@ impl World {
         let store: Arc<dyn Store> = match &self.backend {
             Backend::Memory { memory, gate } => {
                 memory.recover();
+                gate.keep(&payload);
                 Arc::clone(gate) as Arc<dyn Store>
             }
             Backend::Embedded => Arc::new(open_embedded(self.dir.path(), &payload)),
