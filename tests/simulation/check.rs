@@ -23,6 +23,9 @@ use crate::common::{log, node};
 /// A clock that goes back by more than this was set.
 const SET_BACK: i64 = 500_000;
 
+/// The hub notices it within this time: its clockwork waits for the writer.
+const NOTICED: i64 = 10_000_000;
+
 type Told = Result<Accepted, Refused>;
 
 pub struct Lease {
@@ -44,6 +47,8 @@ pub struct Ledger {
     paused: BTreeMap<(u64, String), i64>,
     /// When it was last looked at.
     seen: i64,
+    /// The clock was set back: until then the hub may hold what this ledger takes for free.
+    shaken: i64,
     verifier: Verifier,
     pub failed: bool,
     /// Answers by an older leaf that a failed commit may have saved.
@@ -59,6 +64,7 @@ impl Default for Ledger {
             leases: BTreeMap::new(),
             paused: BTreeMap::new(),
             seen: 0,
+            shaken: 0,
             verifier: log().verifier(),
             failed: false,
             perhaps: BTreeSet::new(),
@@ -115,7 +121,7 @@ impl Ledger {
     pub fn tick(&mut self, now: i64) {
         // The clock was set back: nothing lasts longer from now on than a new one could.
         if now + SET_BACK < self.seen {
-            self.seen = now;
+            (self.seen, self.shaken) = (now, now + LEASE + NOTICED);
             self.leases.values_mut().for_each(|lease| lease.until = lease.until.min(now + LEASE));
             self.paused.values_mut().for_each(|until| *until = (*until).min(now + PAUSE));
         }
@@ -294,7 +300,7 @@ impl Stage<'_> {
                 continue;
             }
             assert!(delivery.deadline > now, "the deadline of {key:?} passed unnoticed");
-            let idle = !self.ledger.rests(key, now);
+            let idle = !self.ledger.rests(key, now) && now >= self.ledger.shaken;
             assert!(!idle || !self.could_be_offered(&key.1), "{key:?} is ready, and nobody is offered it");
         }
         for line in self.lines.values().filter(|line| !line.slow) {
