@@ -140,9 +140,11 @@ async fn nothing_acknowledged_is_lost_and_everyone_is_told() {
         senders.spawn(one_by_one(Arc::clone(&rig), client, name, Arc::clone(&count)));
     }
     let client = rig.connect("tavan").await;
-    senders.spawn(by_stream(Arc::clone(&rig), client, Arc::clone(&count)));
+    let streamed = Arc::<AtomicUsize>::default();
+    senders.spawn(by_stream(Arc::clone(&rig), client, Arc::clone(&streamed)));
     let enough = 100 + Chance::new().below(400) as usize;
-    while count.load(Ordering::Relaxed) < enough {
+    // The stream must be open; it has its messages to sign before.
+    while count.load(Ordering::Relaxed) < enough || streamed.load(Ordering::Relaxed) == 0 {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     terminate(&rig);
