@@ -230,7 +230,10 @@ impl Payload {
         let digest = digest_of(record)?;
         let reading = || failed(format!("opening body {digest}"));
         let (file, start) = match record.pack_plus_one.checked_sub(1) {
-            Some(pack) => (self.packs.file(pack).map_err(reading())?, record.offset),
+            Some(pack) => (
+                self.packs.file(pack, record.offset.saturating_add(record.size)).map_err(reading())?,
+                record.offset,
+            ),
             None => (Arc::new(File::open(self.body(&digest)).map_err(reading())?), 0),
         };
         let len = file.metadata().map_err(reading())?.len();

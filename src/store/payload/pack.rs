@@ -140,10 +140,9 @@ impl Packs {
         let number = record.pack_plus_one.checked_sub(1).ok_or_else(damaged)?;
         let start = record.offset.checked_sub(BLOCK as u64).ok_or_else(damaged)?;
         let len = usize::try_from(record.size).ok().filter(|len| *len <= MAX_PACKED).ok_or_else(damaged)?;
-        self.written(number, start.saturating_add((BLOCK + len) as u64))
-            .map_err(failed(format!("writing body {digest}")))?;
         let mut entry = vec![0; BLOCK + len];
-        let read = self.file(number).and_then(|file| file.read_exact_at(&mut entry, start));
+        let end = start.saturating_add(entry.len() as u64);
+        let read = self.file(number, end).and_then(|file| file.read_exact_at(&mut entry, start));
         read.map_err(failed(format!("reading body {digest}")))?;
         if entry[..BLOCK] != header(digest, len) {
             return Err(damaged());
@@ -151,16 +150,14 @@ impl Packs {
         Ok(Bytes::from(entry).slice(BLOCK..))
     }
 
-    /// A pack for reading; what was put into it before is there.
-    pub fn file(&self, number: u32) -> io::Result<Arc<File>> {
-        self.written(number, u64::MAX)?;
-        self.open.get(number)
-    }
-
-    /// Writes what is only in memory before this place of a pack.
-    fn written(&self, number: u32, end: u64) -> io::Result<()> {
+    /// A pack for reading. What was put before `end` is in it; what a commit holds always is.
+    pub fn file(&self, number: u32, end: u64) -> io::Result<Arc<File>> {
         let mut head = files::lock(&self.head);
-        if head.holds(number, end) { self.fail_stop(|| head.write()) } else { Ok(()) }
+        if head.holds(number, end) {
+            self.fail_stop(|| head.write())?;
+        }
+        drop(head);
+        self.open.get(number)
     }
 
     /// Where the next entry goes: everything that was put lies before it, in the packs' files.
