@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{BufWriter, Write},
+    io::{BufWriter, Write as _},
     path::Path,
     time::{Duration, Instant},
 };
@@ -37,6 +37,8 @@ struct Report {
     /// SHA-256 of one core, just before.
     sha256_mb_per_second: f64,
     of_sha256: f64,
+    /// The same bytes written to the same disk and synced once, by nobody but the load generator, just before.
+    disk_mb_per_second: f64,
     /// By how much the hub's resident memory grew at most meanwhile.
     rss_growth_mb: Option<f64>,
     machine: Machine,
@@ -52,8 +54,8 @@ pub async fn run(target: &Target, size: u64, output: &Output) -> Result<(), Fail
     let path = scratch.path().join("attachment.bin");
     let written = path.clone();
     let made = tokio::task::spawn_blocking(move || make(&written, size)).await;
-    made.unwrap_or_else(|error| Err(std::io::Error::other(error)))
-        .map_err(|error| Failure::new(Exit::File, error))?;
+    let made = made.unwrap_or_else(|error| Err(std::io::Error::other(error)));
+    let write_took = made.map_err(|error| Failure::new(Exit::File, error))?;
     let file = hash_file(&path).await?;
     let hash = tokio::task::spawn_blocking(|| sha256_mb_per_second(1)).await.unwrap_or(f64::NAN);
 
@@ -77,6 +79,7 @@ pub async fn run(target: &Target, size: u64, output: &Output) -> Result<(), Fail
         mb_per_second,
         sha256_mb_per_second: hash,
         of_sha256: mb_per_second / hash,
+        disk_mb_per_second: size as f64 / 1e6 / write_took.as_secs_f64(),
         rss_growth_mb: most.max(rss()).zip(before).map(|(most, before)| (most - before) as f64 / 1024.0),
         machine: machine::look(site.folder())?,
     };
@@ -84,6 +87,7 @@ pub async fn run(target: &Target, size: u64, output: &Output) -> Result<(), Fail
         facts([
             ("upload", format!("{:.0} MB/s in {:.1} s", report.mb_per_second, report.seconds)),
             ("SHA-256 of one core", format!("{:.0} MB/s", report.sha256_mb_per_second)),
+            ("the disk alone", format!("{:.0} MB/s", report.disk_mb_per_second)),
             (
                 "the hub's memory grew by",
                 report.rss_growth_mb.map_or("?".into(), |mb| format!("{mb:.1} MiB")),
@@ -93,8 +97,9 @@ pub async fn run(target: &Target, size: u64, output: &Output) -> Result<(), Fail
     Ok(())
 }
 
-/// Bytes that no file system can make smaller.
-fn make(path: &Path, size: u64) -> std::io::Result<()> {
+/// Bytes that no file system can make smaller, durable before the upload begins; and how long that took.
+fn make(path: &Path, size: u64) -> std::io::Result<Duration> {
+    let since = Instant::now();
     let mut file = BufWriter::with_capacity(1 << 20, File::create(path)?);
     let mut block = vec![0; 1 << 20];
     let _ = getrandom::fill(&mut block);
@@ -105,5 +110,6 @@ fn make(path: &Path, size: u64) -> std::io::Result<()> {
         file.write_all(&block[..part])?;
         left -= part as u64;
     }
-    file.flush()
+    file.into_inner()?.sync_data()?;
+    Ok(since.elapsed())
 }
