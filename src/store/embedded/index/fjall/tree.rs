@@ -110,7 +110,7 @@ impl Inner {
     pub fn write(&self, applied: Applied, puts: Vec<Put>, publish: &mut dyn FnMut()) -> Result<(), Damage> {
         self.make_room(&applied)?;
         let mut memory = self.memory_mut();
-        puts.into_iter().for_each(|put| memory.active.put(put));
+        puts.iter().for_each(|(key, value)| memory.active.put(key, value.as_deref()));
         memory.newest = Some(applied);
         publish();
         Ok(())
