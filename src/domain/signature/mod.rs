@@ -1,5 +1,6 @@
 //! Keys and signatures: the algorithm comes from the key, never from the message.
 
+mod comb;
 mod ed25519;
 mod signing;
 
