@@ -175,7 +175,7 @@ fn accept(commit: &mut Commit, document: u64, index: u64) {
     commit.leaves.push(leaf(document, index, 560, vec![sender.clone()]));
     commit.deliveries.push(state(document, index, TransportState::Ready));
     commit.expansions.push(ExpansionRecord { list: index, next: 1, total: 1 });
-    commit.lists.push(list);
+    commit.lists.push(list.into());
     for (at, kind) in ["envelope", "part"].into_iter().enumerate() {
         let offset = document * 4096 + at as u64 * 2048;
         commit.bodies.push(BodyRecord {
@@ -186,7 +186,7 @@ fn accept(commit: &mut Commit, document: u64, index: u64) {
         });
     }
     let id = digest("id", document);
-    commit.documents.push(DocumentRecord {
+    let document = DocumentRecord {
         index,
         document_id: hex::encode(&id[..16]),
         manifest_sha256: digest("manifest", document),
@@ -199,7 +199,8 @@ fn accept(commit: &mut Commit, document: u64, index: u64) {
         node: sender.clone(),
         sender,
         ..DocumentRecord::default()
-    });
+    };
+    commit.documents.push(document.into());
 }
 
 fn receive(commit: &mut Commit, document: u64, size: u64, index: u64) {

@@ -86,8 +86,8 @@ impl Forge {
             ..Default::default()
         };
         let commit = Commit {
-            documents: vec![document],
-            lists: vec![RecipientList { index: 0, document: 0, recipients: vec!["H54".into()] }],
+            documents: vec![document.into()],
+            lists: vec![RecipientList { index: 0, document: 0, recipients: vec!["H54".into()] }.into()],
             expansions: vec![ExpansionRecord { list: 0, next: 1, total: 1 }],
             deliveries: vec![delivery],
             bodies: vec![part, body],
@@ -99,7 +99,11 @@ impl Forge {
     }
 
     fn document(&mut self) -> &mut DocumentRecord {
-        &mut self.commit.documents[0]
+        Arc::make_mut(&mut self.commit.documents[0])
+    }
+
+    fn list(&mut self) -> &mut RecipientList {
+        Arc::make_mut(&mut self.commit.lists[0])
     }
 
     /// Replaces the envelope by this one, with the right digests everywhere.
@@ -195,19 +199,9 @@ fn records_that_do_not_agree_are_found() {
         ("other type", |f| f.envelop(&no_manifest(envelope::RECEIPT, b"")), What::Envelope, document),
         ("digest", |f| f.document().manifest_sha256 = vec![2; 32].into(), What::Envelope, document),
         ("body", |f| f.commit.bodies[0].offset += 64, What::Body, "body "),
-        (
-            "list",
-            |f| f.commit.lists[0].recipients.push("H55".into()),
-            What::Record,
-            "recipient list of leaf 0",
-        ),
-        ("list of a leaf", |f| f.commit.lists[0].index = 1, What::Record, "recipient list of leaf 1"),
-        (
-            "list before its document",
-            |f| f.commit.lists[0].document = 1,
-            What::Record,
-            "recipient list of leaf 0",
-        ),
+        ("list", |f| f.list().recipients.push("H55".into()), What::Record, "recipient list of leaf 0"),
+        ("list of a leaf", |f| f.list().index = 1, What::Record, "recipient list of leaf 1"),
+        ("list before its document", |f| f.list().document = 1, What::Record, "recipient list of leaf 0"),
         ("expansion", |f| f.commit.expansions[0].list = 2, What::Record, "segment 1 offset 64, frame 1"),
         ("delivery", |f| f.commit.deliveries[0].document = 2, What::Record, "segment 1 offset 64, frame 1"),
         (

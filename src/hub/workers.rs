@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use super::{
     lanes::{self, NotTaken, Receiver, Sender},
     meters::Meters,
-    refused::Refused,
+    refused::{Refused, stopping, worker_ended},
 };
 use crate::domain::{id::NodeName, reason::ReasonCode};
 
@@ -57,33 +57,52 @@ impl Workers {
         node: &NodeName,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Refused> {
-        let Some(jobs) = &self.jobs else { return Ok(work()) };
         let (reply, result) = oneshot::channel();
+        // Nobody waits any more: nobody misses it.
+        self.put(node, reply, work, |done, reply| drop(reply.send(Ok(done))))?;
+        result.await.unwrap_or_else(|_| Err(worker_ended()))
+    }
+
+    /// The same from any thread: `then` takes what was done, with the reply that somebody waits for.
+    pub fn put<T, R: Send + 'static>(
+        &self,
+        node: &NodeName,
+        reply: oneshot::Sender<Result<R, Refused>>,
+        work: impl FnOnce() -> T + Send + 'static,
+        then: impl FnOnce(T, oneshot::Sender<Result<R, Refused>>) + Send + 'static,
+    ) -> Result<(), Refused> {
+        let Some(jobs) = &self.jobs else {
+            then(work(), reply);
+            return Ok(());
+        };
         let (meters, asked, call) = (Arc::clone(&self.meters), Instant::now(), tracing::Span::current());
         let job = Box::new(move || {
             if reply.is_closed() {
                 return;
             }
             let began = Instant::now();
-            let done = call.in_scope(work);
+            // Its caller is told; the thread has to go on for the others.
+            let Ok(done) = catch_unwind(AssertUnwindSafe(|| call.in_scope(work))) else {
+                tracing::error!("a verification ended unexpectedly");
+                let _ = reply.send(Err(worker_ended()));
+                return;
+            };
             meters.verify_waits.took(began - asked);
             meters.verifications.took(began.elapsed());
-            // Nobody waits any more: nobody misses it.
-            let _ = reply.send(done);
+            then(done, reply);
         });
-        jobs.send(Some(node.clone()), job).map_err(|refused| match refused {
+        jobs.send(Some(node.clone()), job).map_err(|(refused, _)| match refused {
             NotTaken::Full => Refused::because(ReasonCode::Busy, "too many messages wait to be verified"),
-            NotTaken::Closed => super::refused::stopping(),
-        })?;
-        result.await.map_err(|_| super::refused::worker_ended())
+            NotTaken::Closed => stopping(),
+        })
     }
 }
 
 fn work(jobs: &Receiver<Job>) {
     while let Some(job) = jobs.recv() {
-        // Its caller is told; the thread has to go on for the others.
+        // Whoever waits learns it from the dropped reply.
         if catch_unwind(AssertUnwindSafe(job)).is_err() {
-            tracing::error!("a verification ended unexpectedly");
+            tracing::error!("what follows a verification ended unexpectedly");
         }
     }
 }

@@ -1,5 +1,7 @@
 //! The unit of truth: everything that must agree, written at once or not at all.
 
+use std::sync::Arc;
+
 use super::records::{
     ActionRecord, BodyRecord, CursorRecord, DeliveryRecord, DigestRecord, DirectoryRecord, DocumentRecord,
     ErasureRecord, ExpansionRecord, Head, HoldRecord, LeafRecord, MessageRecord, PairRecord, ParkedRecord,
@@ -20,10 +22,10 @@ pub struct Commit {
     /// Tree hashes that the leaves add, in stored order (see `tlog::merkle`). Not written to the
     /// journal: replay computes them again.
     pub nodes: Vec<Hash>,
-    /// Accepted documents.
-    pub documents: Vec<DocumentRecord>,
+    /// Accepted documents, in the order of their indexes.
+    pub documents: Vec<Arc<DocumentRecord>>,
     /// Recipient lists of documents and additions.
-    pub lists: Vec<RecipientList>,
+    pub lists: Vec<Arc<RecipientList>>,
     /// Progress of fan-out.
     pub expansions: Vec<ExpansionRecord>,
     /// New or changed deliveries, each once, in its state after the commit.

@@ -154,8 +154,8 @@ pub mod samples {
             deliveries: list.recipients.iter().map(|to| delivery(index, to, TransportState::Ready)).collect(),
             expansions: vec![ExpansionRecord { list: index, next: 1, total: 2 }],
             bodies: vec![envelope(index)],
-            documents: vec![document],
-            lists: vec![list],
+            documents: vec![document.into()],
+            lists: vec![list.into()],
             ..Commit::default()
         }
     }
@@ -177,7 +177,7 @@ pub fn run(bench: &mut dyn Bench) {
 
         let mut second = samples::accept(3);
         // Somebody sends another document's envelope as an attachment.
-        second.documents[0].parts.push(samples::envelope(3).sha256);
+        Arc::make_mut(&mut second.documents[0]).parts.push(samples::envelope(3).sha256);
         second.deliveries[1] = samples::delivery(3, "H53.2", TransportState::Held);
         second.actions = vec![samples::action(2, ActionPhase::Lapsed), samples::action(4, ActionPhase::Done)];
         second.pairs.extend([samples::pair("H53", "H53.1", 2, 3, 4), samples::pair("H53", "H53.3", 1, 2, 3)]);
@@ -285,6 +285,8 @@ fn after_first(store: &dyn Store, commit: &Commit) {
         store.parked(&DocumentName::parse("H53", "later", 0).unwrap(), &agency("H53.1")).unwrap().len(),
         1
     );
+    assert_eq!(store.all_parked(10).unwrap(), commit.parked);
+    assert_eq!(store.all_parked(0).unwrap(), []);
     assert_eq!(store.cursor(&agency("H53.1")).unwrap(), Some(1));
     assert_eq!(store.cursor(&agency("H53")).unwrap(), None);
     assert_eq!(store.expansions().unwrap(), commit.expansions);
@@ -337,6 +339,7 @@ fn after_all(store: &dyn Store, edge: &Edge) {
     assert!(
         store.parked(&DocumentName::parse("H53", "later", 0).unwrap(), &agency("H53.1")).unwrap().is_empty()
     );
+    assert_eq!(store.all_parked(10).unwrap(), []);
     counts_go_on(store);
     days_are_closed(store);
     assert_eq!(store.body(&Digest::of(b"b")).unwrap().unwrap().offset, 9);

@@ -5,7 +5,7 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     ops::{Bound, Range},
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU8, Ordering},
     },
 };
@@ -109,9 +109,9 @@ impl State {
         self.nodes.extend(commit.nodes);
         self.head = commit.head;
         for document in commit.documents {
-            self.apply_document(document);
+            self.apply_document(Arc::unwrap_or_clone(document));
         }
-        self.lists.extend(commit.lists.into_iter().map(|list| (list.index, list)));
+        self.lists.extend(commit.lists.into_iter().map(|list| (list.index, Arc::unwrap_or_clone(list))));
         for expansion in commit.expansions {
             self.expansions.insert(expansion.list, expansion);
         }
@@ -285,6 +285,10 @@ impl Store for Memory {
                 && parked.recipient == recipient.as_str()
         };
         Ok(self.state().parked.iter().filter(matches).cloned().collect())
+    }
+
+    fn all_parked(&self, limit: usize) -> Result<Vec<ParkedRecord>, StoreError> {
+        Ok(self.state().parked.iter().take(limit).cloned().collect())
     }
 
     fn body(&self, digest: &Digest) -> Result<Option<BodyRecord>, StoreError> {

@@ -204,6 +204,9 @@ pub trait Store: Send + Sync + 'static {
     /// Statuses parked for a recipient of a document, oldest first.
     fn parked(&self, name: &DocumentName, recipient: &AgencyId) -> Result<Vec<ParkedRecord>, StoreError>;
 
+    /// Parked statuses of all deliveries, at most `limit`, in no certain order.
+    fn all_parked(&self, limit: usize) -> Result<Vec<ParkedRecord>, StoreError>;
+
     /// Where a body lies, if a commit made it reachable. For envelopes ask [`envelope`](Store::envelope).
     fn body(&self, digest: &Digest) -> Result<Option<BodyRecord>, StoreError>;
 

@@ -91,6 +91,7 @@ impl Store for Gate {
         feed(agency: &AgencyId, from: u64, limit: usize) -> Result<Vec<u64>, StoreError>;
         answered(payload: &Digest) -> Result<Option<u64>, StoreError>;
         parked(name: &DocumentName, recipient: &AgencyId) -> Result<Vec<ParkedRecord>, StoreError>;
+        all_parked(limit: usize) -> Result<Vec<ParkedRecord>, StoreError>;
         body(digest: &Digest) -> Result<Option<BodyRecord>, StoreError>;
         documents(leaves: std::ops::Range<u64>) -> Result<Vec<DocumentRecord>, StoreError>;
         erasure(document: u64) -> Result<Option<ErasureRecord>, StoreError>;

@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use prost::Message;
+use tokio::sync::oneshot;
 
 use super::{
     Hub,
     claim::Claim,
-    refused::Refused,
+    refused::{Refused, stopping},
     sequencer::{Addition, Answer, Proof, Proposal, Rejection, Submission, for_information},
 };
 use crate::{
@@ -72,24 +73,25 @@ impl Hub {
         envelope: SignedEnvelope,
         inline: Vec<Bytes>,
     ) -> Result<Accepted, Refused> {
-        let (hub, owner, signed) = (Arc::clone(self), node.clone(), envelope.clone());
-        let step = self.steps.begin("verify", || Some(Digest::of(&envelope.payload)));
-        let prepared = self.workers.run(node, move || hub.prepare(owner, signed, &inline)).await;
-        drop(step.map(|step| step.by(node)));
-        let prepared = prepared?;
-        let sender = match &prepared {
-            Ok(Prepared::New(Proposal::Submit(submission))) => Some(submission.sender_and_bytes()),
-            _ => None,
+        let (note, mut noted) = oneshot::channel();
+        let began = self.steps.now();
+        let prepare = move |hub: &Self, node: &NodeName, envelope: &SignedEnvelope| {
+            let step = hub.steps.begin_at("verify", || Some(Digest::of(&envelope.payload)), began);
+            let prepared = hub.prepare(node, envelope, &inline);
+            drop(step.map(|step| step.by(node)));
+            if let Ok(Prepared::New(Proposal::Submit(submission))) = &prepared {
+                // Whoever went away needs no note.
+                let _ = note.send(submission.note());
+            }
+            prepared
         };
-        let uploaded = match &prepared {
-            Ok(Prepared::New(Proposal::Submit(submission))) => submission.uploaded.clone(),
-            _ => Vec::new(),
-        };
-        let accepted = self.conclude(EventKind::SubmissionRejection, node, &envelope, prepared).await?;
-        self.release_uploads(node, uploaded);
-        if let Some((sender, bytes)) = sender.filter(|_| !accepted.repeat) {
-            self.presence.submitted(node, bytes);
-            self.heard_from(node, Some(sender));
+        let accepted = self.pass(EventKind::SubmissionRejection, node, envelope, prepare).await?;
+        if let Ok(Noted { sender, bytes, uploaded }) = noted.try_recv() {
+            self.release_uploads(node, uploaded);
+            if !accepted.repeat {
+                self.presence.submitted(node, bytes);
+                self.heard_from(node, Some(sender));
+            }
         }
         Ok(accepted)
     }
@@ -128,44 +130,52 @@ impl Hub {
         envelope: SignedEnvelope,
         prepare: impl FnOnce(&Self, NodeName, SignedEnvelope) -> Result<Proposal, Refused> + Send + 'static,
     ) -> Result<Accepted, Refused> {
-        let (hub, owner, signed) = (Arc::clone(self), node.clone(), envelope.clone());
-        let prepared = self.workers.run(node, move || match hub.answered(&owner, &signed)? {
-            Some(leaf) => Ok(Prepared::Known(leaf)),
-            None => {
-                hub.need_reserve()?;
-                prepare(&hub, owner, signed).map(Prepared::New)
+        let prepare = move |hub: &Self, node: &NodeName, envelope: &SignedEnvelope| {
+            if let Some(leaf) = hub.answered(node, envelope)? {
+                return Ok(Prepared::Known(leaf));
             }
-        });
-        let prepared = prepared.await?;
-        self.conclude(refusal, node, &envelope, prepared).await
+            hub.need_reserve()?;
+            prepare(hub, node.clone(), envelope.clone()).map(Prepared::New)
+        };
+        self.pass(refusal, node, envelope, prepare).await
     }
 
-    /// The outcome of a prepared message. A refusal becomes evidence, unless it is about this moment rather
-    /// than about the message.
-    async fn conclude(
+    /// Lets a signed message pass through verification and decision. The thread that verified it hands it to the writer
+    /// itself: its caller is woken once, when all is durable.
+    async fn pass(
         self: &Arc<Self>,
         refusal: EventKind,
         node: &NodeName,
-        envelope: &SignedEnvelope,
-        prepared: Result<Prepared, Refused>,
+        envelope: SignedEnvelope,
+        prepare: impl FnOnce(&Self, &NodeName, &SignedEnvelope) -> Result<Prepared, Refused> + Send + 'static,
     ) -> Result<Accepted, Refused> {
-        let proposal = match prepared {
-            Ok(Prepared::Known(leaf)) => {
-                return Ok(Accepted { receipt: self.receipt(leaf).await?, repeat: true });
-            }
-            Ok(Prepared::New(proposal)) => proposal,
-            Err(refused) if PASSING.contains(&refused.code()) => return Err(refused),
-            Err(refused) => {
-                let rejection = Rejection::of(refusal, node, envelope, refused.reasons);
-                Proposal::Reject(Box::new(rejection))
-            }
+        let (reply, answer) = oneshot::channel();
+        let (hub, owner) = (Arc::clone(self), node.clone());
+        let work = move || {
+            let prepared = prepare(&hub, &owner, &envelope);
+            let prepared = prepared.or_else(|refused| refusal_of(refusal, &owner, &envelope, refused));
+            (hub, prepared)
         };
-        self.settle(proposal).await
+        self.workers.put(node, reply, work, |(hub, prepared), reply| match prepared {
+            Ok(Prepared::New(proposal)) => hub.sequencer.put(proposal, reply),
+            Ok(Prepared::Known(leaf)) => {
+                let known = Answer::Receipt { proof: Proof::Stored(leaf), repeat: true };
+                // A caller that went away repeats, here and below.
+                let _ = reply.send(Ok(known));
+            }
+            Err(passing) => drop(reply.send(Err(passing))),
+        })?;
+        self.accepted(answer.await.unwrap_or_else(|_| Err(stopping()))?).await
     }
 
     /// Lets the writer decide, and reads the proof where it is an old one.
     pub(super) async fn settle(self: &Arc<Self>, proposal: Proposal) -> Result<Accepted, Refused> {
-        match self.sequencer.propose(proposal).await? {
+        self.accepted(self.sequencer.propose(proposal).await?).await
+    }
+
+    /// What the answer means to the caller, with its proof.
+    async fn accepted(self: &Arc<Self>, answer: Answer) -> Result<Accepted, Refused> {
+        match answer {
             Answer::Receipt { proof, repeat } => Ok(Accepted { receipt: self.proven(proof).await?, repeat }),
             Answer::Refused { reasons, proof } => {
                 let receipt = Some(Box::new(self.proven(proof).await?));
@@ -184,27 +194,27 @@ impl Hub {
 
     fn prepare(
         &self,
-        node: NodeName,
-        envelope: SignedEnvelope,
+        node: &NodeName,
+        envelope: &SignedEnvelope,
         inline: &[Bytes],
     ) -> Result<Prepared, Refused> {
-        if let Some(leaf) = self.known(&node, &envelope)? {
+        let checked = self.check_manifest(envelope);
+        if let Some(leaf) = self.known(node, envelope, checked.as_ref().ok())? {
             return Ok(Prepared::Known(leaf));
         }
         self.need_room()?;
-        let examined = self.examine(&self.directory(), &node, &envelope)?;
+        let examined = self.examine(&self.directory(), node, envelope, checked?)?;
         let erasures = self.erasures.count();
         let step = self.steps.begin("bodies", || Some(Digest::of(&envelope.payload)));
         let parts::Collected { mut bodies, uploaded } =
-            self.collect_parts(&node, &examined.checked.manifest.parts, inline)?;
-        let encoded = Bytes::from(envelope.encode_to_vec());
+            self.collect_parts(node, &examined.checked.manifest.parts, inline)?;
+        let (encoded, envelope) = own_copy(envelope)?;
         let envelope_sha256 = Digest::of(&encoded);
-        // A copy of its own: the message it came in, with all parts, is not held any longer.
-        let envelope = SignedEnvelope::decode(encoded.clone()).map_err(|error| own_encoding(&error))?;
         bodies.push(self.keep(&encoded, &envelope_sha256)?);
         drop(step);
         Ok(Prepared::New(Proposal::Submit(Box::new(Submission {
-            node,
+            node: node.clone(),
+            manifest_sha256: Digest::of(&envelope.payload),
             envelope,
             checked: examined.checked,
             judgement: examined.judgement,
@@ -218,11 +228,17 @@ impl Hub {
     }
 
     /// The leaf that accepted exactly this manifest before: before any rule that may have changed since.
-    fn known(&self, node: &NodeName, envelope: &SignedEnvelope) -> Result<Option<u64>, Refused> {
+    fn known(
+        &self,
+        node: &NodeName,
+        envelope: &SignedEnvelope,
+        checked: Option<&CheckedManifest>,
+    ) -> Result<Option<u64>, Refused> {
         if envelope.payload_type != envelope::MANIFEST {
             return Ok(None);
         }
-        let Some(name) = Claim::of(envelope).name else { return Ok(None) };
+        let name = checked.map(|checked| checked.name.clone());
+        let Some(name) = name.or_else(|| Claim::of(envelope).name) else { return Ok(None) };
         let Some(index) = self.store.find_document(&name)? else { return Ok(None) };
         if !self.is_published(index) || !self.is_same(index, envelope)? {
             return Ok(None);
@@ -245,16 +261,21 @@ impl Hub {
         Ok(Some(leaf))
     }
 
+    fn check_manifest(&self, envelope: &SignedEnvelope) -> Result<CheckedManifest, Refused> {
+        envelope::check_form(envelope, envelope::MANIFEST)?;
+        let limits = &self.settings.limits;
+        Ok(document::check_manifest(&envelope.payload, limits, &self.log.origin, self.clock.now())?)
+    }
+
     fn examine(
         &self,
         directory: &Directory,
         node: &NodeName,
         envelope: &SignedEnvelope,
+        checked: CheckedManifest,
     ) -> Result<Examined, Refused> {
         let now = self.clock.now();
         let limits = &self.settings.limits;
-        envelope::check_form(envelope, envelope::MANIFEST)?;
-        let checked = document::check_manifest(&envelope.payload, limits, &self.log.origin, now)?;
         let sender = &checked.name.sender;
         policy::may_send(directory, node, sender)?;
         let judgement = envelope::judge(envelope, envelope::MANIFEST, sender, directory, now)?;
@@ -269,7 +290,8 @@ impl Hub {
         node: &NodeName,
         envelope: &SignedEnvelope,
     ) -> Result<proto::ValidateResponse, Refused> {
-        let examined = self.examine(&self.directory(), node, envelope)?;
+        let checked = self.check_manifest(envelope)?;
+        let examined = self.examine(&self.directory(), node, envelope, checked)?;
         let Examined { checked, judgement, recipients, .. } = examined;
         if let Some(index) = self.store.find_document(&checked.name)?
             && !self.is_same(index, envelope)?
@@ -314,17 +336,43 @@ impl Hub {
     }
 }
 
+/// What is done about an accepted submission behind the answer.
+struct Noted {
+    sender: AgencyId,
+    /// With all parts.
+    bytes: u64,
+    uploaded: Vec<Digest>,
+}
+
 impl Submission {
-    /// Who sends, and how much with all parts.
-    fn sender_and_bytes(&self) -> (AgencyId, u64) {
+    fn note(&self) -> Noted {
         let parts = self.checked.manifest.parts.iter().map(|part| part.size);
         let bytes = parts.fold(self.envelope.encoded_len() as u64, u64::saturating_add);
-        (self.checked.name.sender.clone(), bytes)
+        Noted { sender: self.checked.name.sender.clone(), bytes, uploaded: self.uploaded.clone() }
     }
 }
 
-fn own_encoding(error: &prost::DecodeError) -> Refused {
-    Refused::because(ReasonCode::Malformed, format!("envelope: {error}"))
+/// A refusal becomes evidence, unless it is about this moment rather than about the message.
+fn refusal_of(
+    event: EventKind,
+    node: &NodeName,
+    envelope: &SignedEnvelope,
+    refused: Refused,
+) -> Result<Prepared, Refused> {
+    if PASSING.contains(&refused.code()) {
+        return Err(refused);
+    }
+    let rejection = Rejection::of(event, node, envelope, refused.reasons);
+    Ok(Prepared::New(Proposal::Reject(Box::new(rejection))))
+}
+
+/// A copy with bytes of its own, and these: the message it came in, with all parts, is not held any longer.
+fn own_copy(envelope: &SignedEnvelope) -> Result<(Bytes, SignedEnvelope), Refused> {
+    let encoded = Bytes::from(envelope.encode_to_vec());
+    // Decoding makes all parts slices of one piece.
+    let copy = SignedEnvelope::decode(encoded.clone());
+    let copy = copy.map_err(|error| Refused::because(ReasonCode::Malformed, format!("envelope: {error}")))?;
+    Ok((encoded, copy))
 }
 
 /// Addressings, receipts and statuses stand whole in the evidence, and leaves are bounded.
@@ -335,4 +383,23 @@ pub(super) fn refuse_what_no_leaf_holds(envelope: &SignedEnvelope) -> Result<(),
     }
     let detail = format!("envelope: {len} bytes, at most {MAX_HELD} for a message of this kind; use groups");
     Err(Reason::new(ReasonCode::TooLarge, detail))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::Signature;
+
+    #[test]
+    fn the_message_that_a_document_came_in_is_let_go() {
+        let message = Bytes::from(vec![7; 5000]);
+        let key_id = message.slice(3000..3032);
+        let signatures = vec![Signature { key_id, ..Signature::default() }];
+        let payload = message.slice(10..3000);
+        let envelope = SignedEnvelope { payload, signatures, ..SignedEnvelope::default() };
+        let (encoded, copy) = own_copy(&envelope).unwrap();
+        assert_eq!((&copy, encoded), (&envelope, envelope.encode_to_vec().into()));
+        drop(envelope);
+        assert!(message.is_unique());
+    }
 }

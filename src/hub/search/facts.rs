@@ -138,7 +138,7 @@ impl Reader {
 
     fn document(&self, index: u64) -> Result<Option<(DocumentRecord, DocumentInfo)>, StoreError> {
         if let Some(document) = self.recent.document(index) {
-            return Ok(Some((document.record.clone(), info(&document.envelope))));
+            return Ok(Some((DocumentRecord::clone(&document.record), info(&document.envelope))));
         }
         let Some(record) = self.store.document(index)? else { return Ok(None) };
         if self.erased(index)?.is_some() {

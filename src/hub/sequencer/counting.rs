@@ -1,6 +1,6 @@
 //! Counting: every acceptance and every consignment gets a number without gaps, and names the one before it.
 
-use std::collections::HashMap;
+use hashbrown::HashMap;
 
 use super::draft::Draft;
 use crate::{
@@ -123,7 +123,7 @@ impl Draft<'_> {
         sender: &AgencyId,
         recipient: &AgencyId,
     ) -> Result<Counters, StoreError> {
-        let Some(newest) = self.received.newest(self.store, recipient)? else {
+        let Some(newest) = self.memory.received.newest(self.store, recipient)? else {
             return Ok(Counters { sent: None, received: next(None), pair: next(None) });
         };
         let received = next(Some(newest.last));
@@ -152,7 +152,7 @@ impl Draft<'_> {
         let last = Last::at(numbers.received.as_ref(), leaf, hash);
         let pair = Last::at(numbers.pair.as_ref(), leaf, hash);
         let newest = Newest { last, sender: sender.clone(), pair: pair.number };
-        self.received.0.insert(recipient.clone(), Some(newest));
+        self.memory.received.0.insert(recipient.clone(), Some(newest));
         self.counted.pairs.insert((recipient.clone(), sender), (pair, last.number));
         self.weigh(96);
     }

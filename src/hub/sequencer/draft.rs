@@ -1,19 +1,16 @@
 //! A commit in the making: staged changes that later requests of the same group already see.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     sync::{Arc, PoisonError},
 };
 
+use hashbrown::HashMap;
 use prost::Message;
 
 use super::{
-    Answer, Decision, Parts, Proof, Proposal, Rejection,
-    actions::Actions,
-    counting::{Counted, Received},
-    expansion::Expansions,
-    refusals::Refusals,
-    told::Told,
+    Answer, Decision, Parts, Proof, Proposal, Rejection, actions::Actions, counting::Counted,
+    expansion::Expansions, memory::Memory, told::Told,
 };
 use crate::{
     domain::{
@@ -63,8 +60,7 @@ pub struct Draft<'a> {
     told: Vec<Told>,
     /// Erasures whose removal this draft records, with their bodies.
     pub ended: Vec<ErasureRecord>,
-    refusals: &'a mut Refusals,
-    pub(super) received: &'a mut Received,
+    pub(super) memory: &'a mut Memory,
     pub(super) counted: Counted,
 }
 
@@ -91,11 +87,7 @@ pub struct Done {
 
 impl<'a> Draft<'a> {
     /// Begins on top of the newest head.
-    pub fn new(
-        parts: &'a Parts,
-        refusals: &'a mut Refusals,
-        received: &'a mut Received,
-    ) -> Result<Self, StoreError> {
+    pub fn new(parts: &'a Parts, memory: &'a mut Memory) -> Result<Self, StoreError> {
         let store = &*parts.store;
         let head = store.head();
         let edge = Edge::load(head.size, &query::Nodes(store))?;
@@ -123,8 +115,7 @@ impl<'a> Draft<'a> {
             accepted: Vec::new(),
             told: Vec::new(),
             ended: Vec::new(),
-            refusals,
-            received,
+            memory,
             counted: Counted::default(),
         })
     }
@@ -174,9 +165,8 @@ impl<'a> Draft<'a> {
 
     /// Starts an evidence of now.
     pub fn event(&self, kind: EventKind) -> Result<Evidence, Refused> {
-        let mut id = [0; 16];
-        getrandom::fill(&mut id)
-            .map_err(|error| Refused::because(ReasonCode::StoreFailed, format!("no randomness: {error}")))?;
+        let none = |error| Refused::because(ReasonCode::StoreFailed, format!("no randomness: {error}"));
+        let id = self.memory.ids.next().map_err(none)?;
         Ok(evidence::event(kind, id, self.now, &self.parts.log.origin))
     }
 
@@ -216,7 +206,10 @@ impl<'a> Draft<'a> {
                 && parked.sender == name.sender.as_str()
                 && parked.revision == name.revision
         });
-        let mut parked = self.store.parked(name, recipient)?;
+        let mut parked = match self.memory.parked.may_have(name, recipient) {
+            true => self.store.parked(name, recipient)?,
+            false => Vec::new(),
+        };
         parked.extend(staged.cloned());
         Ok(parked)
     }
@@ -250,7 +243,7 @@ impl<'a> Draft<'a> {
     /// Records a refusal; the caller is told the reasons with the proof. The same refusal again is answered
     /// with the first one's proof.
     pub fn reject(&mut self, rejection: Rejection) -> Result<Decision, Refused> {
-        if let Some(leaf) = self.refusals.find(&rejection) {
+        if let Some(leaf) = self.memory.refusals.find(&rejection) {
             return Ok(Decision::Refused(rejection.reasons, leaf));
         }
         let mut evidence = self.event(rejection.event)?.because(&rejection.reasons);
@@ -261,7 +254,7 @@ impl<'a> Draft<'a> {
         evidence.test = rejection.claim.test;
         evidence.message_sha256 = rejection.message.to_bytes();
         let (leaf, _) = self.add_leaf(&spoken(evidence, &rejection), None, Vec::new())?;
-        self.refusals.remember(&rejection, leaf);
+        self.memory.refusals.remember(&rejection, leaf);
         Ok(Decision::Refused(rejection.reasons, leaf))
     }
 
@@ -282,21 +275,26 @@ impl<'a> Draft<'a> {
     }
 
     /// Record of a document, staged or stored.
-    pub fn document(&self, index: u64) -> Result<DocumentRecord, StoreError> {
-        if let Some(document) = self.commit.documents.iter().find(|document| document.index == index) {
-            return Ok(document.clone());
+    pub fn document(&self, index: u64) -> Result<Arc<DocumentRecord>, StoreError> {
+        let staged = self.commit.documents.binary_search_by_key(&index, |document| document.index);
+        if let Some(document) = staged.ok().and_then(|at| self.commit.documents.get(at)) {
+            return Ok(Arc::clone(document));
         }
         if let Some(document) = self.parts.recent.document(index) {
-            return Ok(document.record.clone());
+            return Ok(Arc::clone(&document.record));
         }
-        self.store
-            .document(index)?
-            .ok_or_else(|| StoreError::Damaged(format!("the record of document {index} is missing")))
+        let missing = || StoreError::Damaged(format!("the record of document {index} is missing"));
+        self.store.document(index)?.map(Arc::new).ok_or_else(missing)
     }
 
     /// Stages a document.
-    pub fn put_document(&mut self, name: DocumentName, document: DocumentRecord, envelope: SignedEnvelope) {
-        self.accepted.push(recent::Document { record: document.clone(), envelope });
+    pub fn put_document(
+        &mut self,
+        name: DocumentName,
+        document: Arc<DocumentRecord>,
+        envelope: SignedEnvelope,
+    ) {
+        self.accepted.push(recent::Document { record: Arc::clone(&document), envelope });
         self.bytes += 512 + document.parts.len() * 100;
         self.documents.insert(name, document.index);
         if !document.test {

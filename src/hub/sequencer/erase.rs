@@ -109,7 +109,7 @@ impl Draft<'_> {
             return Ok(true);
         }
         let came = self.store.documents(erasing.unused_as_of..head)?;
-        let mut came = came.iter().chain(&self.commit.documents);
+        let mut came = came.iter().chain(self.commit.documents.iter().map(|document| &**document));
         Ok(came.any(|other| erasing.remove.iter().any(|body| needs(other, &body.sha256))))
     }
 
@@ -183,7 +183,7 @@ impl Draft<'_> {
             operator: holding.operator.clone(),
             ..LegalHold::default()
         };
-        let leaf = self.record_hold(&told, document.as_ref())?;
+        let leaf = self.record_hold(&told, document.as_deref())?;
         self.commit.holds.push(HoldRecord {
             leaf,
             document_plus_one,
@@ -209,7 +209,7 @@ impl Draft<'_> {
             reason: lifting.reason,
             operator: lifting.operator,
         };
-        let leaf = self.record_hold(&told, document.as_ref())?;
+        let leaf = self.record_hold(&told, document.as_deref())?;
         self.commit.holds.push(HoldRecord { lifted: true, ..hold });
         Ok(Decision::New(leaf))
     }

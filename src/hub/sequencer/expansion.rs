@@ -98,9 +98,9 @@ impl Expansions {
     }
 
     /// Adds a list that this draft accepts.
-    pub fn begin(&mut self, draft: &mut Draft<'_>, list: RecipientList, document: DocumentRecord) {
+    pub fn begin(&mut self, draft: &mut Draft<'_>, list: Arc<RecipientList>, document: Arc<DocumentRecord>) {
         draft.commit.expansions.push(marker(&list, 0));
-        self.active.push_back(Expansion { list: Arc::new(list), document: Arc::new(document), next: 0 });
+        self.active.push_back(Expansion { list, document, next: 0 });
     }
 
     /// Recipients of a document whose delivery does not exist yet.

@@ -7,6 +7,7 @@ mod counting;
 mod draft;
 mod erase;
 mod expansion;
+mod memory;
 mod proposal;
 mod receipt;
 mod refusals;
@@ -24,7 +25,7 @@ use std::{
 
 use tokio::sync::{broadcast, oneshot};
 
-use self::{actions::Actions, counting::Received, expansion::Expansions, refusals::Refusals, writer::Writer};
+use self::{actions::Actions, expansion::Expansions, memory::Memory, writer::Writer};
 pub use self::{
     by_hand::{ByHand, Turn},
     erase::{Erasing, Holding, Lifting},
@@ -52,7 +53,8 @@ use crate::{
 /// Requests taken out of the queue with one lock. What comes meanwhile waits for at most so many.
 const ROUND: usize = 64;
 
-type Reply = oneshot::Sender<Result<Answer, Refused>>;
+/// Where an answer goes.
+pub type Reply = oneshot::Sender<Result<Answer, Refused>>;
 
 enum Request {
     Propose(Proposal, Reply, Instant),
@@ -91,14 +93,8 @@ impl Sequencer {
         let (requests, receiver) = lanes::lanes(parts.max_waiting_requests, ROUND);
         let expansions = Expansions::load(&*parts.store)?;
         let actions = Actions::load(&*parts.store, Arc::clone(&parts.actions_due))?;
-        let writer = Writer {
-            parts,
-            expansions,
-            actions,
-            refusals: Refusals::default(),
-            received: Received::default(),
-            commit_took: Duration::ZERO,
-        };
+        let memory = Memory::load(&*parts.store)?;
+        let writer = Writer { parts, expansions, actions, memory, commit_took: Duration::ZERO };
         Ok((Self { requests, thread: Mutex::default() }, ByHand { writer, requests: receiver }))
     }
 
@@ -113,13 +109,20 @@ impl Sequencer {
     /// Proposes and waits for the durable answer. A full queue is BUSY: that is the back-pressure.
     pub async fn propose(&self, proposal: Proposal) -> Result<Answer, Refused> {
         let (reply, answer) = oneshot::channel();
+        self.put(proposal, reply);
+        answer.await.unwrap_or_else(|_| Err(stopping()))
+    }
+
+    /// The same from any thread: the answer goes to `reply`, which is dropped where the hub stops.
+    pub fn put(&self, proposal: Proposal, reply: Reply) {
         let owner = proposal.owner();
         let request = Request::Propose(proposal, reply, Instant::now());
-        self.requests.send(owner, request).map_err(|refused| match refused {
+        let Err((why, Request::Propose(_, reply, _))) = self.requests.send(owner, request) else { return };
+        // A caller that went away repeats.
+        let _ = reply.send(Err(match why {
             NotTaken::Full => Refused::because(ReasonCode::Busy, "too many requests wait for the log"),
             NotTaken::Closed => stopping(),
-        })?;
-        answer.await.unwrap_or_else(|_| Err(stopping()))
+        }));
     }
 
     /// Requests that wait for the writer.

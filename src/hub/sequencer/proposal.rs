@@ -27,6 +27,8 @@ pub struct Submission {
     pub envelope: SignedEnvelope,
     /// Its checked manifest.
     pub checked: CheckedManifest,
+    /// Digest of the manifest.
+    pub manifest_sha256: Digest,
     /// How its signatures were judged, by the directory of `as_of`.
     pub judgement: Judgement,
     /// Recipients after expansion, by the same directory.

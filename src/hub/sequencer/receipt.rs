@@ -150,7 +150,8 @@ impl Draft<'_> {
             .tested(delivery.test);
         evidence.submission_time_us = document.accepted_at_us;
         evidence.delivery_deadline_us = delivery.deadline_us;
-        let (leaf, hash) = self.add_leaf(&evidence, Some(delivery.document), vec![document.sender])?;
+        let (leaf, hash) =
+            self.add_leaf(&evidence, Some(delivery.document), vec![document.sender.clone()])?;
         delivery.end(moved.state, leaf, &hash);
         self.put_delivery(recipient, delivery);
         Ok(())

@@ -1,5 +1,7 @@
 //! Taking business statuses: routed, ordered, parked, never dropped.
 
+use std::sync::Arc;
+
 use super::{
     Decision, Report,
     draft::Draft,
@@ -23,7 +25,7 @@ const MAX_PARKED: usize = 64;
 
 /// Where a status goes.
 enum Target {
-    Delivery(Box<(DeliveryRecord, DocumentRecord)>),
+    Delivery(Box<(DeliveryRecord, Arc<DocumentRecord>)>),
     /// The document, or this delivery of it, is not there yet.
     Later,
 }
@@ -126,6 +128,7 @@ impl Draft<'_> {
         evidence.manifest_sha256 = bytes::Bytes::new();
         evidence.status_code = checked.code;
         let (leaf, _) = self.add_leaf(&spoken(evidence, report), None, Vec::new())?;
+        self.memory.parked.add(&checked.name, recipient);
         self.commit.parked.push(ParkedRecord {
             sender: checked.name.sender.to_string(),
             document_id: checked.name.document_id.to_string(),

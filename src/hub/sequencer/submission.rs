@@ -1,5 +1,7 @@
 //! Accepting documents, and more recipients for accepted ones.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::{Addition, Decision, Rejection, Submission, draft::Draft, expansion::Expansions};
@@ -24,7 +26,7 @@ impl Draft<'_> {
         mut submission: Submission,
         expansions: &mut Expansions,
     ) -> Result<Decision, Refused> {
-        let manifest_sha256 = Digest::of(&submission.envelope.payload);
+        let manifest_sha256 = submission.manifest_sha256;
         let name = &submission.checked.name;
         if let Some(known) = self.find_document(name)? {
             if self.document(known)?.manifest_sha256 == manifest_sha256.as_bytes()[..] {
@@ -100,7 +102,7 @@ impl Draft<'_> {
         let index = self.next_leaf();
         let added = self.add_leaf(&evidence, Some(index), vec![checked.name.sender.to_string()])?;
         self.count_acceptance(checked.name.sender.clone(), &number, added);
-        let record = DocumentRecord {
+        let record = Arc::new(DocumentRecord {
             index,
             sender: checked.name.sender.to_string(),
             document_id: checked.name.document_id.to_string(),
@@ -118,8 +120,8 @@ impl Draft<'_> {
             node: node.into(),
             operation: checked.manifest.operation,
             test: checked.manifest.test,
-        };
-        self.put_document(checked.name, record.clone(), envelope);
+        });
+        self.put_document(checked.name, Arc::clone(&record), envelope);
         self.commit.bodies.extend(bodies);
         self.put_list(index, record, &recipients, expansions);
         Ok(Decision::New(index))
@@ -217,7 +219,7 @@ impl Draft<'_> {
         Ok(added.0)
     }
 
-    fn addressed(&self, addition: &Addition) -> Result<Result<(u64, DocumentRecord), Reason>, Refused> {
+    fn addressed(&self, addition: &Addition) -> Result<Result<(u64, Arc<DocumentRecord>), Reason>, Refused> {
         let name = &addition.checked.name;
         let Some(index) = self.find_document(name)? else {
             return Ok(Err(Reason::new(ReasonCode::UnknownDocument, name.to_string())));
@@ -255,17 +257,17 @@ impl Draft<'_> {
     fn put_list(
         &mut self,
         index: u64,
-        document: DocumentRecord,
+        document: Arc<DocumentRecord>,
         recipients: &[AgencyId],
         expansions: &mut Expansions,
     ) {
-        let list = RecipientList {
+        let list = Arc::new(RecipientList {
             index,
             document: document.index,
             recipients: recipients.iter().map(ToString::to_string).collect(),
-        };
+        });
         self.weigh(recipients.iter().map(|recipient| recipient.as_str().len() + 2).sum());
-        self.commit.lists.push(list.clone());
+        self.commit.lists.push(Arc::clone(&list));
         expansions.begin(self, list, document);
     }
 }

@@ -45,7 +45,7 @@ impl Parts {
         let Proposal::Submit(submission) = proposal else { return };
         let us = i64::try_from(time.as_micros()).unwrap_or(i64::MAX);
         let began = Timestamp(self.clock.now().0.saturating_sub(us));
-        let document = || Some(Digest::of(&submission.envelope.payload));
+        let document = || Some(submission.manifest_sha256);
         drop(self.steps.begin_at("wait", document, began).map(|step| step.by(&submission.node)));
     }
 

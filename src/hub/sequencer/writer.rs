@@ -10,10 +10,9 @@ use std::{
 use super::{
     Decision, Parts, Reply, Request,
     actions::Actions,
-    counting::Received,
     draft::{self, Draft},
     expansion::Expansions,
-    refusals::Refusals,
+    memory::Memory,
 };
 use crate::{
     hub::{Notice, lanes::Receiver, refused::Refused},
@@ -32,8 +31,7 @@ pub struct Writer {
     pub parts: Parts,
     pub expansions: Expansions,
     pub actions: Actions,
-    pub refusals: Refusals,
-    pub received: Received,
+    pub memory: Memory,
     pub commit_took: Duration,
 }
 
@@ -106,8 +104,8 @@ impl Writer {
     ) -> Result<bool, WriteError> {
         let max = self.parts.max_batch_leaves;
         let end = self.parts.clock.monotonic() + self.commit_took.clamp(*GATHER.start(), *GATHER.end());
-        self.received.trim();
-        let mut draft = Draft::new(&self.parts, &mut self.refusals, &mut self.received)?;
+        self.memory.received.trim();
+        let mut draft = Draft::new(&self.parts, &mut self.memory)?;
         let mut decided: Decided = Vec::new();
         let mut stop = false;
         let mut next = first;

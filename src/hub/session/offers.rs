@@ -154,7 +154,7 @@ impl Hub {
         let record = self.document_record(index)?;
         self.has_contents(&record)?;
         match self.envelope(&record) {
-            Ok(envelope) => Ok(Arc::new(recent::Document { record, envelope })),
+            Ok(envelope) => Ok(Arc::new(recent::Document { record: record.into(), envelope })),
             // It may have been erased at this moment.
             Err(error) => Err(self.has_contents(&record).err().unwrap_or_else(|| error.into())),
         }

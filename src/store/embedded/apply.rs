@@ -1,7 +1,6 @@
 //! What a commit means to the index: one function for live commits, replay and rebuild.
 
-use std::collections::{HashMap, HashSet};
-
+use hashbrown::{HashMap, HashSet};
 use prost::Message;
 
 use super::{frame::Layout, index::Put, journal::FramePosition, keys};

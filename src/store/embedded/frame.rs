@@ -1,5 +1,7 @@
 //! How a commit lies in a journal frame: checked entries, each readable on its own.
 
+use std::sync::Arc;
+
 use bytes::{BufMut, Bytes};
 use prost::Message;
 
@@ -84,8 +86,8 @@ pub fn encode(commit: &Commit, out: &mut Vec<u8>) -> Layout {
     out.put(Kind::Base, &Base { size: commit.base_size });
     let mut layout = Layout {
         leaves: out.put_all(Kind::Leaf, &commit.leaves),
-        documents: out.put_all(Kind::Document, &commit.documents),
-        lists: out.put_all(Kind::List, &commit.lists),
+        documents: out.put_all(Kind::Document, commit.documents.iter().map(|document| &**document)),
+        lists: out.put_all(Kind::List, commit.lists.iter().map(|list| &**list)),
         ..Layout::default()
     };
     out.put_all(Kind::Expansion, &commit.expansions);
@@ -120,11 +122,11 @@ pub fn decode(payload: &Bytes) -> Result<(Commit, Layout), StoreError> {
                 layout.leaves.push(place);
             }
             k if k == Kind::Document as u8 => {
-                commit.documents.push(message(body)?);
+                commit.documents.push(Arc::new(message(body)?));
                 layout.documents.push(place);
             }
             k if k == Kind::List as u8 => {
-                commit.lists.push(message(body)?);
+                commit.lists.push(Arc::new(message(body)?));
                 layout.lists.push(place);
             }
             k if k == Kind::Expansion as u8 => commit.expansions.push(message(body)?),
@@ -220,8 +222,12 @@ struct Payload<'a> {
 }
 
 impl Payload<'_> {
-    fn put_all<M: Message>(&mut self, kind: Kind, records: &[M]) -> Vec<(u32, u32)> {
-        records.iter().map(|record| self.put(kind, record)).collect()
+    fn put_all<'a, M: Message + 'a>(
+        &mut self,
+        kind: Kind,
+        records: impl IntoIterator<Item = &'a M>,
+    ) -> Vec<(u32, u32)> {
+        records.into_iter().map(|record| self.put(kind, record)).collect()
     }
 
     fn put<M: Message>(&mut self, kind: Kind, record: &M) -> (u32, u32) {

@@ -174,6 +174,11 @@ pub fn parked(document_id: &str, sender: &str, revision: u64, recipient: &str, l
     Key::new(PARKED).text(document_id).text(sender).number(revision).text(recipient).number(leaf).0
 }
 
+/// All parked statuses.
+pub fn all_parked() -> Vec<u8> {
+    Key::new(PARKED).0
+}
+
 /// Statuses parked for one delivery.
 pub fn parked_for(name: &DocumentName, recipient: &AgencyId) -> Vec<u8> {
     Key::new(PARKED)

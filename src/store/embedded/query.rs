@@ -268,6 +268,11 @@ impl Store for Embedded {
         self.records(&prefix, &prefix, PAGE)
     }
 
+    fn all_parked(&self, limit: usize) -> Result<Vec<ParkedRecord>, StoreError> {
+        let prefix = keys::all_parked();
+        self.records(&prefix, &prefix, limit)
+    }
+
     fn body(&self, digest: &Digest) -> Result<Option<BodyRecord>, StoreError> {
         self.shared.get(&keys::body(digest))?.map(|value| decode(&value)).transpose()
     }

@@ -7,7 +7,7 @@ use std::{
     fs, io,
     ops::Range,
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use bytes::Bytes;
@@ -223,7 +223,7 @@ impl Embedded {
             let erasure = ErasureRecord::decode(&value[..]);
             documents.insert(document.index, erasure.is_ok_and(|erasure| erasure.is_whole()));
         }
-        let whole = |document: &&DocumentRecord| documents.get(&document.index) != Some(&true);
+        let whole = |document: &&Arc<DocumentRecord>| documents.get(&document.index) != Some(&true);
         let envelopes: HashSet<&Bytes> =
             commit.documents.iter().filter(whole).map(|document| &document.envelope_sha256).collect();
         let mut gone = Vec::new();

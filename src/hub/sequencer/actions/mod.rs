@@ -414,7 +414,7 @@ fn tell(
         step: step.into(),
         kind: record.kind,
         action_plus_one: if first { 0 } else { record.id + 1 },
-        target: Some(action_target(record, document.as_ref())),
+        target: Some(action_target(record, document.as_deref())),
         reason: reason.to_owned(),
         until_us: record.until_us,
         redirect_to: record.redirect_to.clone(),

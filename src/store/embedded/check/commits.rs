@@ -4,6 +4,7 @@ use std::{
     collections::{HashMap, HashSet},
     ops::Range,
     path::Path,
+    sync::Arc,
 };
 
 use bytes::Bytes;
@@ -517,7 +518,7 @@ impl Looked<'_> {
 
     /// A body, with the documents of this commit that need it.
     fn place_of(&self, body: &BodyRecord) -> String {
-        let needs = |document: &&DocumentRecord| {
+        let needs = |document: &&Arc<DocumentRecord>| {
             document.envelope_sha256 == body.sha256 || document.parts.contains(&body.sha256)
         };
         let documents: HashMap<u64, String> = self
