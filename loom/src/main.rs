@@ -87,7 +87,7 @@ fn propose(requests: &Sender<Request>, name: &'static str) -> Option<Arc<Told>> 
     let taken = requests.send(node(name), Request::Propose(Reply(Arc::clone(&told))));
     match taken {
         Ok(()) => Some(told),
-        Err(NotTaken::Full | NotTaken::Closed) => {
+        Err((NotTaken::Full | NotTaken::Closed, _)) => {
             assert_eq!(told.answers.load(SeqCst), 0, "refused and answered");
             None
         }

@@ -2,7 +2,7 @@
 //! A miss only means that the store has to be asked.
 
 use std::{
-    collections::BTreeMap,
+    collections::VecDeque,
     sync::{Arc, PoisonError, RwLock},
 };
 
@@ -50,8 +50,8 @@ pub struct Recent {
 
 #[derive(Default)]
 struct Entries {
-    documents: BTreeMap<u64, (usize, Arc<Document>)>,
-    proven: BTreeMap<u64, Proven>,
+    documents: ByIndex<(usize, Arc<Document>)>,
+    proven: ByIndex<Proven>,
     bytes: usize,
 }
 
@@ -74,11 +74,11 @@ impl Recent {
         for (envelope, document) in documents {
             let weight = envelope + document.record.encoded_len() + OVERHEAD;
             entries.bytes += weight;
-            entries.documents.insert(document.record.index, (weight, Arc::new(document)));
+            entries.documents.push(document.record.index, (weight, Arc::new(document)));
         }
         for proven in proven {
             entries.bytes += proven.weight();
-            entries.proven.insert(proven.index, proven);
+            entries.proven.push(proven.index, proven);
         }
         while entries.bytes > self.max_bytes {
             entries.forget_oldest();
@@ -88,7 +88,7 @@ impl Recent {
     /// Forgets a document whose contents were erased.
     pub fn forget(&self, index: u64) {
         let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some((weight, _)) = entries.documents.remove(&index) {
+        if let Some((weight, _)) = entries.documents.remove(index) {
             entries.bytes -= weight;
         }
     }
@@ -97,27 +97,60 @@ impl Recent {
     #[must_use]
     pub fn document(&self, index: u64) -> Option<Arc<Document>> {
         let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
-        entries.documents.get(&index).map(|(_, document)| Arc::clone(document))
+        entries.documents.get(index).map(|(_, document)| Arc::clone(document))
     }
 
     /// The receipt of this leaf, in the checkpoint of its own commit.
     #[must_use]
     pub fn receipt(&self, leaf: u64) -> Option<Receipt> {
-        let proven = self.entries.read().unwrap_or_else(PoisonError::into_inner).proven.get(&leaf).cloned();
+        let proven = self.entries.read().unwrap_or_else(PoisonError::into_inner).proven.get(leaf).cloned();
         proven.as_ref().map(Proven::receipt)
     }
 }
 
 impl Entries {
     fn forget_oldest(&mut self) {
-        let first = |index: Option<&u64>| index.copied().unwrap_or(u64::MAX);
-        if first(self.documents.keys().next()) < first(self.proven.keys().next()) {
-            let oldest = self.documents.pop_first();
+        if self.documents.first() < self.proven.first() {
+            let oldest = self.documents.0.pop_front();
             self.bytes -= oldest.map_or(0, |(_, (weight, _))| weight);
         } else {
-            let oldest = self.proven.pop_first();
+            let oldest = self.proven.0.pop_front();
             self.bytes -= oldest.map_or(0, |(_, proven)| proven.weight());
         }
+    }
+}
+
+/// Entries in the order of their indexes, which is the order in which they come.
+struct ByIndex<T>(VecDeque<(u64, T)>);
+
+impl<T> Default for ByIndex<T> {
+    fn default() -> Self {
+        Self(VecDeque::new())
+    }
+}
+
+impl<T> ByIndex<T> {
+    fn push(&mut self, index: u64, entry: T) {
+        let place = match self.0.back() {
+            Some((last, _)) if *last >= index => self.0.partition_point(|(other, _)| *other < index),
+            _ => self.0.len(),
+        };
+        self.0.insert(place, (index, entry));
+    }
+
+    fn get(&self, index: u64) -> Option<&T> {
+        let place = self.0.binary_search_by_key(&index, |(other, _)| *other).ok()?;
+        self.0.get(place).map(|(_, entry)| entry)
+    }
+
+    fn remove(&mut self, index: u64) -> Option<T> {
+        let place = self.0.binary_search_by_key(&index, |(other, _)| *other).ok()?;
+        self.0.remove(place).map(|(_, entry)| entry)
+    }
+
+    /// The first index; the largest there is where nothing is.
+    fn first(&self) -> u64 {
+        self.0.front().map_or(u64::MAX, |(index, _)| *index)
     }
 }
 
@@ -168,12 +201,24 @@ mod tests {
         assert_eq!((receipt.index, &receipt.path[..]), (199, &[vec![1; 32].into(), vec![2; 32].into()][..]));
         assert_eq!((receipt.evidence.len(), &*receipt.checkpoint), (400, "checkpoint"));
         let entries = recent.entries.read().unwrap();
-        assert!(entries.documents.len().abs_diff(entries.proven.len()) <= 1);
+        assert!(entries.documents.0.len().abs_diff(entries.proven.0.len()) <= 1);
         assert_eq!(
             entries.bytes,
-            entries.documents.values().map(|(weight, _)| weight).sum::<usize>()
-                + entries.proven.values().map(Proven::weight).sum::<usize>()
+            entries.documents.0.iter().map(|(_, (weight, _))| weight).sum::<usize>()
+                + entries.proven.0.iter().map(|(_, proven)| proven.weight()).sum::<usize>()
         );
+    }
+
+    #[test]
+    fn what_is_forgotten_is_gone_and_the_others_stay() {
+        let recent = Recent::new(1 << 20);
+        recent.keep([document(3, 10), document(7, 10), document(5, 10)], [proven(4)]);
+        let bytes = recent.entries.read().unwrap().bytes;
+        recent.forget(5);
+        recent.forget(6);
+        assert!(recent.document(5).is_none() && recent.document(4).is_none());
+        assert_eq!([3, 7].map(|index| recent.document(index).unwrap().record.index), [3, 7]);
+        assert!(recent.receipt(4).is_some() && recent.entries.read().unwrap().bytes < bytes);
     }
 
     #[test]

@@ -24,6 +24,9 @@ pub struct Commit {
     pub nodes: Vec<Hash>,
     /// Accepted documents, in the order of their indexes.
     pub documents: Vec<Arc<DocumentRecord>>,
+    /// Those of them that are the first of their sender, year, number and notation, by index, where the writer looked. Not
+    /// written to the journal: replay looks itself.
+    pub firsts: Option<Vec<u64>>,
     /// Recipient lists of documents and additions.
     pub lists: Vec<Arc<RecipientList>>,
     /// Progress of fan-out.

@@ -51,6 +51,7 @@ pub struct Draft<'a> {
     bytes: usize,
     documents: HashMap<DocumentName, u64>,
     naturals: HashMap<(String, u32, String, String), u64>,
+    firsts: Vec<u64>,
     deliveries: BTreeMap<(u64, AgencyId), DeliveryRecord>,
     messages: HashMap<Digest, u64>,
     actions: BTreeMap<u64, ActionRecord>,
@@ -107,6 +108,7 @@ impl<'a> Draft<'a> {
             bytes: 0,
             documents: HashMap::new(),
             naturals: HashMap::new(),
+            firsts: Vec::new(),
             deliveries: BTreeMap::new(),
             messages: HashMap::new(),
             actions: BTreeMap::new(),
@@ -287,12 +289,13 @@ impl<'a> Draft<'a> {
         self.store.document(index)?.map(Arc::new).ok_or_else(missing)
     }
 
-    /// Stages a document.
+    /// Stages a document; `first` when [`natural_key`](Self::natural_key) knows no older one.
     pub fn put_document(
         &mut self,
         name: DocumentName,
         document: Arc<DocumentRecord>,
         envelope: SignedEnvelope,
+        first: bool,
     ) {
         self.accepted.push(recent::Document { record: Arc::clone(&document), envelope });
         self.bytes += 512 + document.parts.len() * 100;
@@ -301,6 +304,7 @@ impl<'a> Draft<'a> {
             let natural =
                 (document.sender.clone(), document.year, document.number.clone(), document.notation.clone());
             self.naturals.entry(natural).or_insert(document.index);
+            self.firsts.extend(first.then_some(document.index));
         }
         self.commit.documents.push(document);
     }
@@ -406,6 +410,7 @@ impl<'a> Draft<'a> {
             };
         }
         self.commit.base_size = base_size;
+        self.commit.firsts = Some(self.firsts);
         let mut head = self.store.head();
         if self.growth.size() > base_size {
             let documents = self.commit.documents.iter().filter(|document| !document.test).count() as u64;

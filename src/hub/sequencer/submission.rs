@@ -82,7 +82,8 @@ impl Draft<'_> {
         let Submission { node, envelope, checked, judgement, recipients, bodies, envelope_sha256, .. } =
             submission;
         let info = checked.manifest.document.clone().unwrap_or_default();
-        let warnings = self.warnings(&checked, &info, judgement.legal_value)?;
+        let older = self.older_of_number(&checked, &info)?;
+        let warnings = self.warnings(&checked, older, judgement.legal_value)?;
         let mut evidence = self
             .event(EventKind::SubmissionAcceptance)?
             .about(&checked.name, &manifest_sha256)
@@ -121,24 +122,35 @@ impl Draft<'_> {
             operation: checked.manifest.operation,
             test: checked.manifest.test,
         });
-        self.put_document(checked.name, Arc::clone(&record), envelope);
+        self.put_document(checked.name, Arc::clone(&record), envelope, older.is_none());
         self.commit.bodies.extend(bodies);
         self.put_list(index, record, &recipients, expansions);
         Ok(Decision::New(index))
     }
 
-    fn warnings(
+    /// An older document of the sender's year with this number and notation. Tests have no numbers.
+    fn older_of_number(
         &self,
         checked: &document::CheckedManifest,
         info: &crate::proto::DocumentInfo,
+    ) -> Result<Option<u64>, Refused> {
+        if checked.manifest.test {
+            return Ok(None);
+        }
+        Ok(self.natural_key(&checked.name.sender, checked.year, &info.number, &info.notation)?)
+    }
+
+    fn warnings(
+        &self,
+        checked: &document::CheckedManifest,
+        older: Option<u64>,
         legal_value: LegalValue,
     ) -> Result<Vec<Reason>, Refused> {
         let mut warnings = Vec::new();
         if checked.manifest.test {
             return Ok(warnings);
         }
-        let natural = self.natural_key(&checked.name.sender, checked.year, &info.number, &info.notation)?;
-        let older = natural.map(|older| self.document(older)).transpose()?;
+        let older = older.map(|older| self.document(older)).transpose()?;
         if let Some(older) = older
             && older.document_id != *checked.name.document_id
         {

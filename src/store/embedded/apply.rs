@@ -95,7 +95,11 @@ pub fn puts<E>(commit: &Commit, natural_taken: impl Fn(&[u8]) -> Result<bool, E>
             continue;
         }
         let natural = keys::natural(&document.sender, document.year, &document.number, &document.notation);
-        if !natural_taken(&natural)? && new_naturals.insert(natural.clone()) {
+        let first = match &commit.firsts {
+            Some(firsts) => firsts.contains(&document.index),
+            None => !natural_taken(&natural)?,
+        };
+        if first && new_naturals.insert(natural.clone()) {
             puts.push((natural, Some(number(document.index))));
         }
     }

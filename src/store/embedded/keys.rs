@@ -159,6 +159,12 @@ pub fn feed(agency: &str, last: u64) -> Vec<u8> {
     Key::new(FEED).text(agency).number(last).0
 }
 
+/// The last leaf of a [`feed`]; `None` for any other key.
+pub fn feed_leaf(key: &[u8]) -> Option<u64> {
+    let end = cut(key).filter(|end| key[0] == FEED && key.len() == end + 8)?;
+    number(&key[end..])
+}
+
 /// An agency's watch.
 pub fn feed_of(agency: &str) -> Vec<u8> {
     Key::new(FEED).text(agency).0
@@ -409,6 +415,15 @@ mod tests {
         assert!(gaps(&[7]).is_empty());
         assert_eq!(numbers(&timeline(5, 3), &[9]), None, "below zero");
         assert_eq!(numbers(&timeline(5, 3), &[0x80]), None, "cut");
+    }
+
+    #[test]
+    fn the_leaf_of_a_watch_is_read_back_and_of_nothing_else() {
+        assert_eq!(feed_leaf(&feed("H53.1", 7)), Some(7));
+        assert_eq!(feed_leaf(&feed("H53.1", u64::MAX)), Some(u64::MAX));
+        for other in [feed_of("H53.1"), feed_of("a long name"), timeline(7, 9), Vec::new(), vec![FEED]] {
+            assert_eq!(feed_leaf(&other), None, "{other:?}");
+        }
     }
 
     #[test]

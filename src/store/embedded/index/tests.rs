@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, path::Path};
 use proptest::prelude::*;
 
 use super::*;
+use crate::store::embedded::keys as names;
 
 #[test]
 fn two_damaged_folders_are_kept() {
@@ -84,6 +85,33 @@ fn scans_stay_within_prefix_start_and_limit() {
         assert_eq!(keys(index.scan(b"a2\0", b"a", 1).expect("scan")), ["a3"]);
         assert_eq!(keys(index.scan(b"", b"", 9).expect("scan")), ["a1", "a2", "a3", "b1"]);
         assert!(index.scan(b"b", b"a", 9).expect("scan").is_empty());
+    }
+}
+
+#[test]
+fn a_watch_is_read_on_from_any_leaf() {
+    let watched = names::feed_of("H53");
+    for engine in ENGINES {
+        let temp = tempfile::tempdir().expect("temp");
+        let mut index = opened(engine, temp.path()).expect("open");
+        for leaf in 1..=200_u64 {
+            let agency = if leaf % 3 == 0 { "H53.1" } else { "H53" };
+            // Enough to fill some tables, which are written behind the scenes.
+            let filler = put(&format!("z{leaf}"), &"x".repeat(3_000));
+            let puts = vec![(names::feed(agency, leaf), Some(Vec::new())), filler];
+            index.apply(applied(leaf), puts, &mut || ()).expect("apply");
+            if leaf % 70 == 0 {
+                index.close().expect("close");
+                drop(index);
+                index = opened(engine, temp.path()).expect("open");
+            }
+            for from in (0..=leaf + 1).filter(|_| leaf % 7 == 0) {
+                let found = index.scan(&names::feed("H53", from), &watched, 300).expect("scan");
+                let found: Vec<_> = found.iter().filter_map(|(key, _)| names::feed_leaf(key)).collect();
+                let expected: Vec<_> = (from.max(1)..=leaf).filter(|leaf| leaf % 3 != 0).collect();
+                assert_eq!(found, expected, "{engine:?}: from {from} of {leaf}");
+            }
+        }
     }
 }
 

@@ -25,6 +25,7 @@ pub struct Table {
     hasher: DefaultHashBuilder,
     pieces: Pieces,
     bytes: usize,
+    newest_feed: u64,
 }
 
 /// The entries of a group; most have one.
@@ -48,6 +49,7 @@ impl Default for Table {
             hasher: DefaultHashBuilder::default(),
             pieces: Pieces::default(),
             bytes: 0,
+            newest_feed: 0,
         }
     }
 }
@@ -56,6 +58,11 @@ impl Table {
     /// Bytes that it takes in memory, about.
     pub fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// The newest leaf that an entry of a watch is about; 0 where there is none.
+    pub fn newest_feed(&self) -> u64 {
+        self.newest_feed
     }
 
     /// An empty one with room for as many entries as this one has: no commit waits while it grows.
@@ -67,6 +74,7 @@ impl Table {
     /// Takes an entry; one with the same key is replaced.
     pub fn put(&mut self, key: &[u8], value: Option<&[u8]>) {
         self.bytes += key.len() + value.map_or(0, <[u8]>::len) + OVERHEAD;
+        self.newest_feed = self.newest_feed.max(keys::feed_leaf(key).unwrap_or(0));
         let at = self.pieces.push(key, value);
         let (pieces, hasher) = (&self.pieces, &self.hasher);
         let group = &key[..keys::group(key)];

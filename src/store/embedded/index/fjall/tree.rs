@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -21,7 +21,7 @@ use super::{
     Applied, Damage, Entry, Mark, Put, RESERVED, SealedFile, Sync, disk,
     table::Table,
 };
-use crate::store::files;
+use crate::store::{embedded::keys, files};
 
 /// A table that takes this much memory is full.
 const TABLE_BYTES: usize = if cfg!(test) { 64 << 10 } else { 48 << 20 };
@@ -41,6 +41,8 @@ const CACHE_BYTES: u64 = 48 << 20;
 /// Entries written between two offers of the processor to others: some twenty microseconds.
 const YIELD_EVERY: usize = 64;
 const APPLIED: [u8; 1] = [RESERVED];
+/// The newest leaf that an entry of a watch in the files is about.
+const NEWEST_FEED: [u8; 2] = [RESERVED, b'f'];
 /// Whoever reads the tree looks at the newest that its files hold.
 const NEWEST: SeqNo = SeqNo::MAX;
 
@@ -54,6 +56,8 @@ pub struct Inner {
     work: Mutex<Work>,
     changed: Condvar,
     failed: AtomicBool,
+    /// Entries of watches in the files are about no later leaf. Who watches reads on behind it, from memory alone.
+    newest_feed: AtomicU64,
 }
 
 /// What the files do not have yet.
@@ -94,6 +98,7 @@ impl Inner {
             work: Mutex::default(),
             changed: Condvar::new(),
             failed: AtomicBool::new(false),
+            newest_feed: AtomicU64::new(u64::MAX),
         })
     }
 
@@ -102,6 +107,11 @@ impl Inner {
         let bytes = self.guarded(|tree| tree.get(APPLIED, NEWEST))?;
         let unreadable = || self.damage("what was applied is unreadable".into());
         let newest = bytes.map(|bytes| Applied::decode(&bytes).ok_or_else(unreadable)).transpose()?;
+        let feed = self.guarded(|tree| tree.get(NEWEST_FEED, NEWEST))?;
+        // Files of before do not tell: they are always looked at.
+        let unknown = if newest.is_some() { u64::MAX } else { 0 };
+        let feed = feed.and_then(|bytes| keys::number(&bytes)).unwrap_or(unknown);
+        self.newest_feed.store(feed, Ordering::Release);
         *self.memory_mut() = Memory { newest, before: newest, ..Memory::default() };
         Ok(newest)
     }
@@ -139,9 +149,17 @@ impl Inner {
             // Memory first: what goes into files in between is then seen twice, never missed.
             let mut layers: Vec<_> =
                 self.memory().tables().map(|table| table.scan(from, prefix, page)).collect();
-            layers.push(self.guarded(|tree| page_of(tree, from, end, page))?);
+            if !self.is_behind_files(from, prefix) {
+                layers.push(self.guarded(|tree| page_of(tree, from, end, page))?);
+            }
             Ok(layers)
         })
+    }
+
+    /// True for an agency's watch from a leaf on that no file knows of yet. To be asked after memory was read.
+    fn is_behind_files(&self, from: &[u8], prefix: &[u8]) -> bool {
+        let leaf = keys::feed_leaf(from).filter(|_| keys::is_grouped(prefix) && from.starts_with(prefix));
+        leaf.is_some_and(|leaf| leaf > self.newest_feed.load(Ordering::Acquire))
     }
 
     /// Compares all files with their checksums.
@@ -278,7 +296,10 @@ impl Inner {
     fn flush(&self) -> Result<(), Damage> {
         let Some(full) = self.memory().full.clone() else { return Ok(()) };
         (self.sync)().map_err(|error| self.stop(format!("syncing the arrays: {error}")))?;
-        self.guarded(|tree| write_files(tree, &full))?;
+        let newest_feed = self.newest_feed.load(Ordering::Acquire).max(full.table.newest_feed());
+        self.guarded(|tree| write_files(tree, &full, newest_feed))?;
+        // Before the table goes: nobody may find its entries in neither place.
+        self.newest_feed.store(newest_feed, Ordering::Release);
         self.memory_mut().full = None;
         self.tell();
         let written = Mark { applied: Some(full.upto) }.write(&self.mark);
@@ -366,9 +387,10 @@ fn page_of(tree: &AnyTree, from: &[u8], end: Option<&[u8]>, page: usize) -> lsm_
 }
 
 /// All of the table at once, with the frame that it ends with.
-fn write_files(tree: &AnyTree, full: &Full) -> lsm_tree::Result<()> {
+fn write_files(tree: &AnyTree, full: &Full, newest_feed: u64) -> lsm_tree::Result<()> {
     let mut files = tree.ingestion()?;
     files.write(APPLIED, full.upto.encode())?;
+    files.write(NEWEST_FEED, newest_feed.to_be_bytes())?;
     for (written, (key, value)) in full.table.entries().enumerate() {
         // Commits go first: nobody waits for these files.
         if written % YIELD_EVERY == 0 {
