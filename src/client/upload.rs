@@ -1,15 +1,15 @@
 //! Large attachments: uploaded in chunks, and resumed where a cut left off.
 
 use std::{
-    io::{Read, SeekFrom},
+    fs::File,
+    io::Read,
+    os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use bytes::{Bytes, BytesMut};
-use tokio::{
-    io::{AsyncReadExt, AsyncSeekExt},
-    sync::mpsc,
-};
+use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
@@ -48,7 +48,7 @@ pub async fn hash_file(path: &Path) -> Result<Hashed, ClientError> {
 }
 
 fn hash_blocking(path: &Path) -> std::io::Result<(u64, Digest)> {
-    let mut file = std::fs::File::open(path)?;
+    let mut file = File::open(path)?;
     let mut context = ring::digest::Context::new(&ring::digest::SHA256);
     let (mut size, mut buffer) = (0, vec![0; CHUNK]);
     loop {
@@ -140,12 +140,13 @@ async fn read_rest(
     progress: Progress<'_>,
 ) -> std::io::Result<()> {
     let begin = UploadBegin { sha256: file.sha256.to_bytes(), size: file.size, offset };
-    let mut source = tokio::fs::File::open(&file.path).await?;
-    source.seek(SeekFrom::Start(offset)).await?;
+    let source = Arc::new(tokio::fs::File::open(&file.path).await?.into_std().await);
     let (mut next, mut done) = (Step::Begin(begin), offset);
     while messages.send(UploadRequest { step: Some(next) }).await.is_ok() {
         progress(done, file.size);
-        let data = read_chunk(&mut source, chunk).await?;
+        let (source, at) = (Arc::clone(&source), done);
+        let read = tokio::task::spawn_blocking(move || read_chunk(&source, at, chunk)).await;
+        let data = read.unwrap_or_else(|error| Err(std::io::Error::other(error)))?;
         if data.is_empty() {
             break;
         }
@@ -155,14 +156,19 @@ async fn read_rest(
     Ok(())
 }
 
-async fn read_chunk(source: &mut tokio::fs::File, chunk: usize) -> std::io::Result<Bytes> {
-    let mut buffer = BytesMut::with_capacity(chunk);
-    while buffer.len() < chunk {
-        let wanted = chunk - buffer.len();
-        if (&mut *source).take(wanted as u64).read_buf(&mut buffer).await? == 0 {
-            break;
+/// Read where it is sent from: no copy in between.
+fn read_chunk(source: &File, mut at: u64, chunk: usize) -> std::io::Result<Bytes> {
+    let mut buffer = BytesMut::zeroed(chunk);
+    let mut filled = 0;
+    while filled < chunk {
+        match source.read_at(&mut buffer[filled..], at) {
+            Ok(0) => break,
+            Ok(read) => (filled, at) = (filled + read, at + read as u64),
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
         }
     }
+    buffer.truncate(filled);
     Ok(buffer.freeze())
 }
 

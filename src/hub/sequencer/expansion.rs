@@ -30,7 +30,7 @@ use crate::{
 const STEP: usize = 512;
 /// In a commit that others wait for: at least so many, and so many for each of the others. A few others are not kept
 /// waiting for a circular, and many leave it its part of the time.
-const BESIDE_OTHERS: usize = 32;
+const BESIDE_OTHERS: usize = 24;
 const BESIDE_EACH: usize = 4;
 /// Commits in a row that nobody else waited for, after which nobody is expected.
 const ALONE: usize = 16;

@@ -133,10 +133,12 @@ impl Table {
     fn sorted(&self, wanted: impl Fn(&[u8]) -> bool) -> Vec<&Group> {
         let groups = self.shards.iter().flatten().map(|group| (self.pieces.name(group), group));
         let wanted = groups.filter(|(name, _)| wanted(name));
+        let mut groups: Vec<_> = wanted.map(|(name, group)| (first_bytes(name), group)).collect();
         // Most names differ in their first bytes: those of the others are not looked up.
-        let mut groups: Vec<_> = wanted.map(|(name, group)| (first_bytes(name), name, group)).collect();
-        groups.sort_unstable_by_key(|(first, name, _)| (*first, *name));
-        groups.into_iter().map(|(.., group)| group).collect()
+        groups.sort_unstable_by(|(first, group), (other_first, other)| {
+            first.cmp(other_first).then_with(|| self.pieces.name(group).cmp(self.pieces.name(other)))
+        });
+        groups.into_iter().map(|(_, group)| group).collect()
     }
 }
 

@@ -24,7 +24,7 @@ use super::{
 use crate::store::{embedded::keys, files};
 
 /// A table that takes this much memory is full.
-const TABLE_BYTES: usize = if cfg!(test) { 64 << 10 } else { 48 << 20 };
+const TABLE_BYTES: usize = if cfg!(test) { 64 << 10 } else { 36 << 20 };
 /// It is full as well when the journal went on by so many segments: that bounds what a start reads.
 const TABLE_SEGMENTS: u32 = 2;
 /// So many files are merged at once into the rest: each merge rewrites all that the rest has, so few and large ones
