@@ -47,7 +47,7 @@ pub struct Ledger {
     paused: BTreeMap<(u64, String), i64>,
     /// When it was last looked at.
     seen: i64,
-    /// The clock was set back: until then the hub may hold what this ledger takes for free.
+    /// The clock was set back, or a slow line went: until then the hub may hold what this ledger takes for free.
     shaken: i64,
     verifier: Verifier,
     pub failed: bool,
@@ -132,6 +132,11 @@ impl Ledger {
             self.leases.remove(&key);
             self.paused.insert(key, now + PAUSE);
         }
+    }
+
+    /// What it had was not written down; if its time was over at this moment, it is a pause now.
+    pub fn slow_line_is_gone(&mut self, now: i64) {
+        self.shaken = self.shaken.max(now + PAUSE);
     }
 
     pub fn release(&mut self, delivery_id: &str, lease: u64, now: i64) {

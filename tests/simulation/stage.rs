@@ -294,7 +294,9 @@ impl<'a> Stage<'a> {
     }
 
     pub fn cut(&mut self, id: u64) {
-        self.lines.remove(&id);
+        if self.lines.remove(&id).is_some_and(|line| line.was_slow) {
+            self.ledger.slow_line_is_gone(self.now());
+        }
         // A lease whose time was over before its session ended became a pause, and stays one.
         self.ledger.tick(self.now());
         self.ledger.leases.retain(|_, lease| lease.line != Some(id));
